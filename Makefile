@@ -1,0 +1,50 @@
+# Two commands matter: `make demo` and `make test`. Both set up everything they need in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+TESTS ?= tests
+.DEFAULT_GOAL := help
+# Compiled once, every command starts in half the time.
+unexport PYTHONDONTWRITEBYTECODE
+.PHONY: help install demo test check format bench lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
+
+install: .venv/ready  ## make .venv from the hash-locked requirements
+
+# uv is itself installed from the lock, by the pip that comes with Python; it then does the rest.
+.venv/ready: requirements.lock pyproject.toml
+	@echo "installing into .venv (once) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agenthub needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv .venv
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install  ## watch an organization of eleven agents work off a directive; needs no key
+	@$(BIN)/agenthub demo
+
+test: install  ## the whole suite, against real servers and processes
+	@$(BIN)/pytest -n 3 $(TESTS)
+
+check: install  ## formatter, linter, types, import floors
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: install  ## format and mend what the linter can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: install  ## performance against the raw floor, side by side, as ratios
+	@$(BIN)/python -m bench
+
+lock: install  ## resolve the dependencies anew and lock them by hash
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --all-extras --universal --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
+
+clean:  ## remove .venv and caches; the organization's state in .agenthub stays
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,326 @@
+"""One connection to NATS, set up so that it survives what happens to servers, and publishing that never lies.
+
+The options are measured: the defaults give up after 60 tries, notice a dead peer after four minutes and
+hang for two minutes when nothing answers at start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError, NoServersError
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import NotFoundError as StreamMissing
+
+from agenthub import subjects
+from agenthub.errors import HubError, HubUnreachableError, RefusedError
+
+logger = logging.getLogger(__name__)
+
+_WRONG_LAST_SEQUENCE = 10071
+_TOO_LARGE = 10054
+_FULL = (10077, 10047, 10023)  # limits of the stream, of its storage, of the server
+_TRY_S = 2.0
+_PAUSE_S = 0.1
+
+Callback = Callable[[], Awaitable[None]]
+
+
+class StreamFullError(HubError):
+    """The stream has reached a limit and refuses, so that nothing is dropped in silence."""
+
+
+class Stored(NamedTuple):
+    """What the broker says of a publication: it is on disk."""
+
+    stream: str
+    sequence: int
+    is_new: bool
+    """False if it was there already: same id within the window, or the comparison failed."""
+
+
+class Received(NamedTuple):
+    """A message that was read without being taken."""
+
+    subject: str
+    data: bytes
+    headers: dict[str, str]
+    sequence: int
+    """Place in its stream; 0 if it was only heard."""
+    stored_at: datetime | None = None
+
+
+class Heard:
+    """What is published while somebody listens, one after the other; waiting for the next may be given up."""
+
+    def __init__(self) -> None:
+        self._arrived: asyncio.Queue[Received] = asyncio.Queue()
+        self.put = self._arrived.put_nowait
+
+    def __aiter__(self) -> Heard:
+        return self
+
+    async def __anext__(self) -> Received:
+        return await self._arrived.get()
+
+
+class Bus:
+    """A connection to NATS with JetStream. Made by `connect`."""
+
+    def __init__(self, url: str, *, patience_s: float) -> None:
+        self.url = url
+        self.patience_s = patience_s
+        """How long a publication is retried while the broker does not answer."""
+        self.nc = Client()
+        self.js: JetStreamContext = self.nc.jetstream(timeout=_TRY_S)
+        self._on_reconnect: list[Callback] = []
+
+    @property
+    def is_connected(self) -> bool:
+        """False while the client looks for a server."""
+        return bool(self.nc.is_connected)
+
+    def on_reconnect(self, callback: Callback) -> None:
+        """Have `callback` run after each reconnect: pulls and watches of before are forgotten by the server."""
+        self._on_reconnect.append(callback)
+
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        message_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        only_first: bool = False,
+        only_after: int | None = None,
+        ttl_s: float | None = None,
+    ) -> Stored:
+        """Store one message and return when the broker has it on disk.
+
+        The publication is repeated with the same id until the broker answers, so a timeout never makes two
+        of one. With `only_first` it is stored only if the subject has no message yet, with `only_after` only if
+        that is the sequence of its newest one: the broker itself compares.
+
+        Raises:
+            RefusedError: If the message is larger than the stream takes.
+            StreamFullError: If the stream is full.
+            HubError: If no stream takes the subject.
+            HubUnreachableError: If the broker did not answer within `patience_s`.
+        """
+        only_after = 0 if only_first else only_after
+        started = asyncio.get_running_loop().time()
+        while True:
+            sent = dict(headers or {})  # nats-py writes into the mapping
+            if message_id is not None:
+                sent[subjects.MESSAGE_ID] = message_id
+            if only_after is not None:
+                sent[subjects.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(only_after)
+            try:
+                ack = await self.js.publish(subject, data, headers=sent or None, timeout=_TRY_S, msg_ttl=ttl_s)
+                return Stored(ack.stream, ack.seq, is_new=not ack.duplicate)
+            except MaxPayloadError as error:
+                raise RefusedError(_too_large(subject, data)) from error
+            except APIError as error:
+                if error.err_code == _WRONG_LAST_SEQUENCE and only_after is not None:
+                    return Stored(error.stream or "", 0, is_new=False)
+                if error.err_code == _TOO_LARGE:
+                    raise RefusedError(_too_large(subject, data)) from error
+                if error.err_code in _FULL:
+                    raise StreamFullError(
+                        f"{subject} is full: {error.description}. Work it off or purge it."
+                    ) from error
+                if error.code != 503:
+                    raise HubError(f"{subject}: {error.description} ({error.err_code})") from error
+                reason: Exception = error
+            except NoStreamResponseError as error:
+                if self.is_connected and not await self._stream_exists(subject):
+                    raise HubError(f"No stream stores {subject}. Run `agenthub provision`.") from error
+                reason = error
+            except (NatsError, TimeoutError, OSError) as error:
+                reason = error
+            if asyncio.get_running_loop().time() - started >= self.patience_s:
+                raise HubUnreachableError(f"{self.url} did not store {subject}: {reason or type(reason).__name__}")
+            await asyncio.sleep(_PAUSE_S)
+
+    async def publish_at(
+        self, moment: datetime, schedule: str, target: str, data: bytes, *, message_id: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> Stored:  # fmt: skip
+        """Store a message that the broker itself publishes on `target` at `moment`, whoever is alive then."""
+        at = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        scheduled = {subjects.SCHEDULE: f"@at {at}", subjects.SCHEDULE_TARGET: target}
+        return await self.publish(schedule, data, message_id=message_id, headers={**(headers or {}), **scheduled})
+
+    async def last(self, stream: str, subject: str) -> bytes | None:
+        """Newest message of a subject; None if there is none."""
+        found = await self.last_with_revision(stream, subject)
+        return found[0] if found else None
+
+    async def last_with_revision(self, stream: str, subject: str) -> tuple[bytes, int, dict[str, str]] | None:
+        """Newest message of a subject with its sequence in the stream and its headers; None if there is none.
+
+        Raises:
+            HubUnreachableError: If the broker did not answer within `patience_s`.
+        """
+        started = asyncio.get_running_loop().time()
+        while True:
+            try:
+                found = await self.js.get_last_msg(stream, subject)
+                return found.data or b"", found.seq or 0, found.headers or {}
+            except StreamMissing:
+                return None
+            except (NatsError, TimeoutError, OSError) as error:
+                if asyncio.get_running_loop().time() - started >= self.patience_s:
+                    raise HubUnreachableError(f"{self.url} did not answer for {subject}: {error!r}") from error
+            await asyncio.sleep(_PAUSE_S)
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """Publish without waiting for the broker: for what may be lost when a server crashes."""
+        with contextlib.suppress(NatsError):
+            await self.nc.publish(subject, data)
+
+    @contextlib.asynccontextmanager
+    async def listen(self, *names: str) -> AsyncIterator[Heard]:
+        """What is published on these subjects from now on; nothing is kept for who does not listen."""
+        heard = Heard()
+
+        async def put(msg: Msg) -> None:
+            heard.put(Received(msg.subject, msg.data, dict(msg.headers or {}), 0))
+
+        subscriptions = [await self.nc.subscribe(name, cb=put) for name in names]
+        await self.flush()
+        try:
+            yield heard
+        finally:
+            for subscription in subscriptions:
+                with contextlib.suppress(NatsError):
+                    await subscription.unsubscribe()
+
+    async def history(
+        self, stream: str, subject: str, *, last: int | None = None, since: datetime | None = None
+    ) -> list[Received]:
+        """What a stream holds under a subject, oldest first: the `last` few, what came `since`, or all."""
+        state = (await self.js.stream_info(stream)).state
+        if not state.messages:
+            return []
+        config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
+        if since is not None:
+            config.deliver_policy, config.opt_start_time = DeliverPolicy.BY_START_TIME, since.isoformat()  # type: ignore[assignment]
+        elif last is not None:
+            config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
+            config.opt_start_seq = max(state.first_seq, state.last_seq - last + 1)
+        subscription = await self.js.subscribe(subject, stream=stream, ordered_consumer=True, config=config)
+        found: list[Received] = []
+        try:
+            info = await subscription.consumer_info()  # it delivers already while we ask
+            wanted = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+            while len(found) < wanted:
+                msg = await subscription.next_msg(timeout=_TRY_S)
+                found.append(Received(msg.subject, msg.data, dict(msg.headers or {}), msg.metadata.sequence.stream))
+        except TimeoutError:
+            logger.info("%s fell silent after %d of its messages", stream, len(found))
+        finally:
+            await subscription.unsubscribe()
+        return found
+
+    async def look(self, stream: str, subject: str, *, most: int) -> list[Received]:
+        """The oldest messages of a stream under a subject, without taking them: also from a work queue."""
+        found: list[Received] = []
+        sequence = 1
+        while len(found) < most:
+            try:
+                raw = await self.js.get_msg(stream, sequence, subject=subject, next=True)
+            except StreamMissing:
+                break
+            sequence = (raw.seq or 0) + 1
+            found.append(Received(raw.subject or "", raw.data or b"", dict(raw.headers or {}), raw.seq or 0, raw.time))
+        return found
+
+    async def counts(self, stream: str, subject: str) -> dict[str, int]:
+        """How many messages a stream holds under each subject that matches."""
+        info = await self.js.stream_info(stream, subjects_filter=subject)
+        return dict(info.state.subjects or {})
+
+    async def flush(self) -> None:
+        """Return when the server has read everything that was told so far."""
+        if self.is_connected:
+            with contextlib.suppress(NatsError, TimeoutError):
+                await self.nc.flush(timeout=2)
+
+    async def _stream_exists(self, subject: str) -> bool:
+        """False only if the broker is sure: while a server starts it finds no stream either."""
+        try:
+            await self.js.find_stream_name_by_subject(subject)
+        except StreamMissing:
+            return False
+        except (NatsError, TimeoutError):
+            return True
+        return True
+
+    async def _reconnected(self) -> None:
+        logger.info("connected to %s again", self.nc.connected_url.netloc if self.nc.connected_url else self.url)
+        for callback in self._on_reconnect:
+            await callback()
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str, *, name: str, connect_timeout_s: float = 5.0, patience_s: float = 60.0
+) -> AsyncIterator[Bus]:
+    """A connection to the servers of `url` (several separated by commas) for the length of the block.
+
+    Raises:
+        HubUnreachableError: If none answers within `connect_timeout_s`.
+    """
+    bus = Bus(url, patience_s=patience_s)
+
+    async def failed(error: Exception) -> None:
+        logger.log(logging.DEBUG if isinstance(error, (OSError, NatsError)) else logging.WARNING, "nats: %r", error)
+
+    async def lost() -> None:
+        if not bus.nc.is_closed:
+            logger.info("lost %s, looking for a server", url)
+
+    try:
+        async with asyncio.timeout(connect_timeout_s):
+            await bus.nc.connect(
+                servers=url.split(","),
+                name=name,
+                error_cb=failed,
+                disconnected_cb=lost,
+                reconnected_cb=bus._reconnected,
+                connect_timeout=1,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.1,  # type: ignore[arg-type]  # passed to asyncio.sleep
+                ping_interval=5,
+                max_outstanding_pings=2,
+                pending_size=8 * 1024 * 1024,
+                drain_timeout=2,
+            )
+    except (TimeoutError, NoServersError, OSError, NatsError) as error:
+        await _close(bus.nc)
+        raise HubUnreachableError(f"No NATS server answers at {url}. Start one with `agenthub up -d`.") from error
+    try:
+        yield bus
+    finally:
+        await bus.flush()
+        await _close(bus.nc)
+
+
+async def _close(nc: Client) -> None:
+    with contextlib.suppress(NatsError, TimeoutError, OSError):
+        await nc.close()
+
+
+def _too_large(subject: str, data: bytes) -> str:
+    return f"The message for {subject} has {len(data):,} bytes; a message may have {512 * 1024:,}. Put it into a file."

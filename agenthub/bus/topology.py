@@ -1,0 +1,248 @@
+"""Streams, consumers and buckets as data; provisioning brings the broker to it and says what it changed.
+
+Everything that a configured role needs is made before anything can be sent to it. Limits and their reasons:
+a full inbox refuses (`discard=new`, a quota per subject) instead of dropping; the inbox is a work queue,
+since interest retention acknowledges a message for a role without a consumer and then throws it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StoreCompression,
+    StreamConfig,
+)
+from nats.js.errors import NotFoundError as StreamMissing
+
+from agenthub import subjects
+from agenthub.bus.connection import Bus
+from agenthub.messages import MAX_MESSAGE_BYTES, Priority
+
+DAY_S = 24 * 3600.0
+SORTER_BATCH = 256
+WAITING_PER_LANE = 200_000
+WAITING_IN_ALL = 2_000_000
+
+
+@dataclass(frozen=True)
+class RoleQueues:
+    """What provisioning must know of a role."""
+
+    name: str
+    topics: tuple[str, ...] = ()
+    replicas: int = 1
+    ack_wait_s: float = 20.0
+    works: bool = True
+    """False for the human operator, whose inbox nobody works off by itself."""
+
+
+class Change(NamedTuple):
+    """One thing that provisioning made, adapted or removed (or would, in a dry run)."""
+
+    action: str
+    """create, update or delete"""
+    kind: str
+    """stream or consumer"""
+    name: str
+    detail: str
+    """The fields that differ, `name: old → new`; empty for a creation."""
+
+
+@dataclass
+class Topology:
+    """Streams and consumers that an organization needs."""
+
+    streams: list[StreamConfig] = field(default_factory=list)
+    consumers: list[tuple[str, ConsumerConfig]] = field(default_factory=list)
+
+
+def topology(roles: Sequence[RoleQueues], *, replicas: int = 1) -> Topology:
+    """Streams and consumers for these roles; `replicas` is 3 on a cluster."""
+    result = Topology(streams=_streams(roles, replicas))
+    for role in roles:
+        if role.works:
+            result.consumers += _consumers(role)
+    return result
+
+
+def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
+    def stream(name: str, names: Iterable[str], **more: Any) -> StreamConfig:
+        # Fields that the server would fill in are said here, so that the comparison finds only real changes.
+        base: dict[str, Any] = {
+            "retention": RetentionPolicy.LIMITS,
+            "discard": DiscardPolicy.OLD,
+            "duplicate_window": 120.0,
+        }
+        return StreamConfig(
+            name=name, subjects=list(names), storage=StorageType.FILE, num_replicas=replicas, **(base | more)
+        )
+
+    def bucket(name: str, **more: Any) -> StreamConfig:
+        return stream(
+            f"KV_{name}", [f"$KV.{name}.>"], allow_rollup_hdrs=True, deny_delete=True, allow_direct=True,
+            allow_msg_ttl=True, max_msgs_per_subject=1, discard=DiscardPolicy.NEW, max_msg_size=1024 * 1024, **more,
+        )  # fmt: skip
+
+    return [
+        stream(
+            subjects.AGENTS,
+            sorted(name for role in roles for name in subjects.inbox_subjects(role.name)),
+            retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW, discard_new_per_subject=True,
+            max_msgs_per_subject=WAITING_PER_LANE, max_msgs=WAITING_IN_ALL, max_msg_size=MAX_MESSAGE_BYTES,
+            duplicate_window=3600.0, republish=RePublish(src=">", dest="agent-hub.audit.>"),
+        ),
+        stream(
+            subjects.TOPICS, subjects.ALL_TOPICS, retention=RetentionPolicy.INTEREST, max_age=7 * DAY_S,
+            max_msg_size=MAX_MESSAGE_BYTES,
+        ),
+        stream(
+            subjects.LEARNING, [subjects.ALL_LEARNINGS], max_age=90 * DAY_S, max_msgs_per_subject=10_000,
+            duplicate_window=3600.0,
+        ),
+        stream(subjects.DONE, [subjects.ALL_DONE], max_age=30 * DAY_S, duplicate_window=3600.0, allow_direct=True),
+        stream(subjects.EVENTS, [subjects.ALL_EVENTS], max_age=7 * DAY_S, max_bytes=1024**3, allow_direct=True),
+        # Message scheduling cannot use discard=new (10052): so schedules have a stream of their own.
+        stream(
+            subjects.SCHEDULES, subjects.ALL_SCHEDULES, retention=RetentionPolicy.WORK_QUEUE,
+            allow_msg_schedules=True, allow_msg_ttl=True, allow_rollup_hdrs=True, duplicate_window=3600.0,
+        ),
+        stream(
+            subjects.DEAD_LETTERS, [subjects.ALL_DEAD_LETTERS], discard=DiscardPolicy.NEW, max_bytes=1024**3,
+            duplicate_window=3600.0, allow_direct=True,
+        ),
+        stream(
+            subjects.AUDIT, [subjects.ALL_AUDIT], max_age=30 * DAY_S, max_bytes=2 * 1024**3,
+            compression=StoreCompression.S2,
+        ),
+        bucket(subjects.REGISTRY, subject_delete_marker_ttl=60.0),
+        bucket(subjects.LEASES, subject_delete_marker_ttl=60.0),
+        bucket(subjects.LEDGER),
+    ]  # fmt: skip
+
+
+def _consumers(role: RoleQueues) -> list[tuple[str, ConsumerConfig]]:
+    def consumer(durable: str, filters: Sequence[str], pending: int) -> ConsumerConfig:
+        # max_deliver -1: a message past it would stay in the stream for ever; tries are counted by us.
+        one = filters[0] if len(filters) == 1 else None
+        return ConsumerConfig(
+            durable_name=durable, filter_subject=one, filter_subjects=None if one else list(filters),
+            ack_policy=AckPolicy.EXPLICIT, ack_wait=role.ack_wait_s, max_deliver=-1, max_ack_pending=pending,
+            deliver_policy=DeliverPolicy.ALL, max_waiting=64,
+        )  # fmt: skip
+
+    lanes = [
+        (
+            subjects.AGENTS,
+            consumer(subjects.lane_consumer(role.name, p), [subjects.lane_filter(role.name, p)], pending=role.replicas),
+        )
+        for p in Priority
+    ]
+    doors = [
+        (subjects.AGENTS, consumer(subjects.door_consumer(role.name), [subjects.inbox(role.name)], SORTER_BATCH)),
+        (subjects.SCHEDULES, consumer(subjects.due_consumer(role.name), [subjects.due(role.name)], SORTER_BATCH)),
+    ]
+    if role.topics:
+        doors.append(
+            (subjects.TOPICS, consumer(subjects.topics_consumer(role.name), sorted(set(role.topics)), SORTER_BATCH))
+        )
+    return lanes + doors
+
+
+async def provision(bus: Bus, wanted: Topology, *, dry_run: bool = False) -> list[Change]:
+    """Bring the broker to `wanted`; what changed, or would change in a dry run.
+
+    Idempotent: a second run changes nothing. Consumers of roles that are gone are deleted, since a forgotten
+    durable would keep topic messages for ever; streams are never deleted.
+    """
+    changes: list[Change] = []
+    for config in wanted.streams:
+        changes += await _provision_stream(bus, config, dry_run)
+    by_stream: dict[str, list[ConsumerConfig]] = {config.name or "": [] for config in wanted.streams}
+    for stream, consumer in wanted.consumers:
+        by_stream[stream].append(consumer)
+    for stream, consumers in by_stream.items():
+        if stream.startswith("KV_"):
+            continue
+        is_missing = dry_run and Change("create", "stream", stream, "") in changes
+        found = {} if is_missing else await _consumers_of(bus, stream)
+        changes += await _provision_consumers(bus, stream, consumers, found, dry_run)
+    return changes
+
+
+async def _provision_stream(bus: Bus, config: StreamConfig, dry_run: bool) -> list[Change]:
+    assert config.name
+    try:
+        found = (await bus.js.stream_info(config.name)).config
+    except StreamMissing:
+        if not dry_run:
+            await bus.js.add_stream(config)
+        return [Change("create", "stream", config.name, "")]
+    difference = _difference(config, found)
+    if not difference:
+        return []
+    if not dry_run:
+        await bus.js.update_stream(config)
+    return [Change("update", "stream", config.name, difference)]
+
+
+async def _consumers_of(bus: Bus, stream: str) -> dict[str, ConsumerConfig]:
+    found: dict[str, ConsumerConfig] = {}
+    while page := await bus.js.consumers_info(stream, offset=len(found)):
+        found |= {info.name: info.config for info in page}
+    return found
+
+
+async def _provision_consumers(
+    bus: Bus, stream: str, wanted: list[ConsumerConfig], found: dict[str, ConsumerConfig], dry_run: bool
+) -> list[Change]:
+    names = {config.durable_name for config in wanted}
+    changes = [
+        Change("delete", "consumer", f"{stream}/{name}", "")
+        for name in sorted(set(found) - names)
+        if found[name].durable_name  # others are watches of people, not ours to delete
+    ]
+    todo = []
+    for config in wanted:
+        assert config.durable_name
+        if config.durable_name not in found:
+            changes.append(Change("create", "consumer", f"{stream}/{config.durable_name}", ""))
+            todo.append(config)
+        elif difference := _difference(config, found[config.durable_name]):
+            changes.append(Change("update", "consumer", f"{stream}/{config.durable_name}", difference))
+            todo.append(config)
+    if not dry_run:
+        for change in changes:
+            if change.action == "delete":
+                await bus.js.delete_consumer(stream, change.name.split("/", 1)[1])
+        await asyncio.gather(*(bus.js.add_consumer(stream, config) for config in todo))
+    return changes
+
+
+def _difference(wanted: StreamConfig | ConsumerConfig, found: StreamConfig | ConsumerConfig) -> str:
+    """Fields that `wanted` states and `found` has otherwise, as people read them."""
+    differing = []
+    for name, value in wanted.__dict__.items():
+        other = getattr(found, name, None)
+        if value is None or value == other or (isinstance(value, list) and sorted(value) == sorted(other or ())):
+            continue
+        if not value and not other:
+            continue
+        differing.append(f"{name}: {_shown(other)} → {_shown(value)}")
+    return ", ".join(differing)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} subjects" if len(value) > 3 else ", ".join(map(str, value))
+    return str(getattr(value, "value", value))

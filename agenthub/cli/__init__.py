@@ -1,0 +1,129 @@
+"""The command line: parse, call the client, print. One file per group of commands, imported when it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError, Group
+
+from agenthub import __version__
+from agenthub.errors import (
+    AgenthubError,
+    ConfigError,
+    HubUnreachableError,
+    MessageError,
+    NotFoundError,
+    RefusedError,
+)
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_TIMEOUT, EXIT_REFUSED = range(7)
+EXIT_INTERRUPTED = 130
+
+_HELP = """\
+Run an organization of LLM agents, day and night.
+
+    agenthub up -d --wait                      start it, return when all roles work
+    agenthub send ceo "Ship dark mode" --wait  give it a directive, print the report
+    agenthub ps                                who does what, since when, at what cost
+    agenthub tail -f                           watch what happens
+    agenthub down                              let each role finish, then stop
+"""
+
+_RUN, _TALK, _SEE, _FIX, _ADMIN = (
+    Group(name, sort_key=number) for number, name in enumerate(("Run", "Talk", "See", "Fix", "Admin"))
+)
+
+app = App(
+    name="agenthub", help=_HELP, help_format="markdown", version=__version__, help_flags=["--help", "-h"],
+    default_parameter=None,
+)  # fmt: skip
+for group, commands in {
+    _RUN: {
+        "demo": ("run", "Watch an organization of eleven work off a directive; needs no key."),
+        "up": ("run", "Start the organization."),
+        "down": ("stop", "Let each role finish its message, then stop everything."),
+        "role": ("run", "Run one role in the foreground, as a container does."),
+    },
+    _TALK: {"send": ("talk", "Send a role a directive.")},
+    _SEE: {
+        "ps": ("see", "Show each role: state, what it does, what waits, what it cost."),
+        "tail": ("see", "Show what happened, and with -f what happens."),
+        "logs": ("see", "Show the log of a role's process."),
+    },
+    _ADMIN: {
+        "provision": ("admin", "Create or adapt streams, consumers and buckets."),
+        "version": ("admin", "Print the versions of what runs here."),
+    },
+    _FIX: {"doctor": ("doctor", "Find out what is wrong, and say what to do.")},
+}.items():
+    for name, (module, text) in commands.items():
+        app.command(f"agenthub.cli.{module}:{name}", name=name, help=text, group=group)
+
+inbox = App(name="inbox", help="Look into inboxes; nothing is taken.", group=_SEE)
+inbox.command("agenthub.cli.see:inbox_ls", name="ls", help="List what waits in a role's inbox, most urgent first.")
+inbox.command("agenthub.cli.see:inbox_peek", name="peek", help="Print the next messages of a role's inbox in full.")
+app.command(inbox)
+roles = App(name="roles", help="The role files.", group=_ADMIN)
+roles.command("agenthub.cli.admin:roles_check", name="check", help="Check all role files and agenthub.toml.")
+roles.command("agenthub.cli.admin:roles_ls", name="ls", help="List the roles as an org chart.")
+app.command(roles)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit with what it came to.
+
+    Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not found, 4 hub unreachable, 5 timed out
+    waiting, 6 refused, 130 interrupted.
+    """
+    words = _with_fields(list(sys.argv[1:] if arguments is None else arguments))
+    status: int
+    try:
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        status = result if isinstance(result, int) else EXIT_OK
+    except CycloptsError as error:
+        status = _fail(EXIT_USAGE, str(error).strip(), words, hint="agenthub --help")
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = EXIT_OK
+    except TimeoutError as error:
+        status = _fail(EXIT_TIMEOUT, str(error) or "It took longer than it may.", words)
+    except AgenthubError as error:
+        status = _fail(_code(error), str(error), words)
+    sys.exit(status)
+
+
+def _code(error: AgenthubError) -> int:
+    codes = {
+        ConfigError: EXIT_USAGE,
+        NotFoundError: EXIT_NOT_FOUND,
+        HubUnreachableError: EXIT_UNREACHABLE,
+        RefusedError: EXIT_REFUSED,
+        MessageError: EXIT_USAGE,
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_FAILED)
+
+
+def _fail(code: int, message: str, words: Sequence[str], *, hint: str = "") -> int:
+    if "--json" in words:
+        error = {"code": code, "message": message, "hint": hint}
+        print(json.dumps({"error": {name: value for name, value in error.items() if value or name == "code"}}))
+    else:
+        print(f"agenthub: {message}", file=sys.stderr)
+    return code
+
+
+def _with_fields(words: list[str]) -> list[str]:
+    """`--json=id,role` is `--json --fields id,role`: a flag that may bring a value."""
+    result: list[str] = []
+    for word in words:
+        if word.startswith("--json="):
+            result += ["--json", "--fields", word.removeprefix("--json=")]
+        else:
+            result.append(word)
+    return result

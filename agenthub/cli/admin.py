@@ -1,0 +1,119 @@
+"""Commands for who sets a hub up."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from agenthub import __version__
+from agenthub.bus.server import binary
+from agenthub.bus.topology import provision as provision_bus
+from agenthub.bus.topology import topology
+from agenthub.cli import EXIT_OK, EXIT_USAGE
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import console, escaped, print_json, say
+from agenthub.client import role_queues
+from agenthub.organization import Organization, load_organization
+
+
+async def provision(*, dry_run: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT) -> int:
+    """Create or adapt streams, consumers and buckets for the configured roles; prints what changes.
+
+        agenthub provision --nats nats://10.0.0.5:4222 --dry-run
+
+    Running it twice changes nothing the second time. `agenthub up` does it by itself.
+
+    Args:
+        dry_run: Only print what would change.
+    """
+    settings = options.settings()
+    organization = load_organization(settings)
+    async with options.client() as client:
+        wanted = topology(role_queues(organization, settings))
+        changes = await provision_bus(client.bus, wanted, dry_run=dry_run)
+    if options.json:
+        print_json(changes, options)
+        return EXIT_OK
+    signs = {"create": "[green]+[/]", "update": "[yellow]~[/]", "delete": "[red]-[/]"}
+    for change in changes:
+        console().print(f"{signs[change.action]} {change.kind:<8} {change.name}  [dim]{escaped(change.detail)}[/]")
+    say(f"{len(changes)} changes{' would be made' if dry_run else ''}")
+    return EXIT_OK
+
+
+async def version(*, options: Options = DEFAULT) -> int:
+    """Print the versions of what runs here."""
+    server = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: ASYNC221
+    versions = {
+        "agenthub": __version__,
+        "python": platform.python_version(),
+        "nats-server": server.rpartition("v")[2],
+        **{name: importlib.metadata.version(name) for name in ("nats-py", "anthropic", "pydantic")},
+    }
+    if options.json:
+        print_json(versions, options)
+    else:
+        for name, value in versions.items():
+            print(f"{name:<12} {value}")
+    return EXIT_OK
+
+
+async def roles_check(*, options: Options = DEFAULT) -> int:
+    """Check all role files and agenthub.toml; prints each problem with its file and line.
+
+        agenthub roles check
+
+    Exit codes: 0 fine (there may be warnings), 2 something is wrong.
+    """
+    organization = load_organization(options.settings(), strict=False)
+    errors = [problem for problem in organization.problems if problem.level == "error"]
+    if options.json:
+        data = [{**problem._asdict()} for problem in organization.problems]
+        print_json({"roles": sorted(organization.roles), "problems": data}, options)
+        return EXIT_USAGE if errors else EXIT_OK
+    for problem in organization.problems:
+        style = "red" if problem.level == "error" else "yellow"
+        console().print(f"[{style}]{problem.level:<7}[/]  {escaped(str(problem))}")
+    say(f"{len(organization.roles)} roles, {len(errors)} errors, {len(organization.problems) - len(errors)} warnings")
+    return EXIT_USAGE if errors else EXIT_OK
+
+
+async def roles_ls(*, options: Options = DEFAULT) -> int:
+    """List the roles as an org chart.
+
+    agenthub roles ls
+    """
+    organization = options.organization()
+    if options.json:
+        print_json(
+            [
+                {
+                    "name": role.name, "description": role.summary, "reports_to": role.settings.reports_to,
+                    "skills": role.settings.skills, "subscribe": role.settings.subscribe,
+                    "model": organization.terms(role.name).model, "path": str(role.path),
+                }
+                for role in organization.roles.values()
+            ],
+            options,
+        )  # fmt: skip
+        return EXIT_OK
+    console().print(f"[bold]{organization.operator}[/]  [dim](the operator)[/]")
+    _print_reports(organization, organization.operator, "")
+    return EXIT_OK
+
+
+def _print_reports(organization: Organization, name: str, indent: str) -> None:
+    reports = organization.reports(name)
+    for report in reports:
+        is_last = report == reports[-1]
+        role = organization.roles[report]
+        branch, below = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+        head = f"{indent}{branch}{report}"
+        console().print(
+            f"[dim]{indent}{branch}[/][bold]{report}[/]{' ' * max(1, 22 - len(head))}{escaped(role.summary)}"
+        )
+        _print_reports(organization, report, indent + below)

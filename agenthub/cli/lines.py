@@ -1,0 +1,66 @@
+"""One line for each event: when, who, what, about what. Aligned; coloured on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from agenthub.cli.output import dollars, escaped, tokens
+from agenthub.messages import Event
+
+STYLES = {
+    "ready": "dim", "stopped": "dim", "taken": "cyan", "sent": "blue", "step": "magenta", "parked": "dim",
+    "resumed": "cyan", "completed": "green", "noted": "dim", "delayed": "yellow", "dead": "bold red",
+    "crashed": "bold red", "quarantined": "bold red", "undelivered": "yellow",
+}  # fmt: skip
+OUTCOME_STYLES = {"done": "green", "blocked": "yellow", "needs_human": "bold yellow", "refused": "yellow"}
+
+
+class Line(NamedTuple):
+    """What one event says to people."""
+
+    kind: str
+    style: str
+    who: str
+    text: str
+
+
+def line(event: Event) -> Line:
+    """The event in a kind of at most nine letters, who did it (to whom), and what."""
+    kind, who, text, style = event.kind, event.role, event.text, STYLES.get(event.kind, "")
+    if kind == "sent":
+        who = f"{event.role} → {event.data.get('to', '?')}"
+        kind = {"task_assignment": "task", "task_result": "result", "direct_message": "message"}.get(
+            str(event.data.get("type")), str(event.data.get("type"))
+        )
+    elif kind == "completed":
+        kind = str(event.data.get("outcome", "done")).replace("needs_human", "human?")
+        style = OUTCOME_STYLES.get(str(event.data.get("outcome")), "red")
+        usage = event.data.get("usage", {})
+        spent = sum(int(usage.get(name, 0)) for name in usage if name.endswith("_tokens"))
+        took = f"  ({tokens(spent)} tokens, {dollars(float(usage.get('cost_usd', 0)))})" if spent else ""
+        who = f"{event.role} → {event.data.get('from_role') or '?'}"
+        text = _first_line(event.text) + took
+    elif kind == "taken" and event.data.get("from_role"):
+        text = f"{event.text}  (from {event.data['from_role']})"
+    return Line(kind, style, who, _first_line(text))
+
+
+def as_markup(event: Event, *, width: int | None, at: str | None = None, who_width: int = 20) -> str:
+    """The line of an event as rich markup, cut to `width` columns; None: not cut."""
+    shown = line(event)
+    moment = at if at is not None else f"{event.at.astimezone():%H:%M:%S}"
+    room = None if width is None else max(20, width - len(moment) - 9 - who_width - 6)
+    text = shown.text if room is None or len(shown.text) <= room else shown.text[: room - 1] + "…"
+    kind = f"[{shown.style}]{shown.kind:<9}[/]" if shown.style else f"{shown.kind:<9}"
+    return f"[dim]{moment}[/]  {kind}  [bold]{escaped(shown.who):<{who_width}}[/]  {escaped(text)}"
+
+
+def who_width(roles: Sequence[str]) -> int:
+    """Columns for `who`, so that `a → b` fits for all of these."""
+    longest = sorted((len(role) for role in roles), reverse=True)[:2]
+    return min(30, sum(longest) + 3)
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")

@@ -1,0 +1,72 @@
+"""What every command takes, and how it finds its organization and its hub."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from agenthub.client import Client, open_client
+from agenthub.organization import Organization, load_organization
+from agenthub.settings import Settings
+
+_COMMON = Group("Every command", sort_key=99)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """What every command takes."""
+
+    json: Annotated[
+        bool,
+        Parameter(
+            name="--json", negative="", group=_COMMON,
+            help="Print JSON for programs; `--json=id,role` prints these fields only.",
+        ),
+    ] = False  # fmt: skip
+    fields: Annotated[str, Parameter(name="--fields", show=False)] = ""
+    config: Annotated[
+        Path | None,
+        Parameter(name="--config", group=_COMMON, help="The agenthub.toml. Default: found from here up."),
+    ] = None
+    state: Annotated[
+        Path | None, Parameter(name="--state", group=_COMMON, help="Folder of a hub's state. Default: .agenthub.")
+    ] = None
+    nats: Annotated[
+        str | None, Parameter(name="--nats", group=_COMMON, help="URL of a NATS server. Default: the hub's own.")
+    ] = None
+
+    def settings(self, **flags: Any) -> Settings:
+        """Settings with these flags on top.
+
+        Raises:
+            ConfigError: If a file or a variable is wrong.
+        """
+        return Settings.load(config=self.config, state=self.state, nats_url=self.nats, **flags)
+
+    def organization(self, settings: Settings | None = None) -> Organization:
+        """The organization of these settings.
+
+        Raises:
+            ConfigError: If a file is wrong; lists everything that is.
+        """
+        return load_organization(settings or self.settings())
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """A client of the running hub.
+
+        Raises:
+            HubUnreachableError: If none runs.
+        """
+        settings = self.settings()
+        async with open_client(settings, load_organization(settings)) as client:
+            yield client
+
+
+DEFAULT = Options()

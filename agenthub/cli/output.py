@@ -1,0 +1,118 @@
+"""How the CLI prints: data on stdout, talk on stderr; tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel
+
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.messages import Usage, now
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PRIORITY_STYLE = {"critical": "bold red", "high": "yellow", "medium": "", "low": "dim"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that knows about NO_COLOR, TERM=dumb and pipes."""
+    from rich.console import Console
+
+    # Without a terminal there is no width: lines are not folded for it.
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 200
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr: it never mixes with data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any, options: Options = DEFAULT) -> None:
+    """One JSON document for a value, one line each for streams; with the fields that were asked for."""
+    data = _plain(value)
+    if options.fields:
+        names = options.fields.split(",")
+        if isinstance(data, list):
+            data = [{name: item.get(name) for name in names} for item in data]
+        elif isinstance(data, dict):
+            data = {name: data.get(name) for name in names}
+    print(json.dumps(data, ensure_ascii=False, separators=(",", ":")), flush=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(item) for name, item in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """A table without lines, as `docker ps` prints it. Cells may hold markup."""
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        grid.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        grid.add_row(*row)
+    out = console()
+    out.print(grid, crop=out.is_terminal, overflow="ellipsis", no_wrap=True)
+
+
+def escaped(text: str) -> str:
+    """Text of others, safe to print: no markup, no control characters that could move the cursor."""
+    from rich.markup import escape
+
+    return escape("".join(c if c.isprintable() else " " for c in text))
+
+
+def ago(moment: datetime | None) -> str:
+    """How long ago, in one unit: `12s`, `5m`, `3h`, `2d`."""
+    return "-" if moment is None else length((now() - moment).total_seconds())
+
+
+def length(seconds: float) -> str:
+    """A length of time in one unit."""
+    if seconds < 1:
+        return "0s"
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def tokens(count: int) -> str:
+    """A number of tokens: `980`, `12.3k`, `1.75M`."""
+    if count >= 1_000_000:
+        return f"{count / 1e6:.2f}M"
+    return f"{count / 1000:.1f}k" if count >= 1000 else str(count)
+
+
+def dollars(usd: float) -> str:
+    """Money, with the cents that matter."""
+    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+
+
+def usage_line(usage: Usage) -> str:
+    """What something took, in words."""
+    whole = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+    cached = f", {usage.cache_read_tokens / whole:.0%} of the input from the cache" if whole else ""
+    return f"{usage.calls} model calls, {tokens(usage.tokens)} tokens{cached}"

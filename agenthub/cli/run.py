@@ -1,0 +1,216 @@
+"""Commands that start a hub."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_TIMEOUT
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import print_json, say
+from agenthub.errors import ConfigError, HubError
+from agenthub.organization import Organization, load_organization
+from agenthub.run_file import RUN_VARIABLE, RunFile, lock
+from agenthub.settings import Settings
+
+Flag = Parameter(negative="")
+READY_WITHIN_S = 120.0
+
+
+async def up(
+    *,
+    detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative="")] = False,
+    wait: Annotated[bool, Flag] = False,
+    rehearse: Annotated[bool, Flag] = False,
+    seed: int | None = None,
+    speed: float | None = None,
+    options: Options = DEFAULT,
+) -> int:
+    """Start the organization: a NATS server unless one is configured, and a process for each role.
+
+        agenthub up                  in the foreground; Ctrl-C lets each role finish, a second one ends at once
+        agenthub up -d --wait        in the background; returns when all roles work
+        agenthub up --rehearse       with the rehearsal model: no key, no cost
+
+    It talks to Claude if ANTHROPIC_API_KEY is set, and rehearses otherwise.
+
+    Args:
+        detach: Run in the background.
+        wait: With -d: return when all roles work.
+        rehearse: Use the rehearsal model even if there is a key.
+        seed: Of the rehearsal model: the same seed answers the same.
+        speed: Of the rehearsal model: 1 is 400 tokens a second.
+    """
+    from agenthub.supervisor import choose_model
+
+    settings = choose_model(options.settings(rehearse=rehearse or None, rehearsal_seed=seed, rehearsal_speed=speed))
+    organization = load_organization(settings)
+    for problem in organization.problems:
+        say(f"agenthub: {problem.level}: {problem}")
+    if detach:
+        return await _detached(settings, organization, wait=wait, options=options)
+    started = time.monotonic()
+
+    def ready(run: RunFile) -> None:
+        if options.json:
+            print_json(run, options)
+        else:
+            say(
+                f"{organization.org} is up: {len(organization.roles)} roles on {run.nats_url}, ready in"
+                f" {time.monotonic() - started:.1f} s. Ctrl-C lets each finish its message and stops."
+            )
+
+    if not options.json:
+        say(_model_line(settings, organization))
+    return await supervise(settings, organization, ready=ready, say=say)
+
+
+async def supervise(
+    settings: Settings,
+    organization: Organization,
+    *,
+    ready: Callable[[RunFile], None],
+    say: Callable[[str], None],
+    stop: asyncio.Event | None = None,
+) -> int:
+    """Run a supervisor in this process; the first SIGINT or SIGTERM stops it, the second ends it at once."""
+    from agenthub.nursery import log_to_file
+    from agenthub.supervisor import Supervisor
+
+    supervisor = Supervisor(settings, organization, say=say)
+    stopping = stop or asyncio.Event()
+
+    def asked(number: int) -> None:
+        if not stopping.is_set():
+            if number == signal.SIGINT:
+                say("stopping: each role finishes its message; Ctrl-C again ends at once")
+            stopping.set()
+        elif number == signal.SIGINT:
+            say("ending at once; what was not finished goes on at the next start")
+            supervisor.kill_now()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked, number)
+    log_to_file(settings.state / "logs" / "supervisor.log", settings.log_level)
+    await supervisor.run(stop=stopping, ready=ready)
+    return EXIT_OK
+
+
+async def _detached(settings: Settings, organization: Organization, *, wait: bool, options: Options) -> int:
+    """Start `up` again as a process of its own session, and watch it come up."""
+    lock(settings.state, organization.org).close()  # says at once if one runs already
+    log = settings.state / "logs" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    words = [word for word in sys.argv[1:] if word not in ("-d", "--detach", "--wait")]
+    words = [word for word in words if not word.startswith("--json")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: ASYNC220  # returns at once
+            [sys.executable, "-m", "agenthub", *words],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            env={name: value for name, value in os.environ.items() if name != RUN_VARIABLE},
+        )  # fmt: skip
+    if not options.json:
+        say(_model_line(settings, organization))
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        run = RunFile.read(settings.state)
+        if run is not None and run.pid == process.pid and (run.is_ready or not wait):
+            if options.json:
+                print_json(run, options)
+            else:
+                how = f"all {len(organization.roles)} roles work" if run.is_ready else "starting"
+                say(f"{run.org} is up on {run.nats_url} (process {run.pid}): {how}. Next: agenthub ps")
+            return EXIT_OK
+        if process.poll() is not None:
+            raise HubError(f"It did not start:\n{log.read_text(errors='replace').strip()}")
+        await asyncio.sleep(0.05)
+    say(f"not ready after {READY_WITHIN_S:.0f} s; it goes on starting. See {log} and `agenthub logs supervisor`.")
+    return EXIT_TIMEOUT
+
+
+async def role(name: str, /, *, replica: int = 0, options: Options = DEFAULT) -> int:
+    """Run one role in the foreground against a NATS server, as a container does. SIGTERM lets it finish.
+
+        agenthub role backend --nats nats://nats:4222
+
+    The queues must exist: `agenthub provision` makes them.
+
+    Args:
+        name: Which role.
+        replica: Number of this copy, from 0.
+    """
+    from agenthub.runtime import RolePlace, run_role, stop_on_signals
+
+    settings = options.settings()
+    if not settings.nats_url:
+        run = RunFile.read(settings.state)
+        if run is None:
+            raise ConfigError("There is no NATS server to work with. Name one with --nats, or use `agenthub up`.")
+        settings = settings.model_copy(update={"nats_url": run.nats_url})
+    if settings.api_key is None:
+        raise ConfigError("There is no key for the model. Set ANTHROPIC_API_KEY.")
+    organization = load_organization(settings)
+    organization.role(name)
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    _log_to_stderr(settings.log_level)
+    try:
+        await run_role(RolePlace(settings, organization, name, replica), stop=stop)
+    except BaseExceptionGroup as group:
+        for error in group.exceptions:
+            say(f"agenthub: {error}")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+async def demo(
+    directive: str = "Add file attachments to our product: plan it, build it, test it, and tell customers about it.",
+    /,
+    *,
+    seed: int = 7,
+    speed: float = 6.0,
+    options: Options = DEFAULT,
+) -> int:
+    """Start an organization on the rehearsal model, give its head a directive, watch it work, stop everything.
+
+        agenthub demo
+        agenthub demo "Cut our cloud bill by a third" --seed 3
+
+    Needs no key and costs nothing: the model is a local endpoint that plays the roles over the real API.
+
+    Args:
+        directive: What the head of the organization shall do.
+        seed: The same seed plays the same.
+        speed: 1 is 400 tokens a second.
+    """
+    from agenthub.cli.show import run_demo
+
+    settings = options.settings(rehearse=True, rehearsal_seed=seed, rehearsal_speed=speed)
+    if options.state is None:  # beside the organization's own state, so that a running hub is not in the way
+        settings = settings.model_copy(update={"state": settings.state / "demo"})
+    settings = settings.model_copy(update={"nats_url": ""})
+    return await run_demo(settings, load_organization(settings), directive, options)
+
+
+def _model_line(settings: Settings, organization: Organization) -> str:
+    if settings.rehearse:
+        why = "" if settings.api_key else "; set ANTHROPIC_API_KEY to work with Claude"
+        return f"{organization.org}: rehearsing, without Claude: the model is a local stand-in{why}"
+    return f"{organization.org}: working with {organization.defaults.model}"
+
+
+def _log_to_stderr(level: str) -> None:
+    import logging
+
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    for chatty in ("httpx2", "httpcore2", "anthropic", "nats"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

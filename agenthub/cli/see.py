@@ -1,0 +1,279 @@
+"""Commands to see what happens. None of them changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from agenthub.cli import EXIT_OK
+from agenthub.cli.lines import as_markup, who_width
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import (
+    PRIORITY_STYLE,
+    ago,
+    console,
+    dollars,
+    escaped,
+    length,
+    print_json,
+    say,
+    table,
+    tokens,
+)
+from agenthub.client import RoleStatus, WaitingMessage
+from agenthub.errors import ConfigError, NotFoundError, unknown
+from agenthub.messages import Priority, now
+
+Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
+Last = Annotated[int, Parameter(name=["--last", "-n"])]
+
+_STATES = {
+    "working": "[green]● working[/]",
+    "idle": "[dim]○ idle[/]",
+    "stopping": "[yellow]◌ stopping[/]",
+    "down": "[bold red]✖ down[/]",
+}
+_POLL_S = 0.2
+
+
+async def ps(*, options: Options = DEFAULT) -> int:
+    """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat.
+
+    agenthub ps
+    agenthub ps --json=role,state,doing
+
+    Waiting is counted by priority: critical, high, medium, low. Costs are list prices.
+    """
+    async with options.client() as client:
+        statuses = await client.roles()
+    if options.json:
+        print_json([_as_data(status) for status in statuses], options)
+        return EXIT_OK
+    rows = []
+    for status in statuses:
+        beat = status.heartbeat
+        waits = [_count(status.waiting[priority], priority) for priority in Priority]
+        if beat is None:
+            rows.append([status.role, _STATES["down"], "", "-", *waits, "-", "-", "-"])
+            continue
+        doing = escaped(beat.doing) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
+        rows.append(
+            [
+                status.role, _STATES.get(beat.state, beat.state), doing[:60], ago(beat.since), *waits,
+                tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
+            ]
+        )  # fmt: skip
+    table(
+        ["ROLE", "STATE", "DOING", "SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"], rows,
+        right=["SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"],
+    )  # fmt: skip
+    unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
+    if unsorted:
+        say(f"{unsorted} messages wait at the plain inboxes of roles that are down")
+    return EXIT_OK
+
+
+def _as_data(status: RoleStatus) -> dict[str, object]:
+    beat = status.heartbeat
+    data: dict[str, object] = {"role": status.role, "state": "down"}
+    if beat is not None:
+        data |= beat.model_dump(mode="json", exclude={"role"})
+        data |= {
+            "since_s": round((now() - beat.since).total_seconds(), 3),
+            "heartbeat_age_s": round((now() - beat.beat_at).total_seconds(), 3),
+            "tokens_today": beat.usage_today.tokens,
+            "cost_usd_today": round(beat.usage_today.cost_usd, 6),
+        }
+    data["waiting"] = {str(priority): count for priority, count in status.waiting.items()}
+    return data
+
+
+def _count(count: int, priority: Priority) -> str:
+    if not count:
+        return "[dim]·[/]"
+    style = PRIORITY_STYLE[priority]
+    return f"[{style}]{count}[/]" if style else str(count)
+
+
+async def tail(
+    *,
+    follow: Follow = False,
+    last: Last = 50,
+    since: str | None = None,
+    role: str | None = None,
+    kind: str | None = None,
+    options: Options = DEFAULT,
+) -> int:
+    """Show what happened, oldest first; with -f also what happens from now on.
+
+        agenthub tail -f
+        agenthub tail --since 2h --role backend
+        agenthub tail --since 24h --json > day.ndjson
+
+    Args:
+        follow: Go on until Ctrl-C.
+        last: How many events to begin with; not with --since.
+        since: Begin this long ago: `90s`, `10m`, `2h`, `7d`.
+        role: Only events of this role.
+        kind: Only events of this kind, for example `completed`, `sent`, `step`, `dead`.
+    """
+    begin = None if since is None else now() - _duration(since)
+    async with options.client() as client:
+        if role is not None:
+            client.organization.role(role)
+        out = console()
+        width = who_width(list(client.organization.roles))
+        most = None if begin is not None else last
+        async for event in client.events(last=most, since=begin, follow=follow):
+            if (role and event.role != role) or (kind and event.kind != kind):
+                continue
+            if options.json:
+                print_json(event, options)
+            else:
+                out.print(as_markup(event, width=out.width if out.is_terminal else None, who_width=width))
+    return EXIT_OK
+
+
+async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT) -> int:
+    """List what waits in a role's inbox, most urgent first, oldest first. Nothing is taken.
+
+        agenthub inbox ls backend
+
+    Args:
+        role: Whose inbox.
+        last: How many at the most.
+    """
+    async with options.client() as client:
+        found = await client.waiting(role, most=last)
+    if options.json:
+        print_json([_waiting_data(item) for item in found], options)
+        return EXIT_OK
+    rows = []
+    for item in found:
+        if item.message is None:
+            rows.append([str(item.sequence), "-", ago(item.stored_at), "-", "[red]cannot be read[/]"])
+            continue
+        priority = item.message.payload.priority
+        style = PRIORITY_STYLE[priority] or "none"
+        sender, title = escaped(item.message.from_role), escaped(item.message.title)
+        rows.append([item.message.id[:8], f"[{style}]{priority}[/]", ago(item.stored_at), sender, title])
+    table(["ID", "PRIORITY", "AGE", "FROM", "SUBJECT"], rows, right=["AGE"])
+    if not found:
+        say(f"nothing waits for {role}")
+    return EXIT_OK
+
+
+async def inbox_peek(role: str, /, *, last: Last = 1, options: Options = DEFAULT) -> int:
+    """Print the next messages of a role's inbox in full. Nothing is taken.
+
+        agenthub inbox peek backend -n 3
+
+    Args:
+        role: Whose inbox.
+        last: How many.
+    """
+    async with options.client() as client:
+        found = await client.waiting(role, most=last)
+    if options.json:
+        print_json([_waiting_data(item) for item in found], options)
+        return EXIT_OK
+    if not found:
+        say(f"nothing waits for {role}")
+    out = console()
+    for item in found:
+        if item.message is None:
+            out.print(f"[bold]{item.sequence}[/]  [red]cannot be read[/]  {escaped(item.subject)}")
+            out.print(escaped(item.data[:500].decode(errors="replace")))
+            continue
+        message = item.message
+        out.print(
+            f"[bold]{message.id}[/]  {message.payload.priority}  {escaped(message.type)}  from"
+            f" [bold]{escaped(message.from_role)}[/]  {ago(item.stored_at)} ago"
+        )
+        if message.payload.subject:
+            out.print(f"[bold]{escaped(message.payload.subject)}[/]")
+        for line in message.payload.message.splitlines():
+            out.print(escaped(line))
+        out.print()
+    return EXIT_OK
+
+
+def _waiting_data(item: WaitingMessage) -> dict[str, object]:
+    data: dict[str, object] = {
+        "subject": item.subject,
+        "sequence": item.sequence,
+        "stored_at": item.stored_at.isoformat() if item.stored_at else None,
+    }
+    if item.message is None:
+        return data | {"error": "cannot be read", "body": item.data[:2000].decode(errors="replace")}
+    return item.message.model_dump(mode="json") | {"stored": data}
+
+
+async def logs(role: str, /, *, follow: Follow = False, last: Last = 100, options: Options = DEFAULT) -> int:
+    """Show the log of a role's process; also of `supervisor`, `rehearsal` and `nats`.
+
+        agenthub logs backend -f
+
+    Args:
+        role: Whose log.
+        follow: Go on until Ctrl-C.
+        last: How many lines to begin with.
+    """
+    settings = options.settings()
+    organization = options.organization(settings)
+    others = ("supervisor", "rehearsal", "nats")
+    if role.split(".")[0] not in (*organization.roles, *others):
+        raise NotFoundError(unknown("log", role, [*organization.roles, *others]))
+    folder = settings.state / ("nats" if role == "nats" else "logs")
+    path = folder / f"{role}.log"
+    if not path.exists() and not follow:
+        raise NotFoundError(f"{role} has written no log yet; it would be {path}.")
+    await _print_file(path, last=last, follow=follow, options=options)
+    return EXIT_OK
+
+
+async def _print_file(path: Path, *, last: int, follow: bool, options: Options) -> None:
+    def put(line: str) -> None:
+        if options.json:
+            print_json({"line": line}, options)
+        else:
+            print(line, flush=True)
+
+    position = 0
+    inode = 0
+    if path.exists():
+        with path.open(errors="replace") as file:
+            for line in deque(file, maxlen=last):
+                put(line.rstrip("\n"))
+            position, inode = file.tell(), path.stat().st_ino
+    while follow:
+        await asyncio.sleep(_POLL_S)
+        if not path.exists():
+            continue
+        status = path.stat()
+        if status.st_ino != inode or status.st_size < position:  # it was rotated
+            position, inode = 0, status.st_ino
+        if status.st_size > position:
+            with path.open(errors="replace") as file:
+                file.seek(position)
+                for line in file:
+                    put(line.rstrip("\n"))
+                position = file.tell()
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise ConfigError(f"--since takes a length of time such as 90s, 10m, 2h or 7d; found {text!r}")
+    return float(match[1]) * timedelta(seconds={"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
+
+
+def uptime(started_at: datetime) -> str:
+    """How long something runs."""
+    return length((now() - started_at).total_seconds())

@@ -1,0 +1,79 @@
+"""The command that stops a hub, and proves that nothing of it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from typing import Annotated
+
+import psutil
+from cyclopts import Parameter
+
+from agenthub.cli import EXIT_FAILED, EXIT_OK
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import print_json, say
+from agenthub.run_file import RunFile, processes_of
+
+_BEYOND_GRACE_S = 40.0
+
+
+async def down(
+    *,
+    now: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = DEFAULT,
+) -> int:
+    """Let each role finish the message it works on, then stop everything and prove that nothing is left.
+
+        agenthub down
+        agenthub down --now
+
+    What is not finished is not lost: it goes on at the next `agenthub up`.
+
+    Args:
+        now: Do not wait for the messages in hand.
+    """
+    settings = options.settings()
+    run = RunFile.read(settings.state)
+    if run is None:
+        return _nothing_runs(settings.folder.name, options)
+    started = time.monotonic()
+    processes = processes_of(run.run_id)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        supervisor = psutil.Process(run.pid)
+        processes.append(supervisor)
+        if not options.json:
+            say(f"stopping {run.org}: each role finishes its message ..." if not now else f"stopping {run.org} now ...")
+        supervisor.send_signal(signal.SIGTERM)
+        if now:
+            supervisor.send_signal(signal.SIGINT)
+        with contextlib.suppress(psutil.TimeoutExpired):
+            supervisor.wait(settings.grace_s + _BEYOND_GRACE_S)
+    left = [process for process in {*processes, *processes_of(run.run_id)} if _is_alive(process)]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)
+    survivors = processes_of(run.run_id)
+    took_s = time.monotonic() - started
+    if options.json:
+        data = {"org": run.org, "processes": len(processes), "left": [p.pid for p in survivors], "seconds": took_s}
+        print_json(data, options)
+    else:
+        killed = f", {len(left)} of them killed" if left else ""
+        say(f"{run.org} is down after {took_s:.1f} s: {len(processes)} processes ended{killed}, {len(survivors)} left")
+    return EXIT_FAILED if survivors else EXIT_OK
+
+
+def _nothing_runs(name: str, options: Options) -> int:
+    if options.json:
+        print_json({"org": name, "processes": 0, "left": [], "seconds": 0}, options)
+    else:
+        say("no hub runs here")
+    return EXIT_OK
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

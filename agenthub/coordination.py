@@ -1,0 +1,213 @@
+"""How a role works with others: it tells, it asks and parks, it collects the answers and goes on.
+
+Nobody waits inside a turn. An ask is entered in the ledger before its messages are sent; the answers come
+through the inbox like everything else, and so does the deadline, which the broker keeps as a schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from agenthub import subjects
+from agenthub.asks import Answer, Ask, Part
+from agenthub.bus.connection import Bus, StreamFullError
+from agenthub.errors import RefusedError, unknown
+from agenthub.messages import Completion, Message, Outcome, Payload, Priority, derived_id
+from agenthub.org.events import Events
+from agenthub.org.ledger import Ledger
+from agenthub.organization import Organization
+
+ASK_DEADLINE = "ask.deadline"
+"""Subject of the system event by which a schedule says that an ask's time is over."""
+
+
+class Request(NamedTuple):
+    """One thing that is asked of one role."""
+
+    to: str
+    subject: str
+    text: str
+    priority: Priority
+
+
+class Coordination:
+    """Sends what one role has to say to others, and keeps what it waits for."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        organization: Organization,
+        role: str,
+        *,
+        ledger: Ledger,
+        events: Events,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._bus, self._organization, self._role = bus, organization, role
+        self._ledger, self._events, self._clock = ledger, events, clock
+        self._parked: dict[str, set[str]] = {}
+
+    async def start(self) -> None:
+        """Load what this role waits for."""
+        for ask in await self._ledger.of(self._role):
+            self._parked.setdefault(ask.task.id, set()).add(ask.id)
+
+    @property
+    def parked(self) -> int:
+        """How many tasks wait for answers."""
+        return len(self._parked)
+
+    def waits(self, task_id: str, *, besides: Ask | None = None) -> bool:
+        """True if the task waits for an answer to any other ask than `besides`."""
+        return bool(self._parked.get(task_id, set()) - {besides.id if besides else ""})
+
+    async def tell(self, request: Request, *, about: Message, key: str) -> Message:
+        """Send a message that needs no answer. `key` makes its id: telling again after a crash tells once.
+
+        Raises:
+            RefusedError: If there is no such recipient.
+        """
+        self._check_recipient(request.to, or_operator=True)
+        message = self._message("direct_message", request, about=about, message_id=derived_id(self._role, key))
+        await self._send(request.to, message)
+        return message
+
+    async def publish(self, topic: str, text: str, *, about: Message, key: str) -> Message:
+        """Publish a message on a topic."""
+        request = Request("", topic.removeprefix("agent-hub.topics."), text, about.payload.priority)
+        message = self._message("status", request, about=about, message_id=derived_id(self._role, key))
+        await self._bus.publish(topic, message.encode(), message_id=message.id)
+        return message
+
+    async def ask(self, requests: Sequence[Request], *, about: Message, key: str, within_s: float) -> Ask:
+        """Ask others and park the task until they have answered, or the time is over.
+
+        Raises:
+            RefusedError: If there is no such recipient, it is this role, or nothing is asked.
+        """
+        if not requests:
+            raise RefusedError("Nothing is asked: `tasks` is empty.")
+        for request in requests:
+            self._check_recipient(request.to, or_operator=False)
+        ask_id = derived_id(self._role, key)
+        opened_at = self._clock()
+        deadline = opened_at + timedelta(seconds=within_s)
+        messages = [
+            self._message(
+                "task_assignment", request, about=about, message_id=derived_id(ask_id, str(number))
+            ).model_copy(update={"correlation_id": ask_id})
+            for number, request in enumerate(requests)
+        ]
+        parts = [
+            Part(message_id=message.id, role=request.to, subject=request.subject)
+            for message, request in zip(messages, requests, strict=True)
+        ]
+        ask = Ask(
+            id=ask_id, role=self._role, task=about, parts=parts, opened_at=opened_at,
+            deadline=min(deadline, about.deadline) if about.deadline else deadline,
+        )  # fmt: skip
+        await self._ledger.open(ask)
+        self._parked.setdefault(about.id, set()).add(ask.id)
+        await self._schedule_deadline(ask)
+        for message, request in zip(messages, requests, strict=True):
+            await self._send(request.to, message)
+        return ask
+
+    async def collect(self, reply: Message) -> Ask | None:
+        """Enter an answer; the ask it belongs to, or None if nobody waits for it."""
+        if not reply.correlation_id:
+            return None
+        answer = Answer(
+            outcome=reply.payload.outcome or Outcome.DONE, text=reply.payload.message, evidence=reply.payload.evidence
+        )
+        return await self._ledger.record(
+            self._role, reply.correlation_id, message_id=reply.causation_id, by=reply.from_role, answer=answer
+        )
+
+    async def expired(self, ask_id: str) -> Ask | None:
+        """An ask of this role whose time is over; None if its task has gone on, or it is not over yet."""
+        ask = await self._ledger.find(self._role, ask_id)
+        if ask is None or ask.is_over(self._clock()):
+            return ask
+        await self._schedule_deadline(ask)  # the broker's clock is ahead of ours, or somebody made this up
+        return None
+
+    async def close(self, ask: Ask) -> None:
+        """Forget an ask whose task has gone on."""
+        await self._ledger.close(self._role, ask.id)
+        waiting = self._parked.get(ask.task.id, set())
+        waiting.discard(ask.id)
+        if not waiting:
+            self._parked.pop(ask.task.id, None)
+
+    async def close_all(self, task: Message) -> None:
+        """Forget whatever a finished task still waited for; late answers are only noted."""
+        for ask_id in self._parked.pop(task.id, set()):
+            await self._ledger.close(self._role, ask_id)
+
+    async def reply(self, task: Message, completion: Completion) -> None:
+        """Tell who asked how it ended. Strangers, who have no inbox here, find the completion on its subject."""
+        to = task.reply_to or task.from_role
+        if to == self._role or not self._has_inbox(to):
+            return
+        kind = "task_result" if task.type == "task_assignment" else "reply"
+        reply = Message(
+            id=derived_id(task.id, self._role, "reply"), type=kind,
+            from_operator=f"operator-{self._role}", from_role=self._role, timestamp=completion.ended_at,
+            trace_id=task.trace_id, causation_id=task.id, correlation_id=task.correlation_id, origin=task.origin,
+            hop=task.hop + 1, org=self._organization.org,
+            payload=Payload(
+                subject=f"Re: {task.title}"[:200], message=completion.text, priority=task.payload.priority,
+                outcome=completion.outcome, evidence=completion.evidence,
+            ),
+        )  # fmt: skip
+        try:
+            await self._send(to, reply)
+        except StreamFullError:
+            if to in self._organization.roles:
+                raise
+            # Nobody empties a person's inbox by force; the completion is on its subject all the same.
+            await self._events.tell("undelivered", f"the inbox of {to} is full", task)
+
+    def _message(self, kind: str, request: Request, *, about: Message, message_id: str, ask_id: str = "") -> Message:
+        return Message(
+            id=message_id, type=kind, from_operator=f"operator-{self._role}", from_role=self._role,
+            timestamp=self._clock(), trace_id=about.trace_id, causation_id=about.id, origin=about.origin,
+            hop=about.hop + 1, org=self._organization.org, correlation_id=ask_id,
+            payload=Payload(subject=request.subject, message=request.text, priority=request.priority),
+        )  # fmt: skip
+
+    async def _send(self, to: str, message: Message) -> None:
+        subject = subjects.lane(to, message.payload.priority, self._role)
+        stored = await self._bus.publish(
+            subject, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
+        )
+        if stored.is_new:
+            await self._events.tell(
+                "sent", message.title, message, to=to, type=message.type, priority=message.payload.priority
+            )
+
+    async def _schedule_deadline(self, ask: Ask) -> None:
+        reminder = Message(
+            id=derived_id(ask.id, "deadline", self._clock().isoformat()), type="system_event",
+            from_role=self._role, correlation_id=ask.id, timestamp=ask.opened_at,
+            trace_id=ask.task.trace_id, causation_id=ask.task.id,
+            payload=Payload(subject=ASK_DEADLINE, priority=ask.task.payload.priority),
+        )  # fmt: skip
+        await self._bus.publish_at(
+            ask.deadline + timedelta(milliseconds=50), subjects.schedule(self._role, ask.id),
+            subjects.due(self._role), reminder.encode(), message_id=reminder.id,
+        )  # fmt: skip
+
+    def _has_inbox(self, name: str) -> bool:
+        return name in self._organization.roles or name == self._organization.operator
+
+    def _check_recipient(self, to: str, *, or_operator: bool) -> None:
+        if to == self._role:
+            raise RefusedError(f"`{to}` is you. Do it yourself, or ask somebody else.")
+        if to == self._organization.operator and not or_operator:
+            raise RefusedError(f"`{to}` is the person you work for. End with `needs_human` to have them decide.")
+        if not self._has_inbox(to):
+            raise RefusedError(unknown("role", to, self._organization.roles))

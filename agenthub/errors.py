@@ -1,0 +1,98 @@
+"""Everything that can go wrong, sorted by who must act.
+
+    AgenthubError
+    ├── ConfigError                 the operator edits a file; the process does not start
+    ├── HubError                    the hub as a whole is not as the caller needs it
+    │   ├── HubUnreachableError     no NATS server answers at the address
+    │   ├── HubRunningError         another hub runs in this folder already
+    │   └── NotFoundError           no such role or message
+    ├── MessageError                the bytes are wrong: buried
+    ├── RefusedError                the sender changes the request: refused reply, ack
+    ├── LeaseLostError              another process took the role: this one stops, its deliveries go back
+    └── SessionError                the turn failed: retried with back-off, then a failed reply
+        ├── ModelUnavailableError   time heals it: given back until then, not a try
+        ├── BudgetExhaustedError    a window or a person heals it: given back, not a try
+        └── ModelRefusedError       the provider refuses for good (key, model, request): not retried
+
+The class decides what becomes of a delivery, in one place (`loop.py`). Anything outside this tree is a
+bug: retried, then buried with its traceback. A message names the thing, the value found and the next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AgenthubError(Exception):
+    """Base of all errors that agenthub raises on purpose."""
+
+
+class ConfigError(AgenthubError):
+    """A file or a setting is wrong; the operator mends it before anything starts."""
+
+
+class HubError(AgenthubError):
+    """The hub as a whole is not in the state that the caller needs."""
+
+
+class HubUnreachableError(HubError):
+    """No NATS server answers where one was expected."""
+
+
+class HubRunningError(HubError):
+    """A hub already runs in this folder."""
+
+
+class NotFoundError(HubError):
+    """There is no such role or message."""
+
+
+class MessageError(AgenthubError):
+    """The bytes of a message are wrong; trying again cannot help."""
+
+
+class RefusedError(AgenthubError):
+    """The request is not allowed as it stands; the sender hears what to change."""
+
+
+class LeaseLostError(AgenthubError):
+    """Another process holds this role's lease now; this one must not act any more."""
+
+
+class SessionError(AgenthubError):
+    """A turn failed in a way that another try may mend."""
+
+
+class ModelUnavailableError(SessionError):
+    """The model's provider asks for patience; nothing is wrong with the message."""
+
+    def __init__(self, reason: str, *, retry_after_s: float) -> None:
+        super().__init__(f"{reason}; next try in {retry_after_s:.0f} s")
+        self.retry_after_s = retry_after_s
+
+
+class BudgetExhaustedError(SessionError):
+    """The next model call would cross a limit; nothing was sent to the model."""
+
+    def __init__(self, account: str, *, spent_usd: float, limit_usd: float, retry_after_s: float) -> None:
+        super().__init__(
+            f"`{account}` has spent {spent_usd:.2f} of {limit_usd:.2f} USD in this window. "
+            f"Raise its budget in agenthub.toml, or wait {retry_after_s:.0f} s for the next window."
+        )
+        self.account, self.spent_usd, self.limit_usd = account, spent_usd, limit_usd
+        self.retry_after_s = retry_after_s
+
+
+class ModelRefusedError(SessionError):
+    """The provider refuses the request for good: a wrong key, an unknown model, a malformed request."""
+
+
+def unknown(kind: str, value: str, known: Iterable[str]) -> str:
+    """Sentence for a name that does not exist: says the nearest right one, or lists what there is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
+    if near:
+        return f"There is no {kind} `{value}`. Did you mean `{near[0]}`?"
+    listed = ", ".join(f"`{name}`" for name in names) or "none"
+    return f"There is no {kind} `{value}`. There are: {listed}."

@@ -1,0 +1,70 @@
+"""What is next: strict priority by lanes, with ageing, so that low never starves and critical always goes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from agenthub.bus.deliveries import Delivery, Lanes
+from agenthub.messages import Priority
+
+
+class Waiting(NamedTuple):
+    """The oldest message of one lane."""
+
+    priority: Priority
+    stored_at: datetime
+
+
+class Choice(NamedTuple):
+    """Which lane is next."""
+
+    priority: Priority
+    was_lifted: bool
+    """True if it goes before its turn because it waited long."""
+
+
+def choose(waiting: Sequence[Waiting], *, at: datetime, ageing_s: float, lifted_last: bool) -> Choice:
+    """The lane whose oldest message is next; `waiting` must not be empty.
+
+    Each `ageing_s` of waiting lifts a message by one priority, at most to high. Among equals the older goes
+    first, but lifted ones go at most every other time while others wait: an old backlog cannot starve high.
+    """
+
+    def rank(item: Waiting) -> int:
+        if item.priority is Priority.CRITICAL:
+            return item.priority.rank
+        lifts = int((at - item.stored_at).total_seconds() // ageing_s)
+        return max(min(item.priority.rank, Priority.HIGH.rank), item.priority.rank - max(0, lifts))
+
+    def order(item: Waiting) -> tuple[int, bool, datetime]:
+        was_lifted = rank(item) < item.priority.rank
+        return rank(item), was_lifted and lifted_last, item.stored_at
+
+    best = min(waiting, key=order)
+    return Choice(best.priority, rank(best) < best.priority.rank)
+
+
+class Inbox:
+    """One role's inbox, most urgent first."""
+
+    def __init__(self, lanes: Lanes, *, ageing_s: float, clock: Callable[[], datetime]) -> None:
+        self._lanes, self._ageing_s, self._clock = lanes, ageing_s, clock
+        self._lifted_last = False
+        self._is_closed = False
+
+    async def next(self) -> Delivery | None:
+        """The next message to work on, as soon as there is one; None once the inbox is closed."""
+        while not self._is_closed:
+            if waiting := [Waiting(priority, held.stored_at) for priority, held in self._lanes.held]:
+                choice = choose(waiting, at=self._clock(), ageing_s=self._ageing_s, lifted_last=self._lifted_last)
+                self._lifted_last = choice.was_lifted
+                return await self._lanes.take(choice.priority)
+            await self._lanes.arrived()
+        return None
+
+    def close(self) -> None:
+        """Hand out nothing any more."""
+        self._is_closed = True
+        self._lanes.wake()

@@ -1,0 +1,324 @@
+"""What crosses a process: messages, completions, events, heartbeats. JSON on the wire, validated on the way in.
+
+The message is public (DESIGN, section 4): any NATS client may publish one with five fields. Readers are
+tolerant: fields that they do not know are kept, a priority that makes no sense is read as medium.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+)
+
+from agenthub import subjects
+from agenthub.errors import MessageError
+
+MAX_MESSAGE_BYTES = 512 * 1024
+"""Largest message that a stream stores; bigger bodies belong into a file or the object store."""
+
+SCHEMA_VERSION = 1
+
+
+class Priority(StrEnum):
+    """How urgent a message is, most urgent first."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 for critical to 3 for low."""
+        return _RANKS[self]
+
+    @classmethod
+    def read(cls, value: object) -> Priority:
+        """Priority as a sender wrote it; `urgent` and `normal` are known, nonsense and nothing are medium."""
+        word = value.strip().lower() if isinstance(value, str) else ""
+        return _PRIORITY_WORDS.get(word, cls.MEDIUM)
+
+
+_RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+_PRIORITY_WORDS = {str(p): p for p in Priority} | {"urgent": Priority.CRITICAL, "normal": Priority.MEDIUM}
+
+
+class Outcome(StrEnum):
+    """How the work on a message ended."""
+
+    DONE = "done"
+    BLOCKED = "blocked"
+    NEEDS_HUMAN = "needs_human"
+    FAILED = "failed"
+    REFUSED = "refused"
+    """Not worked off: the sender may not ask this, or must change it."""
+    NOTED = "noted"
+    """Read by code only: it asked for no work and is shown to the model with its next turn."""
+    DEAD = "dead"
+    """Buried; the dead-letter stream has the message, the reason and the traceback."""
+
+
+def _utc_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[AwareDatetime, PlainSerializer(_utc_text, when_used="json")]
+"""Aware moment, on the wire as `2026-05-17T08:00:00.000Z`."""
+
+
+def now() -> datetime:
+    """Current moment in UTC, as written into messages. Rules never call it: they are given the time."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """Fresh id: 32 random hex digits. The first few are enough to name a message."""
+    return uuid.uuid4().hex
+
+
+def derived_id(*parts: str) -> str:
+    """Id made of what it derives from: 32 hex digits, the same for the same parts, on every machine.
+
+    What is sent again after a crash has the same id, so the broker stores it once.
+    """
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
+
+
+class Usage(BaseModel):
+    """What model calls took: tokens by kind, calls, and money at list price."""
+
+    model_config = ConfigDict(frozen=True)
+
+    calls: int = 0
+    input_tokens: int = 0
+    """Tokens read at full price: neither from nor into the cache."""
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            calls=self.calls + other.calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, read and written."""
+        return self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+
+class _Wire(BaseModel):
+    """A value with a JSON form that newer versions may extend."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="null")
+
+    def encode(self) -> bytes:
+        """UTF-8 JSON without the fields that are None."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a value from UTF-8 JSON.
+
+        Raises:
+            MessageError: If `data` is not JSON or a field has the wrong type; says which and what was found.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise MessageError(_reason(cls.__name__.lower(), data, error)) from error
+
+
+class Payload(_Wire):
+    """What a message says. Types of message may add fields of their own."""
+
+    subject: str = ""
+    message: str = ""
+    priority: Annotated[Priority, BeforeValidator(Priority.read)] = Priority.MEDIUM
+    outcome: Outcome | None = None
+    """In replies: how the work ended."""
+    evidence: list[str] = Field(default_factory=list)
+    """In replies: what shows it (paths, commands, ids)."""
+
+
+class Message(_Wire):
+    """One message from a role, a person or a program to a role: who, what kind, about what, how urgent."""
+
+    from_operator: str = ""
+    from_role: str
+    timestamp: Moment = Field(default_factory=now)
+    type: str
+    payload: Payload
+
+    id: str = ""
+    """Unique. Also the Nats-Msg-Id, so publishing twice stores once."""
+    trace_id: str = ""
+    """Id of the directive at the root of all this; the same in everything that it caused."""
+    causation_id: str = ""
+    """Id of the message whose handling sent this one."""
+    correlation_id: str = ""
+    """Id of the ask that this message belongs to; a reply carries the one of its request."""
+    hop: int = Field(default=0, ge=0)
+    """How many roles the trace passed through before."""
+    origin: str = ""
+    """Who sent the root of the trace."""
+    reply_to: str = ""
+    """Role that gets the reply. Empty: the sender."""
+    deadline: Moment | None = None
+    """Moment after which an answer is worthless. None: no deadline."""
+    org: str = ""
+    version: int = SCHEMA_VERSION
+
+    @field_validator("from_role", "reply_to", "origin")
+    @classmethod
+    def _is_token(cls, value: str) -> str:
+        if value and not subjects.token(value):
+            raise ValueError("must be a role name: letters, digits, `_` and `-`, at most 64")
+        return value
+
+    @field_validator("id", "causation_id", "correlation_id")
+    @classmethod
+    def _is_id(cls, value: str) -> str:
+        if value and not subjects.message_id(value):
+            raise ValueError("must be letters, digits, `_`, `-` and `~`, at most 160")
+        return value
+
+    @classmethod
+    def read(cls, data: bytes, *, default_id: str) -> Message:
+        """Message from a stranger or a lane, with the fields filled in that the sender left out.
+
+        Raises:
+            MessageError: If the bytes are not a message, or `from_role` is empty.
+        """
+        message = cls.decode(data)
+        if not message.from_role:
+            raise MessageError("`from_role` is empty; it must name who sends")
+        identity = message.id or default_id
+        return message.model_copy(
+            update={
+                "id": identity,
+                "from_operator": message.from_operator or f"operator-{message.from_role}",
+                "trace_id": message.trace_id or identity,
+                "origin": message.origin or message.from_role,
+            }
+        )
+
+    @property
+    def is_answer(self) -> bool:
+        """True for replies and results: they close something and never ask for work."""
+        return self.type in ("reply", "task_result")
+
+    @property
+    def is_actionable(self) -> bool:
+        """False for what is only read: it wakes no model and is shown with the next turn."""
+        if self.type == "announcement":
+            return self.payload.priority.rank <= Priority.HIGH.rank
+        return not self.is_answer and self.type not in ("learning", "system_event", "control")
+
+    @property
+    def title(self) -> str:
+        """One line for people: the subject, or the first line of the text."""
+        return self.payload.subject or next(iter(self.payload.message.strip().splitlines()), f"({self.type})")
+
+    def trace_parent(self) -> str:
+        """W3C traceparent header (https://www.w3.org/TR/trace-context/) of this message."""
+        trace = _hex(self.trace_id, 32)
+        return f"00-{trace}-{_hex(self.id, 16)}-01"
+
+
+class Completion(_Wire):
+    """The one end of a message at a role: how it ended and what it took."""
+
+    message_id: str
+    role: str
+    outcome: Outcome
+    subject: str = ""
+    text: str = ""
+    """What the role says about it; for `dead`, the reason."""
+    evidence: list[str] = Field(default_factory=list)
+    implicit: bool = False
+    """True if the model stopped without saying how it ended."""
+    from_role: str = ""
+    """Who had asked."""
+    trace_id: str = ""
+    causation_id: str = ""
+    priority: Priority = Priority.MEDIUM
+    started_at: Moment
+    ended_at: Moment
+    turns: int = 0
+    attempts: int = 1
+    usage: Usage = Usage()
+    """What this role's own turns took; what it delegated is in the completions of the others."""
+
+
+class Event(_Wire):
+    """Something that happened at a role, for people and other listeners; the loop never reads one."""
+
+    kind: str
+    role: str
+    at: Moment
+    text: str = ""
+    message_id: str = ""
+    trace_id: str = ""
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Heartbeat(_Wire):
+    """State of one role process, renewed every few seconds; gone from the registry when it stops beating."""
+
+    role: str
+    state: str
+    """idle, working, stopping"""
+    doing: str = ""
+    message_id: str = ""
+    priority: Priority | None = None
+    """Of the message that is worked on."""
+    since: Moment
+    """When it entered this state."""
+    beat_at: Moment
+    started_at: Moment
+    pid: int
+    host: str
+    model: str = ""
+    usage_today: Usage = Usage()
+    context_tokens: int = 0
+    context_window: int = 0
+    parked: int = 0
+    """Tasks that wait for answers of others."""
+
+
+def _hex(identity: str, digits: int) -> str:
+    """`identity` as hex digits of a fixed length; other ids are hashed."""
+    if len(identity) >= digits and all(c in "0123456789abcdef" for c in identity):
+        return identity[-digits:]
+    return hashlib.sha256(identity.encode()).hexdigest()[:digits]
+
+
+def _reason(what: str, data: bytes, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return (
+            f"not JSON: {first['msg'].removeprefix('Invalid JSON: ')}; the {len(data)} bytes begin with {data[:40]!r}"
+        )
+    where = ".".join(str(part) for part in first["loc"]) or what
+    found = repr(first["input"])
+    return f"`{where}`: {first['msg']}; found {found if len(found) <= 80 else found[:77] + '...'}"

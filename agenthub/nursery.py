@@ -1,0 +1,237 @@
+"""The nursery: a process that has imported everything once and forks role processes from itself.
+
+A fork shares what was imported, so eleven roles are ready in the time of one and cost a fifth of the
+memory. `gc.freeze()` before the first fork keeps the collector from undoing that. The supervisor starts the
+nursery with one end of a pipe and tells it what to fork; it tells back what ended. When the pipe closes, the
+supervisor is gone and everything here ends.
+
+This process has no event loop and no threads: both would break in a fork.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import logging
+import logging.handlers
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agenthub.bus.server import die_with_parent
+from agenthub.errors import AgenthubError, ConfigError, LeaseLostError
+from agenthub.organization import Organization
+from agenthub.runtime import RolePlace, run_role, stop_on_signals
+from agenthub.settings import Settings
+
+EXIT_CONFIG = 78
+"""Exit status of a process that cannot work with its configuration: starting it again cannot help."""
+EXIT_FAILED = 1
+_STOP_WITHIN_S = 30.0
+
+
+class Fork(NamedTuple):
+    """Told to the nursery: start a process."""
+
+    key: str
+    """Name of the process, for logs and answers."""
+    kind: str
+    """`role` or `rehearsal`"""
+    settings: Settings
+    organization: Organization
+    role: str = ""
+    replica: int = 0
+    port: int = 0
+
+
+class Signal(NamedTuple):
+    """Told to the nursery: send a signal to a process that it started."""
+
+    pid: int
+    number: int
+
+
+class Started(NamedTuple):
+    """Told by the nursery: the process runs."""
+
+    key: str
+    pid: int
+
+
+class Ended(NamedTuple):
+    """Told by the nursery: the process has ended."""
+
+    key: str
+    pid: int
+    status: int
+    """Exit status, or minus the number of the signal that ended it."""
+
+
+def log_to_file(path: Path, level: str) -> None:
+    """Have everything logged written to a file that rotates, and what crashes leave behind on stderr too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=10_000_000, backupCount=5)
+    logging.basicConfig(
+        handlers=[handler], level=level, force=True,
+        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S",
+    )  # fmt: skip
+    for chatty in ("httpx2", "httpcore2", "anthropic", "nats"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def preload() -> None:
+    """Import what every role needs, once; then keep the collector's hands off it."""
+    import genai_prices.data
+    import genai_prices.data_snapshot  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def main() -> None:
+    """The process: fork on demand, report ends, end with the supervisor."""
+    connection = Connection(int(sys.argv[1]))
+    os.set_inheritable(connection.fileno(), False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: connection.close())
+    preload()
+    connection.send("ready")
+    children: dict[int, str] = {}
+    with selectors.DefaultSelector() as selector, contextlib.suppress(EOFError, OSError, ValueError):
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        selector.register(wake_read, selectors.EVENT_READ)
+        while True:
+            selector.select()
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake_read, 4096)
+            while connection.poll():
+                _obey(connection.recv(), connection, children)
+            for pid, status in _reap():
+                connection.send(Ended(children.pop(pid, "?"), pid, status))
+            if connection.closed:
+                break
+    _end(children)
+
+
+def _obey(order: Fork | Signal, connection: Connection, children: dict[int, str]) -> None:
+    if isinstance(order, Signal):
+        if order.pid in children:  # not reaped yet: the number cannot belong to somebody else
+            os.kill(order.pid, order.number)
+        return
+    die = die_with_parent()
+    pid = os.fork()
+    if pid == 0:
+        status = EXIT_FAILED
+        try:
+            if die is not None:
+                die()
+            connection.close()
+            status = _live(order)
+        finally:
+            os._exit(status)
+    children[pid] = order.key
+    connection.send(Started(order.key, pid))
+
+
+def _live(order: Fork) -> int:
+    """What a forked process does; its exit status."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    log = order.settings.state / "logs" / f"{order.key}.log"
+    log_to_file(log, order.settings.log_level)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    faulthandler.enable()
+    set_title(f"agenthub: {order.key}")
+    work: Callable[[asyncio.Event], Any]
+    if order.kind == "rehearsal":
+        from agenthub.rehearsal.server import serve
+
+        def work(stop: asyncio.Event) -> Any:
+            settings = order.settings
+            return serve(
+                port=order.port, seed=settings.rehearsal_seed, speed=settings.rehearsal_speed,
+                ready=lambda url: None, stop=stop,
+            )  # fmt: skip
+    else:
+        place = RolePlace(order.settings, order.organization, order.role, order.replica)
+
+        def work(stop: asyncio.Event) -> Any:
+            return run_role(place, stop=stop)
+
+    return run_until_stopped(work)
+
+
+def run_until_stopped(work: Callable[[asyncio.Event], Any]) -> int:
+    """Run `work(stop)` where SIGTERM and SIGINT set `stop`; the exit status, with the reason in the log."""
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        await work(stop)
+
+    logger = logging.getLogger("agenthub")
+    try:
+        asyncio.run(run())
+    except BaseExceptionGroup as group:
+        return _status_of(group, logger)
+    except AgenthubError as error:
+        return _status_of(error, logger)
+    except Exception:
+        logger.exception("ended by a bug")
+        return EXIT_FAILED
+    return 0
+
+
+def _status_of(error: BaseException, logger: logging.Logger) -> int:
+    """The exit status for what ended a process, said in the log."""
+    if isinstance(error, BaseExceptionGroup):
+        return max(_status_of(one, logger) for one in error.exceptions)
+    if isinstance(error, AgenthubError):
+        logger.error("ended: %s", error)
+        return EXIT_CONFIG if isinstance(error, ConfigError) and not isinstance(error, LeaseLostError) else EXIT_FAILED
+    logger.error("ended by a bug", exc_info=error)
+    return EXIT_FAILED
+
+
+def set_title(title: str) -> None:
+    """Name this process for `ps` and `top` (Linux; 15 characters in `comm`)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(title.removeprefix("agenthub: ")[:15])
+
+
+def _reap() -> list[tuple[int, int]]:
+    ended = []
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            ended.append((pid, os.waitstatus_to_exitcode(status)))
+    return ended
+
+
+def _end(children: dict[int, str]) -> None:
+    """The supervisor is gone: let each process finish its message, then end what is left."""
+    for number, within_s in ((signal.SIGTERM, _STOP_WITHIN_S), (signal.SIGKILL, 5.0)):
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + within_s
+        while children and time.monotonic() < deadline:
+            for pid, _ in _reap():
+                children.pop(pid, None)
+            time.sleep(0.02)

@@ -1,0 +1,1 @@
+"""What the organization knows: who is there, who waits for whom."""

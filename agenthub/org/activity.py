@@ -1,0 +1,78 @@
+"""What a role does at this moment, as its heartbeat tells it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import datetime
+
+from agenthub.messages import Heartbeat, Message, Usage
+
+
+class Activity:
+    """State of one role process, for people. Each change calls `changed`."""
+
+    def __init__(
+        self, role: str, *, model: str, clock: Callable[[], datetime], usage_of_day: Callable[[datetime], Usage]
+    ) -> None:
+        """`usage_of_day` gives what was spent since a moment; it is asked when a new day begins."""
+        self._role, self._model, self._clock, self._usage_of_day = role, model, clock, usage_of_day
+        self.changed: Callable[[], None] = lambda: None
+        self.parked: Callable[[], int] = lambda: 0
+        self.context: tuple[int, int] = (0, 0)
+        self._started_at = self._since = clock()
+        self._state, self._doing = "idle", ""
+        self._message: Message | None = None
+        self._is_stopping = False
+        self._day = self._midnight()
+        self._usage = usage_of_day(self._day)
+
+    def works(self, message: Message) -> None:
+        """It has taken a message."""
+        self._enter("working", message.title, message)
+
+    def does(self, what: str) -> None:
+        """It does a step of the work."""
+        self._doing = what
+        self.changed()
+
+    def rests(self) -> None:
+        """It has settled the message."""
+        if self._state != "idle":
+            self._enter("idle", "", None)
+
+    def stops(self) -> None:
+        """It takes nothing new."""
+        self._is_stopping = True
+        self.changed()
+
+    def spends(self, usage: Usage) -> None:
+        """A model call was answered."""
+        if self._midnight() != self._day:
+            self._day = self._midnight()
+            self._usage = self._usage_of_day(self._day)
+        else:
+            self._usage += usage
+        self.context = (usage.tokens, self.context[1])
+        self.changed()
+
+    def beat(self) -> Heartbeat:
+        """The heartbeat of this moment."""
+        if self._midnight() != self._day:
+            self._day, self._usage = self._midnight(), Usage()
+        message = self._message
+        return Heartbeat(
+            role=self._role, state="stopping" if self._is_stopping else self._state, doing=self._doing,
+            message_id=message.id if message else "", priority=message.payload.priority if message else None,
+            since=self._since, beat_at=self._clock(), started_at=self._started_at, pid=os.getpid(),
+            host=socket.gethostname(), model=self._model, usage_today=self._usage, parked=self.parked(),
+            context_tokens=self.context[0], context_window=self.context[1],
+        )  # fmt: skip
+
+    def _enter(self, state: str, doing: str, message: Message | None) -> None:
+        self._state, self._doing, self._message, self._since = state, doing, message, self._clock()
+        self.changed()
+
+    def _midnight(self) -> datetime:
+        return self._clock().replace(hour=0, minute=0, second=0, microsecond=0)

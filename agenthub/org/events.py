@@ -1,0 +1,40 @@
+"""What happened at a role, told to whoever listens: people, learners, the audit. The loop never reads it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from agenthub import subjects
+from agenthub.bus.connection import Bus
+from agenthub.messages import Event, Message, now
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_TEXT = 500
+
+
+class Events:
+    """Tells what one role does. An event may be lost when the server crashes; what counts is stored elsewhere."""
+
+    def __init__(self, bus: Bus, role: str) -> None:
+        self._bus, self._role = bus, role
+
+    async def tell(self, kind: str, text: str = "", about: Message | None = None, **data: Any) -> None:
+        """Publish one event.
+
+        Args:
+            kind: One word, for example `taken`, `step`, `parked`; the token after `agent-hub.events.`.
+            about: The message that it is about.
+        """
+        event = Event(
+            kind=kind,
+            role=self._role,
+            at=now(),
+            text=text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "...",
+            message_id=about.id if about else "",
+            trace_id=about.trace_id if about else "",
+            data=data,
+        )
+        logger.debug("%s %s", kind, event.message_id)
+        await self._bus.tell(subjects.event(kind, self._role), event.encode())

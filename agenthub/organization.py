@@ -1,0 +1,322 @@
+"""config/agenthub.toml and the role files, put together: who works here, for whom, and under which terms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from agenthub.errors import ConfigError, NotFoundError, unknown
+from agenthub.roles import (
+    DEFAULT_GLOBS,
+    Dollars,
+    Problem,
+    Role,
+    RoleName,
+    RoleSettings,
+    as_token,
+    explain,
+    not_a_key,
+    read_roles,
+    shown,
+)
+from agenthub.settings import FILE_KEYS, Settings, TomlFile, read_toml
+
+MODEL_ALIASES: Mapping[str, str] = {
+    "haiku": "claude-haiku-5-5",
+    "sonnet": "claude-sonnet-5-5",
+    "opus": "claude-opus-5-5",
+    "fable": "claude-fable-5-2",
+}
+"""Short names that Claude Code's agent files use; the Messages API knows only the full ones."""
+
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    """A table of agenthub.toml: frozen, and a key that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="strings")
+
+
+class Defaults(_Table):
+    """`[defaults]`: what holds for a role whose file does not say otherwise, and for all messages."""
+
+    model: str = "claude-sonnet-5-5"
+    budget_usd_day: Dollars = 5.0
+    """US dollars a day and role; `math.inf` if the file says `unlimited`."""
+    ask_within_s: _Seconds = 1800.0
+    """Seconds that others get to answer an ask."""
+    max_tries: int = Field(default=3, ge=1)
+    """Tries of a message before it is buried."""
+    ageing_s: _Seconds = 300.0
+    """Seconds of waiting after which a message counts as one priority more urgent."""
+    max_hops: int = Field(default=16, ge=1)
+    """Roles that one directive may pass through."""
+    max_turn_steps: int = Field(default=50, ge=1)
+    """Model calls in one turn."""
+    max_output_tokens: int = Field(default=16_000, ge=1)
+    """Tokens that one model call may write."""
+    turn_timeout_s: _Seconds = 1800.0
+    """Seconds from the first call of a turn to its end."""
+
+
+class Budget(_Table):
+    """`[budget]`: what all roles together may spend."""
+
+    usd_day: Dollars = 20.0
+    """US dollars a day; `math.inf` if the file says `unlimited`."""
+
+
+class RoleOverride(RoleSettings):
+    """`[roles.<name>]`: anything a role file may say, without touching the user's file."""
+
+    model: str | None = None
+    description: str | None = None
+
+
+class _File(_Table):
+    """The whole of agenthub.toml; `[nats]`, `[model]`, `[rehearsal]` and `[process]` are read by `settings`."""
+
+    org: RoleName | None = None
+    operator: RoleName = "you"
+    role_files: Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = (
+        DEFAULT_GLOBS
+    )
+    defaults: Defaults = Defaults()
+    budget: Budget = Budget()
+    roles: dict[str, RoleOverride] = Field(default_factory=dict)
+
+
+class Terms(NamedTuple):
+    """What a role works under, with all defaults filled in."""
+
+    model: str
+    """Full id; aliases are resolved."""
+    budget_usd_day: float
+    """`math.inf`: unlimited."""
+    ask_within_s: float
+    max_turn_steps: int
+    max_output_tokens: int
+    turn_timeout_s: float
+
+
+@dataclass(frozen=True)
+class Organization:
+    """Who works here, for whom, and under which terms."""
+
+    org: str
+    """Name of the organization, one token."""
+    operator: str = "you"
+    """The person at the top: directives come from there, approvals go there."""
+    defaults: Defaults = field(default_factory=Defaults)
+    budget: Budget = field(default_factory=Budget)
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """Roles by name; overrides are merged in, and who had no manager reports to the operator."""
+    problems: tuple[Problem, ...] = ()
+
+    def role(self, name: str) -> Role:
+        """The role of that name.
+
+        Raises:
+            NotFoundError: If there is none; says the nearest.
+        """
+        if name not in self.roles:
+            raise NotFoundError(unknown("role", name, self.roles))
+        return self.roles[name]
+
+    def terms(self, name: str) -> Terms:
+        """What the role works under: its own word where it has one, else the organization's."""
+        role, own, default = self.role(name), self.role(name).settings, self.defaults
+        model = role.model or default.model
+        return Terms(
+            model=MODEL_ALIASES.get(model, model),
+            budget_usd_day=own.budget_usd_day or default.budget_usd_day,
+            ask_within_s=own.ask_within_s or default.ask_within_s,
+            max_turn_steps=own.limits.max_turn_steps or default.max_turn_steps,
+            max_output_tokens=own.limits.max_output_tokens or default.max_output_tokens,
+            turn_timeout_s=own.limits.turn_timeout_s or default.turn_timeout_s,
+        )
+
+    def reports(self, name: str) -> tuple[str, ...]:
+        """Who reports directly to a role or to the operator, sorted."""
+        if name != self.operator:
+            self.role(name)
+        return tuple(sorted(role.name for role in self.roles.values() if role.settings.reports_to == name))
+
+    def is_manager(self, name: str) -> bool:
+        """True if anyone reports to it."""
+        return bool(self.reports(name))
+
+    def managers_chain(self, name: str) -> tuple[str, ...]:
+        """Manager, manager's manager and so on; the last one is the operator."""
+        chain: list[str] = []
+        while name in self.roles or not chain:
+            name = self.role(name).settings.reports_to or self.operator
+            if name in chain:  # a cycle; strict loading refuses it
+                break
+            chain.append(name)
+        return tuple(chain)
+
+    def colleagues(self, name: str) -> tuple[str, ...]:
+        """Who has the same manager, sorted, without itself."""
+        manager = self.role(name).settings.reports_to or self.operator
+        return tuple(sorted(r.name for r in self.roles.values() if r.settings.reports_to == manager and r.name != name))
+
+    @cached_property
+    def roster_hash(self) -> str:
+        """Twelve hex digits that change when anything a role works under changes; where files lie does not matter."""
+        value = {
+            "org": self.org,
+            "operator": self.operator,
+            "defaults": self.defaults.model_dump(mode="json"),
+            "budget": self.budget.model_dump(mode="json"),
+            "roles": {name: role.model_dump(mode="json", exclude={"path"}) for name, role in self.roles.items()},
+        }
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_organization(settings: Settings, *, strict: bool = True) -> Organization:
+    """Read agenthub.toml and the role files. Not strict: what is wrong is only listed in `problems`.
+
+    Raises:
+        ConfigError: If agenthub.toml is not TOML; if strict, also for any problem of level `error`: all of
+            them, one a line.
+    """
+    toml = read_toml(settings.config, settings.folder) if settings.config else TomlFile("agenthub.toml", {}, {})
+    file, problems = _read(toml)
+    roles, found = read_roles(settings.folder, file.role_files)
+    problems += found
+    merged = {role.name: _merged(role, file.roles.get(role.name), file.operator) for role in roles}
+    broken = [problem.path for problem in found if problem.level == "error"]
+    problems += _across(merged, file, toml, broken, settings)
+    errors = [str(problem) for problem in problems if problem.level == "error"]
+    if strict and errors:
+        raise ConfigError("\n".join(errors))
+    return Organization(
+        org=file.org or as_token(settings.folder.name) or "org",
+        operator=file.operator,
+        defaults=file.defaults,
+        budget=file.budget,
+        roles=merged,
+        problems=tuple(problems),
+    )
+
+
+def _read(toml: TomlFile) -> tuple[_File, list[Problem]]:
+    """What the file says; where it is wrong, the default and a problem."""
+    values: dict[str, Any] = dict(toml.values)
+    problems: list[Problem] = []
+
+    def wrong(where: tuple[str, ...], text: str) -> None:
+        problems.append(Problem(toml.shown, toml.lines.get(where), "error", text))
+
+    tables: dict[str, list[str]] = {}
+    for key in FILE_KEYS.values():
+        table, _, name = key.partition(".")
+        tables.setdefault(table, []).append(name)
+    for table, names in tables.items():
+        content = values.pop(table, {})
+        if not isinstance(content, dict):
+            wrong((table,), f"`{table}` must be a table: `[{table}]`")
+            continue
+        for name in content:
+            if name not in names:
+                wrong((table, name), not_a_key(f"{table}.{name}", names))
+    if isinstance(values.get("roles"), str | list):
+        wrong(("roles",), "`roles` is the table of overrides; where role files are is said by `role_files`")
+        del values["roles"]
+    for key in [key for key in values if key not in _File.model_fields]:
+        wrong((key,), not_a_key(key, [*_File.model_fields, *tables]))
+        del values[key]
+    # Key by key, so that a wrong one does not hide the roles behind the defaults of all the others.
+    good: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            _File.model_validate({key: value})
+        except ValidationError as error:
+            problems += explain(error, _File, path=toml.shown, prefix=(), lines=toml.lines)
+        else:
+            good[key] = value
+    return _File.model_validate(good), problems
+
+
+def _merged(role: Role, override: RoleOverride | None, operator: str) -> Role:
+    """The role with what agenthub.toml says about it; limits and schedules are merged name by name."""
+    settings = role.settings
+    own: dict[str, Any] = {}
+    if override is not None:
+        said = {name: getattr(override, name) for name in override.model_fields_set}
+        own = {name: said.pop(name) for name in ("model", "description") if name in said}
+        if "limits" in said:
+            limits = {name: getattr(override.limits, name) for name in override.limits.model_fields_set}
+            said["limits"] = settings.limits.model_copy(update=limits)
+        if "schedule" in said:
+            said["schedule"] = {**settings.schedule, **override.schedule}
+        settings = settings.model_copy(update=said)
+        if own.get("model") == "inherit":
+            own["model"] = None
+    if settings.reports_to is None:
+        settings = settings.model_copy(update={"reports_to": operator})
+    return role.model_copy(update={**own, "settings": settings})
+
+
+def _across(
+    roles: Mapping[str, Role], file: _File, toml: TomlFile, broken: Iterable[str], settings: Settings
+) -> Iterable[Problem]:
+    """What is wrong between roles, though each of them is right."""
+    # A role whose own file is broken is missing too, but that error has been told.
+    told = {name for path in map(Path, broken) for name in (path.stem, path.parent.name)}
+
+    def problem(role: Role, key: str, text: str, level: Literal["error", "warning"] = "error") -> Problem:
+        """Placed where it was said: in agenthub.toml, else in the role's file."""
+        if role.name in file.roles and key in file.roles[role.name].model_fields_set:
+            line = toml.lines.get(("roles", role.name, key)) or toml.lines.get(("roles", role.name))
+            return Problem(toml.shown, line, level, f"`roles.{role.name}.{key}`: {text}")
+        return Problem(shown(role.path, settings.folder), role.lines.get(key), level, f"`agenthub.{key}`: {text}")
+
+    if not roles and not told:
+        globs = ", ".join(f"`{pattern}`" for pattern in file.role_files)
+        text = f"there is no role. Role files are looked for as {globs} in {settings.folder}"
+        yield Problem(toml.shown, toml.lines.get(("role_files",)), "error", text)
+    for name in file.roles:
+        if name not in roles and name not in told:
+            line = toml.lines.get(("roles", name))
+            yield Problem(toml.shown, line, "error", f"`[roles.{name}]`: {unknown('role', name, roles)}")
+    if file.operator in roles:
+        text = f"`{file.operator}` is the operator; give the role or `operator` another name"
+        yield Problem(shown(roles[file.operator].path, settings.folder), None, "error", text)
+    names = [*roles, file.operator]
+    for role in roles.values():
+        for key in ("reports_to", "fallback"):
+            other = getattr(role.settings, key)
+            if other is not None and other not in names and other not in told:
+                yield problem(role, key, unknown("role", other, names))
+        if role.settings.fallback == role.name:
+            yield problem(role, "fallback", f"`{role.name}` cannot stand in for itself")
+        if role.settings.schedule:
+            yield problem(role, "schedule", "schedules are checked, but not fired by this version", "warning")
+    for cycle in _cycles({name: role for name, role in roles.items() if name != file.operator}):
+        circle = " → ".join([*cycle, cycle[0]])
+        text = f"managers go round in a circle: {circle}. Let one of them report to `{file.operator}`"
+        yield problem(roles[cycle[0]], "reports_to", text)
+
+
+def _cycles(roles: Mapping[str, Role]) -> Iterable[list[str]]:
+    """Each circle of managers once, beginning with its first name."""
+    done: set[str] = set()
+    for start in sorted(roles):
+        path: list[str] = []
+        name = start
+        while name in roles and name not in done and name not in path:
+            path.append(name)
+            name = roles[name].settings.reports_to or ""
+        if name in path:
+            yield path[path.index(name) :]
+        done.update(path)

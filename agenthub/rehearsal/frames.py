@@ -1,0 +1,277 @@
+"""What a request says about the organization: the place of the role, what arrived, what was done since.
+
+The endpoint keeps no state of a conversation: all of it is in the request. A conversation goes on for
+months, so only what came after the last frame counts. Readers are tolerant; nothing here raises.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from agenthub.rehearsal.cache import content_text
+from agenthub.rehearsal.requests import Block, MergedTurn, MessagesRequest, merged
+
+_ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+_COLLEAGUE = re.compile(r"-\s*([\w-]+)\s*:?\s*(.*)")
+_SKILLS = re.compile(r"\[skills:\s*([^\]]*)\]\s*$")
+_UNKNOWN = "unknown whether"
+"""How the host words the result of a tool that was started before a crash."""
+_ENDING_TOOLS = ("finish", "delegate")
+_NOTICES = ("<hub:notice", "[")
+"""How the host begins a text of its own, in a frame or in brackets."""
+
+
+class Colleague(NamedTuple):
+    """Another role as the system prompt describes it."""
+
+    name: str
+    description: str = ""
+    skills: tuple[str, ...] = ()
+
+
+class Place(NamedTuple):
+    """Where the role stands in its organization."""
+
+    organization: str
+    me: Colleague
+    reports_to: str
+    direct_reports: tuple[str, ...]
+    colleagues: dict[str, Colleague]
+
+
+class Arrival(NamedTuple):
+    """A message that arrived. A text without a frame is one too, of the type `plain`."""
+
+    sender: str = ""
+    type: str = "plain"
+    subject: str = ""
+    body: str = ""
+    id: str = ""
+
+
+class Answer(NamedTuple):
+    """What one role answered to a delegated task; `missing` if it did not."""
+
+    sender: str
+    outcome: str
+    subject: str = ""
+    text: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+class Answers(NamedTuple):
+    """The answers to the tasks that were delegated for `asked`."""
+
+    asked: Arrival
+    answers: tuple[Answer, ...]
+
+
+class Step(NamedTuple):
+    """A tool call since the last arrival, with its result."""
+
+    tool: str
+    input: dict[str, Any]
+    result: str
+    is_error: bool
+    round: int
+    """Which answer of the model asked for it, from 0."""
+
+    @property
+    def is_unknown(self) -> bool:
+        """True if it may or may not have happened."""
+        return _UNKNOWN in self.result.lower()
+
+
+class Situation(NamedTuple):
+    """All that an answer may depend on."""
+
+    place: Place | None
+    arrival: Arrival | Answers
+    steps: tuple[Step, ...]
+    tools: dict[str, frozenset[str]]
+    """The tools that are offered, each with the names of its inputs; no names: they are not told."""
+    turns: list[MergedTurn]
+
+    @property
+    def rounds(self) -> int:
+        """How many answers of the model are carried out. One whose outcome is unknown is not."""
+        unknown = {step.round for step in self.steps if step.is_unknown}
+        return len({step.round for step in self.steps} - unknown)
+
+    @property
+    def error(self) -> Step | None:
+        """The last step, if it failed."""
+        last = [step for step in self.steps if step.round == self.steps[-1].round]
+        return next((step for step in last if step.is_error and not step.is_unknown), None)
+
+    @property
+    def paths(self) -> list[str]:
+        """Files that were written since the last arrival, each once."""
+        written = [step.input.get("path") for step in self.steps if step.tool == "write_file" and not step.is_error]
+        return list(dict.fromkeys(path for path in written if isinstance(path, str)))
+
+
+def read(request: MessagesRequest) -> Situation:
+    """The situation of the role that asks."""
+    turns = [turn for turn in merged(request.messages) if turn.role != "system"]
+    index, arrival = _last_arrival(turns)
+    offered = {tool.name: frozenset((tool.input_schema or {}).get("properties") or ()) for tool in request.tools}
+    if request.tool_choice and request.tool_choice.type == "none":
+        offered = {}
+    system = "\n".join(block["text"] for block in request.system_blocks())
+    return Situation(place_of(system), arrival, _steps(turns[index + 1 :]), offered, turns)
+
+
+def place_of(system: str) -> Place | None:
+    """Place that the system prompt describes; None if it describes none."""
+    start = system.find("<hub:place>")
+    if start < 0:
+        return None
+    fields: dict[str, str] = {}
+    colleagues: dict[str, Colleague] = {}
+    for line in system[start + len("<hub:place>") :].split("</hub:place>", 1)[0].splitlines():
+        name, colon, value = line.strip().partition(":")
+        if line.strip().startswith("-"):
+            if found := _COLLEAGUE.match(line.strip()):
+                skills = _SKILLS.search(found[2])
+                about = found[2][: skills.start()] if skills else found[2]
+                colleagues[found[1]] = Colleague(found[1], about.strip(), _words(skills[1] if skills else ""))
+        elif colon:
+            fields[name.strip().lower()] = html.unescape(value.strip())
+    me = Colleague(fields.get("role", "agent"), fields.get("description", ""), _words(fields.get("skills", "")))
+    return Place(
+        fields.get("organization", "the organization"),
+        me,
+        fields.get("reports_to", ""),
+        tuple(name for name in _words(fields.get("direct_reports", "")) if name.lower() != "none"),
+        colleagues,
+    )
+
+
+def arrivals(turns: list[MergedTurn]) -> Iterator[Arrival | Answers]:
+    """Every framed message and answer of the conversation, oldest first."""
+    for index, turn in enumerate(turns):
+        if turn.role == "user":
+            for text in _texts(turn):
+                if (found := _frame(text, turns[: index + 1])) is not None:
+                    yield found
+
+
+def last_user_text(request: MessagesRequest) -> str:
+    """The last text that came from the user's side, for the journal and for faults."""
+    for turn in reversed(request.messages):
+        if turn.role == "user":
+            texts = [block["text"] for block in turn.blocks() if block["type"] == "text"]
+            if texts:
+                return str(texts[-1])
+    return ""
+
+
+def _last_arrival(turns: list[MergedTurn]) -> tuple[int, Arrival | Answers]:
+    for index in range(len(turns) - 1, -1, -1):
+        if turns[index].role != "user":
+            continue
+        texts = _texts(turns[index])
+        for text in reversed(texts):
+            if (found := _frame(text, turns[: index + 1])) is not None:
+                return index, found
+        # A notice of the host and a text amid tool calls are no arrivals: the work on the last one goes on.
+        if texts and not texts[-1].lstrip().startswith(_NOTICES) and not _is_amid(turns, index):
+            return index, Arrival(body=texts[-1])
+    return 0, Arrival()
+
+
+def _is_amid(turns: list[MergedTurn], index: int) -> bool:
+    """True if the turn brings results of calls that did not end the work."""
+    results = {block["tool_use_id"] for block in turns[index].blocks if block["type"] == "tool_result"}
+    calls = [block for turn in turns[:index][-1:] for block in turn.blocks if block["type"] == "tool_use"]
+    return bool(results) and not any(block["name"] in _ENDING_TOOLS for block in calls)
+
+
+def _frame(text: str, before: list[MergedTurn]) -> Arrival | Answers | None:
+    """The last frame in a text; None if there is none."""
+    message, answers = text.rfind("<hub:message"), text.rfind("<hub:answers")
+    if message < 0 and answers < 0:
+        return None
+    return _message(text[message:]) if message > answers else _answers(text[answers:], before)
+
+
+def _message(text: str) -> Arrival:
+    head, _, rest = text.partition(">")
+    fields = _attributes(head)
+    body = rest.split("</hub:message>", 1)[0].strip()
+    return Arrival(
+        fields.get("from", ""),
+        fields.get("type", "direct_message"),
+        fields.get("subject", ""),
+        body,
+        fields.get("id", ""),
+    )
+
+
+def _answers(text: str, before: list[MergedTurn]) -> Answers:
+    head, _, rest = text.partition(">")
+    fields = _attributes(head)
+    task, subject = fields.get("task", ""), fields.get("subject", "")
+    answers: list[Answer] = []
+    for piece in rest.split("</hub:answers>", 1)[0].split("<hub:")[1:]:
+        opening, _, body = piece.partition(">")
+        fields = _attributes(opening)
+        if piece.startswith("answer "):
+            answers.append(_answer(fields, body.split("</hub:answer>", 1)[0]))
+        elif piece.startswith("missing"):
+            answers.append(Answer(fields.get("from", "?"), "missing", text=fields.get("reason", "no answer")))
+    asked = _asked(task, before) or Arrival(id=task, type="task_assignment", subject=subject)
+    return Answers(asked, tuple(answers))
+
+
+def _answer(fields: dict[str, str], body: str) -> Answer:
+    lines = body.strip().splitlines()
+    evidence: list[str] = []
+    while lines and lines[-1].strip().lower().startswith("evidence:"):
+        evidence = [item.strip() for item in lines.pop().split(":", 1)[1].split(",") if item.strip()] + evidence
+    outcome = fields.get("outcome", "done")
+    return Answer(
+        fields.get("from", "?"), outcome, fields.get("subject", ""), "\n".join(lines).strip(), tuple(evidence)
+    )
+
+
+def _asked(task: str, turns: list[MergedTurn]) -> Arrival | None:
+    """The message whose work was delegated, if the conversation still holds it."""
+    for turn in reversed(turns):
+        for text in _texts(turn) if turn.role == "user" and task else []:
+            at = text.find(f'<hub:message id="{html.escape(task)}"')
+            if at >= 0:
+                return _message(text[at:])
+    return None
+
+
+def _steps(turns: list[MergedTurn]) -> tuple[Step, ...]:
+    results: dict[str, Block] = {}
+    for turn in turns:
+        if turn.role == "user":
+            results |= {block["tool_use_id"]: block for block in turn.blocks if block["type"] == "tool_result"}
+    steps: list[Step] = []
+    rounds = [turn for turn in turns if turn.role == "assistant"]
+    for number, turn in enumerate(rounds):
+        for block in turn.blocks:
+            if block["type"] == "tool_use":
+                result = results.get(block["id"], {})
+                text = content_text(result.get("content"))
+                steps.append(Step(block["name"], block["input"], text, bool(result.get("is_error")), number))
+    return tuple(steps)
+
+
+def _texts(turn: MergedTurn) -> list[str]:
+    return [block["text"] for block in turn.blocks if block["type"] == "text"]
+
+
+def _attributes(head: str) -> dict[str, str]:
+    return {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(head)}
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())

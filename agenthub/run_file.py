@@ -1,0 +1,97 @@
+"""What a running hub leaves for other commands to find it, in `.agenthub/run/` of the organization's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from pathlib import Path
+from typing import IO
+
+import psutil
+from pydantic import BaseModel
+
+from agenthub.errors import HubRunningError
+from agenthub.messages import Moment
+
+RUN_VARIABLE = "_AGENTHUB_RUN"
+"""Environment variable that every process of a run carries, so that none can hide from `down`."""
+
+
+class RunFile(BaseModel):
+    """A running hub: who, where, since when."""
+
+    run_id: str
+    pid: int
+    org: str
+    nats_url: str
+    model: str
+    """What the roles talk to, for people."""
+    is_rehearsal: bool
+    started_at: Moment
+    is_ready: bool = False
+    """True once all roles work."""
+
+    @staticmethod
+    def path(state: Path) -> Path:
+        return state / "run" / "hub.json"
+
+    @classmethod
+    def read(cls, state: Path) -> RunFile | None:
+        """What runs in this folder; None if nothing does. What a crash left behind does not count."""
+        with contextlib.suppress(OSError, ValueError):
+            found = cls.model_validate_json(cls.path(state).read_text())
+            return found if is_locked(state) else None
+        return None
+
+    def write(self, state: Path) -> None:
+        """Replace the file in one step: a reader finds the old one or the new one."""
+        beside = self.path(state).with_suffix(".new")
+        beside.write_text(self.model_dump_json(indent=2))
+        beside.replace(self.path(state))
+
+
+def lock(state: Path, org: str) -> IO[str]:
+    """Make this process the one that runs a hub in this folder; it is until the file is closed or it ends.
+
+    Raises:
+        HubRunningError: If one runs already; says which and where.
+    """
+    path = state / "run" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state.chmod(0o700)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        found = RunFile.read(state)
+        what = "is starting"
+        if found is not None:
+            org, what = found.org, f"runs: process {found.pid}, {found.nats_url}, since {found.started_at:%H:%M:%S} UTC"
+        raise HubRunningError(
+            f"`{org}` already {what}, in {state}. See it with `agenthub ps`, stop it with `agenthub down`."
+        ) from error
+    return file
+
+
+def is_locked(state: Path) -> bool:
+    """True if a hub runs in this folder."""
+    path = state / "run" / "lock"
+    if not path.exists():
+        return False
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def processes_of(run_id: str) -> list[psutil.Process]:
+    """Every process of a run that is alive: found by what it inherited, not by what somebody wrote down."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(RUN_VARIABLE) == run_id and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found

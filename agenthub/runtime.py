@@ -1,0 +1,158 @@
+"""One role process: built by hand on one screen, one TaskGroup, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from typing import NamedTuple
+
+from agenthub.bus.buckets import Lease, hold_lease
+from agenthub.bus.connection import Bus, connect
+from agenthub.bus.deliveries import open_lanes
+from agenthub.bus.sorter import open_sorter
+from agenthub.coordination import Coordination
+from agenthub.inbox import Inbox
+from agenthub.loop import Loop, LoopLimits
+from agenthub.messages import now
+from agenthub.org.activity import Activity
+from agenthub.org.events import Events
+from agenthub.org.ledger import Ledger
+from agenthub.org.registry import Pulse, Registry
+from agenthub.organization import Organization
+from agenthub.sessions import prompts
+from agenthub.sessions.anthropic import AnthropicModel
+from agenthub.sessions.conversation import Conversation
+from agenthub.sessions.journal import Journal
+from agenthub.sessions.session import Session
+from agenthub.settings import Settings
+from agenthub.tools.mesh import mesh_tools
+from agenthub.tools.workspace import workspace_tools
+
+logger = logging.getLogger(__name__)
+
+LEASE_WITHIN_S = 15.0
+"""How long a starting role waits for the lease of a holder of whom it cannot know whether it lives."""
+
+STOP_PATIENCE_S = 2.0
+"""How long a stopping role waits for a broker that does not answer; the journal has what is not published."""
+
+
+class RolePlace(NamedTuple):
+    """Which role this process plays, and where its things are."""
+
+    settings: Settings
+    organization: Organization
+    role: str
+    replica: int = 0
+
+    @property
+    def key(self) -> str:
+        """Its name in the registry and the leases."""
+        return self.role if self.replica == 0 else f"{self.role}.{self.replica}"
+
+    def journal(self) -> Journal:
+        return Journal(self.settings.state / "journals" / f"{self.key}.db")
+
+
+async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | None = None) -> None:
+    """Work as a role until `stop` is set.
+
+    Args:
+        session: Instead of the one that the role's settings ask for; in tests.
+
+    Raises:
+        HubUnreachableError: If no server answers, or none did for a minute.
+        LeaseLostError: If another process works as the role.
+    """
+    settings, organization, name = place.settings, place.organization, place.role
+    has_topics = bool(organization.role(name).settings.subscribe)
+    journal = place.journal()
+    async with (
+        connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
+        hold_lease(bus, place.key, ttl_s=settings.lease_ttl_s, within_s=LEASE_WITHIN_S, clock=time.monotonic) as lease,
+    ):
+        activity = Activity(
+            place.key, model=organization.terms(name).model, clock=now, usage_of_day=journal.usage_since
+        )
+        events = Events(bus, name)
+        coordination = Coordination(bus, organization, name, ledger=Ledger(bus), events=events, clock=now)
+        await coordination.start()
+        activity.parked = lambda: coordination.parked
+        session = session or _session(place, journal, coordination, lease)
+        await session.start()
+        pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)
+        activity.changed = pulse.changed
+        keep_s = settings.keep_alive_s
+        async with (
+            open_lanes(bus, name, keep_alive_s=keep_s) as lanes,
+            open_sorter(bus, name, has_topics=has_topics, keep_alive_s=keep_s) as sorter,
+        ):
+            inbox = Inbox(lanes, ageing_s=organization.defaults.ageing_s, clock=now)
+            loop = Loop(
+                name, bus=bus, inbox=inbox, session=session, journal=journal, coordination=coordination,
+                events=events, activity=activity, clock=now,
+                limits=LoopLimits(
+                    max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
+                    turn_timeout_s=organization.terms(name).turn_timeout_s,
+                ),
+            )  # fmt: skip
+            await pulse.first()
+            await events.tell("ready", f"pid {activity.beat().pid}")
+            async with asyncio.TaskGroup() as group:
+                services = [
+                    group.create_task(lanes.keep_alive(), name="keep lanes"),
+                    group.create_task(sorter.keep_alive(), name="keep sorter"),
+                    group.create_task(sorter.run(), name="sorter"),
+                    group.create_task(pulse.run(), name="pulse"),
+                    group.create_task(lease.keep(), name="lease"),
+                ]
+                working = group.create_task(loop.run(), name="loop")
+                await stop.wait()
+                bus.patience_s = min(bus.patience_s, STOP_PATIENCE_S)
+                activity.stops()
+                inbox.close()  # 1. start nothing new
+                await asyncio.wait([working], timeout=settings.grace_s)  # 2. finish the message in hand
+                working.cancel()  # 3. let go of the rest: leaving the blocks gives it back
+                for service in services:
+                    service.cancel()
+        await session.close()
+        await _sign_off(bus, place.key, events)
+    journal.close()
+
+
+def _session(place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease) -> Session:
+    """The session that the role's settings ask for."""
+    settings, organization, name = place.settings, place.organization, place.role
+    terms = organization.terms(name)
+    model = AnthropicModel(
+        terms.model,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else "",
+        base_url=settings.model_url or None,
+        max_output_tokens=terms.max_output_tokens,
+    )
+    tools = [
+        *mesh_tools(coordination, ask_within_s=terms.ask_within_s),
+        *workspace_tools(settings.state / "workspaces" / name),
+    ]
+    return Conversation(
+        model,
+        journal,
+        system=prompts.standing_instructions(organization, organization.role(name)),
+        tools=tools,
+        max_steps=terms.max_turn_steps,
+        before_effect=lease.ensure,
+    )
+
+
+async def _sign_off(bus: Bus, key: str, events: Events) -> None:
+    await Registry(bus).remove(key)
+    await events.tell("stopped")
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Have SIGTERM set `stop`; SIGINT too, which the terminal sends to every process of the group."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)

@@ -1,0 +1,160 @@
+"""What the loop expects of a session, and what a session expects of a tool."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from pydantic import BaseModel
+
+from agenthub.messages import Message, Outcome, Usage
+
+
+class Prompt(NamedTuple):
+    """What a turn is about: the text for the model, and the message that is being worked off."""
+
+    text: str
+    task: Message
+
+
+class TurnEnd(Enum):
+    """Why a turn ended."""
+
+    FINISHED = "finished"
+    """The model said how it ended."""
+    STOPPED = "stopped"
+    """The model just stopped talking."""
+    PARKED = "parked"
+    """The task waits for the answers of others."""
+    INTERRUPTED = "interrupted"
+    """The host ended the turn; it can be resumed."""
+
+
+@dataclass(frozen=True)
+class TurnResult:
+    """How a turn ended."""
+
+    end: TurnEnd
+    outcome: Outcome = Outcome.DONE
+    text: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+class TextDelta(NamedTuple):
+    """A piece of what the model says, as it streams."""
+
+    text: str
+
+
+class ToolStarted(NamedTuple):
+    """The model calls a tool."""
+
+    name: str
+    summary: str
+    """The call in a few words, for people."""
+
+
+class ToolEnded(NamedTuple):
+    """A tool call has its result."""
+
+    name: str
+    summary: str
+    is_error: bool
+
+
+class ModelCalled(NamedTuple):
+    """A model call was answered and recorded."""
+
+    usage: Usage
+
+
+SessionEvent: TypeAlias = TextDelta | ToolStarted | ToolEnded | ModelCalled | TurnResult
+
+
+class ContextInfo(NamedTuple):
+    """How full the conversation is."""
+
+    tokens: int
+    """Size of the last request and its answer."""
+    window: int
+    """Tokens that fit; 0 if unknown."""
+
+
+class Session(Protocol):
+    """A long-lived conversation with a model."""
+
+    async def start(self) -> None:
+        """Load what the journal holds; after this, turns may be taken."""
+
+    def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncIterator[SessionEvent]:
+        """Work on a prompt; the last event is the `TurnResult`.
+
+        A turn that the journal knows goes on where it was: answered model calls are not paid again.
+        """
+
+    async def inject(self, notice: str) -> bool:
+        """Show words of the host to the model at its next tool step. False if no turn runs."""
+
+    async def interrupt(self) -> None:
+        """End the running turn at the next step; the history stays valid."""
+
+    async def context(self) -> ContextInfo:
+        """How full the conversation is."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class Repeat(Enum):
+    """What happens if a tool call whose outcome is unknown is made again."""
+
+    SAFE = "safe"
+    """Nothing: it has an id or sets a state. It is repeated after a crash."""
+    UNSAFE = "unsafe"
+    """It may act twice. After a crash the model is told that the outcome is unknown."""
+
+
+@dataclass(frozen=True)
+class ToolOutcome:
+    """What a tool call gives back."""
+
+    content: str
+    is_error: bool = False
+    ends_turn: TurnResult | None = None
+    """Set if nothing is left to say: the turn ends with this, without another model call."""
+    summary: str = ""
+    """A few words for people; empty: the first line of `content`."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """Circumstances of one call, for the tool."""
+
+    key: str
+    """Unique and the same when the call is repeated after a crash: `<turn id>~<number>`. Ids derive from it."""
+    task: Message
+    """The message that is being worked off."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something that the model may do."""
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    """Model of the input; its schema and field descriptions are what the model sees."""
+    run: Callable[[Any, ToolCall], Awaitable[ToolOutcome]]
+    """Gets a validated instance of `arguments`. `RefusedError` and the like become an error result."""
+    repeat: Repeat = Repeat.SAFE
+    describe: Callable[[Any], str] = field(default=lambda _: "")
+    """The call in a few words, for people."""
+
+    def definition(self) -> dict[str, Any]:
+        """The tool as the Messages API takes it."""
+        schema = self.arguments.model_json_schema()
+        schema.pop("title", None)
+        schema.pop("description", None)
+        return {"name": self.name, "description": self.description, "input_schema": schema}

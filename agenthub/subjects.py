@@ -1,0 +1,146 @@
+"""Every stream, subject, bucket and durable name. No other file spells one.
+
+Role names, priorities and message ids stand in subjects as single tokens, so they are checked by `token`.
+"""
+
+from __future__ import annotations
+
+import re
+
+# ── streams ────────────────────────────────────────────────────────────────────────────────────────
+AGENTS = "GENBRAIN_AGENTS"
+TOPICS = "AGENTHUB_TOPICS"
+LEARNING = "AGENTHUB_LEARNING"
+DONE = "AGENTHUB_DONE"
+EVENTS = "AGENTHUB_EVENTS"
+SCHEDULES = "AGENTHUB_SCHED"
+DEAD_LETTERS = "AGENTHUB_DLQ"
+AUDIT = "AGENTHUB_AUDIT"
+
+# ── buckets ────────────────────────────────────────────────────────────────────────────────────────
+REGISTRY = "registry"
+LEASES = "leases"
+LEDGER = "ledger"
+
+# ── headers ────────────────────────────────────────────────────────────────────────────────────────
+MESSAGE_ID = "Nats-Msg-Id"
+EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+SCHEDULE = "Nats-Schedule"
+SCHEDULE_TARGET = "Nats-Schedule-Target"
+TRACE_PARENT = "traceparent"
+DOOR = "Agenthub-Door"
+"""Subject by which a message came in before the sorter put it into a lane."""
+ID = "Agenthub-Id"
+"""Id that the sorter gave to a message whose sender gave it none."""
+ATTEMPTS = "Agenthub-Attempts"
+"""How often a delayed message was tried before."""
+
+# ── subjects ───────────────────────────────────────────────────────────────────────────────────────
+ANNOUNCEMENTS = "agent-hub.global.announcements"
+ALL_TOPICS = ("agent-hub.topics.>", "agent-hub.global.>")
+ALL_LEARNINGS = "genbrain.learning.*"
+ALL_DONE = "agent-hub.done.*.*"
+ALL_EVENTS = "agent-hub.events.>"
+ALL_SCHEDULES = ("agent-hub.sched.>", "agent-hub.due.*")
+ALL_DEAD_LETTERS = "agent-hub.dlq.*"
+ALL_AUDIT = "agent-hub.audit.>"
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9_~-]{1,160}")
+
+
+def token(value: str) -> bool:
+    """True if `value` may stand as one token of a subject: letters, digits, `_` and `-`, at most 64."""
+    return _TOKEN.fullmatch(value) is not None
+
+
+def message_id(value: str) -> bool:
+    """True if `value` may be a message id: one token of at most 160 characters, `~` allowed."""
+    return _ID.fullmatch(value) is not None
+
+
+def inbox(role: str) -> str:
+    """Public door of a role: any NATS client may publish here."""
+    return f"agent-hub.operators.operator-{role}.inbox"
+
+
+def lane(role: str, priority: str, sender: str) -> str:
+    """Subject for one priority of a role's inbox; the last token is who sends."""
+    return f"{inbox(role)}.{priority}.{sender}"
+
+
+def lane_filter(role: str, priority: str) -> str:
+    """Every sender's messages of one priority."""
+    return f"{inbox(role)}.{priority}.*"
+
+
+def inbox_subjects(role: str) -> tuple[str, str]:
+    """What GENBRAIN_AGENTS stores for a role. Roles are listed one by one, so that a message for a role
+    that does not exist finds no stream and its publisher gets an error, instead of a void."""
+    return inbox(role), f"{inbox(role)}.*.*"
+
+
+def task_topic(skill: str) -> str:
+    return f"agent-hub.topics.tasks.{skill}"
+
+
+def decision_topic(area: str) -> str:
+    return f"agent-hub.topics.decisions.{area}"
+
+
+def status_topic(kind: str) -> str:
+    return f"agent-hub.topics.status.{kind}"
+
+
+def topic(name: str) -> str:
+    """Full subject of a topic as people write it: `tasks.sql`, `topics.status.deploy` or the whole subject."""
+    if name.startswith("agent-hub."):
+        return name
+    if name in ("announcements", "global.announcements"):
+        return ANNOUNCEMENTS
+    return f"agent-hub.topics.{name.removeprefix('topics.')}"
+
+
+def learning(agent_id: str) -> str:
+    return f"genbrain.learning.{agent_id}"
+
+
+def done(role: str, message: str) -> str:
+    """Where the one completion of a message by a role is stored; the broker refuses a second."""
+    return f"agent-hub.done.{role}.{message}"
+
+
+def event(kind: str, role: str) -> str:
+    return f"agent-hub.events.{kind}.{role}"
+
+
+def schedule(role: str, name: str) -> str:
+    return f"agent-hub.sched.{role}.{name}"
+
+
+def due(role: str) -> str:
+    return f"agent-hub.due.{role}"
+
+
+def dead_letter(role: str) -> str:
+    return f"agent-hub.dlq.{role}"
+
+
+# ── durable consumers ──────────────────────────────────────────────────────────────────────────────
+def lane_consumer(role: str, priority: str) -> str:
+    return f"{role}-{priority}"
+
+
+def door_consumer(role: str) -> str:
+    """Reads the plain inbox for the sorter."""
+    return f"{role}-plain"
+
+
+def due_consumer(role: str) -> str:
+    """Reads what a schedule has put on the role's due subject, for the sorter."""
+    return f"{role}-due"
+
+
+def topics_consumer(role: str) -> str:
+    """Reads the role's topic subscriptions, for the sorter."""
+    return f"{role}-topics"

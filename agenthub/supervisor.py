@@ -1,0 +1,389 @@
+"""The supervisor: plain code that starts an organization, keeps it running and stops it. It never asks a model.
+
+Order of starting: server, queues, rehearsal model, roles. Order of stopping: the reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from enum import Enum
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import IO, Any
+
+from pydantic import SecretStr
+
+from agenthub import nursery
+from agenthub.bus.connection import Bus, connect
+from agenthub.bus.server import NatsServer, die_with_parent
+from agenthub.bus.topology import provision, topology
+from agenthub.client import role_queues
+from agenthub.errors import ConfigError, HubError
+from agenthub.messages import new_id, now
+from agenthub.org.events import Events
+from agenthub.org.registry import Registry
+from agenthub.organization import Organization
+from agenthub.run_file import RUN_VARIABLE, RunFile, lock
+from agenthub.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CRASHES_IN_A_MINUTE = 5
+"""So many, and the role is left alone until a person restarts it."""
+READY_WITHIN_S = 60.0
+_FIRST_BACK_OFF_S = 0.1
+_LONGEST_BACK_OFF_S = 30.0
+_HEALTHY_AFTER_S = 60.0
+REHEARSAL = "rehearsal"
+
+
+class RoleState(Enum):
+    """What the supervisor knows of a process."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """It crashed and is started again after a pause."""
+    QUARANTINED = "quarantined"
+    STOPPED = "stopped"
+
+
+@dataclass
+class Child:
+    """One process that is kept running."""
+
+    key: str
+    role: str
+    replica: int = 0
+    state: RoleState = RoleState.STARTING
+    pid: int | None = None
+    started_s: float = 0.0
+    crashes: deque[float] = field(default_factory=lambda: deque(maxlen=CRASHES_IN_A_MINUTE))
+    back_off_s: float = _FIRST_BACK_OFF_S
+
+
+class Supervisor:
+    """Runs one organization in this process's folder."""
+
+    def __init__(self, settings: Settings, organization: Organization, *, say: Callable[[str], None]) -> None:
+        """`say` gets one line for each thing that a person should know."""
+        self.settings, self.organization = settings, organization
+        self._say = say
+        self._server: NatsServer | None = None
+        self._bus: Bus | None = None
+        self._lock: IO[str] | None = None
+        self._nursery: asyncio.subprocess.Process | None = None
+        self._connection: Connection | None = None
+        self._nursery_ready = asyncio.Event()
+        self._children: dict[str, Child] = {}
+        self._ended = asyncio.Event()
+        self._is_stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.run_id = new_id()
+        self._failed: asyncio.Future[None] | None = None
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """True if the roles talk to the rehearsal model."""
+        return self.settings.rehearse
+
+    async def run(self, *, stop: asyncio.Event, ready: Callable[[RunFile], None]) -> None:
+        """Start everything, call `ready` when all roles work, and keep them working until `stop` is set.
+
+        Raises:
+            HubRunningError: If a hub runs in this folder already; says which.
+            HubError: If something does not come up.
+        """
+        self._lock = lock(self.settings.state, self.organization.org)
+        self._failed = asyncio.get_running_loop().create_future()
+        try:
+            os.environ[RUN_VARIABLE] = self.run_id
+            await self._start_nursery()
+            async with self._running_server() as url:
+                self.settings = self.settings.model_copy(update={"nats_url": url})
+                run_file = self._write_run_file()
+                async with connect(url, name="agenthub supervisor") as bus:
+                    self._bus = bus
+                    queues = role_queues(self.organization, self.settings)
+                    for change in await provision(bus, topology(queues)):
+                        logger.info("%s %s %s %s", *change)
+                    if await self._nursery_imported(stop):
+                        await self._start_children()
+                        await self._until_ready(stop)
+                    if not stop.is_set():
+                        run_file = run_file.model_copy(update={"is_ready": True})
+                        run_file.write(self.settings.state)
+                        ready(run_file)
+                    await self._first(stop)
+                    await self._stop_children()
+                    self._bus = None
+            if self._failed.done():
+                self._failed.result()
+        finally:
+            self._is_stopping = True
+            await self._end_nursery()
+            RunFile.path(self.settings.state).unlink(missing_ok=True)
+            if self._lock is not None:
+                self._lock.close()
+
+    def states(self) -> dict[str, RoleState]:
+        """What each process is in."""
+        return {key: child.state for key, child in self._children.items()}
+
+    # ── starting ───────────────────────────────────────────────────────────────────────────────────
+    @contextlib.asynccontextmanager
+    async def _running_server(self) -> AsyncIterator[str]:
+        if self.settings.nats_url:
+            yield self.settings.nats_url
+            return
+        server = self._server = NatsServer(self.settings.state / "nats")
+        await server.start()
+        watching = asyncio.create_task(self._keep_server(server), name="nats-server")
+        try:
+            yield server.url
+        finally:
+            self._is_stopping = True
+            watching.cancel()
+            await server.stop()
+
+    async def _keep_server(self, server: NatsServer) -> None:
+        while True:
+            status = await server.wait()
+            if self._is_stopping:
+                return
+            self._say(f"nats-server ended with {status}; starting it again")
+            for pause_s in (0.05, 0.5, 2.0, 5.0):
+                try:
+                    await asyncio.sleep(pause_s)
+                    await server.start()
+                    break
+                except HubError as error:
+                    self._say(f"nats-server does not start: {error}")
+            else:
+                self._fail(HubError("nats-server does not come up again; see .agenthub/nats/nats.log"))
+                return
+
+    def _write_run_file(self) -> RunFile:
+        model = "the rehearsal model" if self.is_rehearsal else self.organization.defaults.model
+        run_file = RunFile(
+            run_id=self.run_id, pid=os.getpid(), org=self.organization.org, nats_url=self.settings.nats_url,
+            model=model, is_rehearsal=self.is_rehearsal, started_at=now(),
+        )  # fmt: skip
+        run_file.write(self.settings.state)
+        return run_file
+
+    async def _start_nursery(self) -> None:
+        """Begin to import, while the server starts and the queues are made."""
+        ours, theirs = Pipe()
+        self._connection = ours
+        log = self.settings.state / "logs" / "supervisor.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._nursery = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", "from agenthub.nursery import main; main()", str(theirs.fileno()),
+                pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True, preexec_fn=die_with_parent(),
+            )  # fmt: skip
+        theirs.close()
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._listen)
+
+    async def _nursery_imported(self, stop: asyncio.Event) -> bool:
+        """True when the nursery can fork; False if a person or a failure came first."""
+        await self._first(self._nursery_ready, stop)
+        return self._nursery_ready.is_set() and not self._has_failed
+
+    @property
+    def _has_failed(self) -> bool:
+        return self._failed is not None and self._failed.done()
+
+    async def _first(self, *events: asyncio.Event) -> None:
+        """Return when one of the events is set, or the hub has failed."""
+        assert self._failed is not None
+        waits = [asyncio.create_task(event.wait()) for event in events]
+        everything: list[asyncio.Future[Any]] = [*waits, self._failed]
+        await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    def _listen(self) -> None:
+        assert self._connection is not None
+        try:
+            while self._connection.poll():
+                said = self._connection.recv()
+                if said == "ready":
+                    self._nursery_ready.set()
+                elif isinstance(said, nursery.Started):
+                    child = self._children[said.key]
+                    child.pid, child.started_s = said.pid, time.monotonic()
+                    child.state = RoleState.RUNNING
+                elif isinstance(said, nursery.Ended):
+                    self._has_ended(self._children[said.key], said.status)
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(self._connection.fileno())
+            if not self._is_stopping:
+                self._fail(HubError("The nursery process has ended; see .agenthub/logs/supervisor.log."))
+
+    async def _start_children(self) -> None:
+        if self.is_rehearsal:
+            port = _free_port()
+            url = f"http://127.0.0.1:{port}"
+            self.settings = self.settings.model_copy(update={"model_url": url, "api_key": SecretStr("rehearsal")})
+            self._start(Child(REHEARSAL, "", replica=port))
+        for role in self.organization.roles.values():
+            for replica in range(role.settings.replicas):
+                key = role.name if replica == 0 else f"{role.name}.{replica}"
+                self._start(Child(key, role.name, replica))
+
+    def _start(self, child: Child) -> None:
+        assert self._connection is not None
+        self._children[child.key] = child
+        child.state = RoleState.STARTING
+        is_role = child.key != REHEARSAL
+        self._connection.send(
+            nursery.Fork(
+                child.key, "role" if is_role else REHEARSAL, self.settings, self.organization, child.role,
+                replica=child.replica if is_role else 0, port=0 if is_role else child.replica,
+            )
+        )  # fmt: skip
+
+    async def _until_ready(self, stop: asyncio.Event) -> None:
+        assert self._bus is not None
+        registry = Registry(self._bus)
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not stop.is_set() and not self._has_failed:
+            mine = {child.pid: key for key, child in self._children.items()}
+            beating = {key for key, beat in (await registry.all()).items() if mine.get(beat.pid) == key}
+            expected = {
+                key for key, child in self._children.items()
+                if key != REHEARSAL and child.state is not RoleState.QUARANTINED
+            }  # fmt: skip
+            if expected <= beating:
+                return
+            if time.monotonic() > deadline:
+                late = sorted(expected - beating)
+                self._fail(
+                    HubError(f"Not ready after {READY_WITHIN_S:.0f} s: {', '.join(late)}; `agenthub logs {late[0]}`")
+                )
+            await asyncio.sleep(0.02)
+
+    # ── keeping ────────────────────────────────────────────────────────────────────────────────────
+    def _has_ended(self, child: Child, status: int) -> None:
+        child.pid = None
+        if self._is_stopping:
+            child.state = RoleState.STOPPED
+            self._ended.set()
+            return
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
+        moment = time.monotonic()
+        if moment - child.started_s > _HEALTHY_AFTER_S:
+            child.back_off_s = _FIRST_BACK_OFF_S
+        child.crashes.append(moment)
+        is_looping = len(child.crashes) == CRASHES_IN_A_MINUTE and moment - child.crashes[0] < 60
+        if child.role and self._bus is not None:  # a dead role must not look alive until its last beat is over
+            self._in_background(Registry(self._bus).remove(child.key))
+        log = f".agenthub/logs/{child.key}.log"
+        if status == nursery.EXIT_CONFIG or is_looping:
+            child.state = RoleState.QUARANTINED
+            why = "its configuration is wrong" if not is_looping else f"{CRASHES_IN_A_MINUTE} times in a minute"
+            self._report(child, "quarantined", f"{how}, {why}; left alone until `agenthub up` again, see {log}")
+            return
+        child.state = RoleState.WAITING
+        self._report(child, "crashed", f"{how}; started again in {child.back_off_s:.1f} s")
+        self._in_background(self._start_again(child, child.back_off_s))
+        child.back_off_s = min(_LONGEST_BACK_OFF_S, child.back_off_s * 2)
+
+    async def _start_again(self, child: Child, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        if not self._is_stopping:
+            self._start(child)
+
+    def _report(self, child: Child, kind: str, text: str) -> None:
+        logger.warning("%s %s", child.key, text)
+        self._say(f"{child.key} {text}")
+        if self._bus is not None and child.role:
+            self._in_background(Events(self._bus, child.role).tell(kind, text))
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _fail(self, error: Exception) -> None:
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    # ── stopping ───────────────────────────────────────────────────────────────────────────────────
+    async def _stop_children(self) -> None:
+        """Let each role finish its message; the model it talks to stops last."""
+        self._is_stopping = True
+        within_s = self.settings.grace_s + 5
+        roles = [child for child in self._children.values() if child.key != REHEARSAL]
+        others = [child for child in self._children.values() if child.key == REHEARSAL]
+        for group in (roles, others):
+            self._signal(group, signal.SIGTERM)
+            if not await self._until_ended(group, within_s):
+                late = ", ".join(child.key for child in group if child.pid)
+                self._say(f"{late}: not finished after {within_s:.0f} s, killed; the message goes on at the next start")
+                self._signal(group, signal.SIGKILL)
+                await self._until_ended(group, 5)
+
+    def _signal(self, children: list[Child], number: int) -> None:
+        assert self._connection is not None
+        for child in children:
+            if child.pid is not None:
+                self._connection.send(nursery.Signal(child.pid, number))
+
+    async def _until_ended(self, children: list[Child], within_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while any(child.pid is not None or child.state is RoleState.STARTING for child in children):
+                    self._ended.clear()
+                    await self._ended.wait()
+        return not any(child.pid is not None for child in children)
+
+    def kill_now(self) -> None:
+        """End every process at once: a second Ctrl-C."""
+        self._is_stopping = True
+        if self._connection is not None:
+            self._signal(list(self._children.values()), signal.SIGKILL)
+
+    async def _end_nursery(self) -> None:
+        if self._connection is not None:
+            asyncio.get_running_loop().remove_reader(self._connection.fileno())
+            self._connection.close()
+        if self._nursery is not None:
+            try:
+                async with asyncio.timeout(self.settings.grace_s + 15):
+                    await self._nursery.wait()
+            except TimeoutError:
+                self._nursery.kill()
+                await self._nursery.wait()
+
+
+def choose_model(settings: Settings) -> Settings:
+    """Settings with the rehearsal model where there is no key for a real one.
+
+    Raises:
+        ConfigError: If a real model was asked for by its URL, but there is no key.
+    """
+    if settings.rehearse or settings.api_key is not None:
+        return settings
+    if settings.model_url:
+        raise ConfigError(f"There is no key for {settings.model_url}. Set ANTHROPIC_API_KEY, or use --rehearse.")
+    return settings.model_copy(update={"rehearse": True})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,106 @@
+"""Tools to work with others: delegate, send, report a status, finish."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from agenthub import subjects
+from agenthub.coordination import Coordination, Request
+from agenthub.errors import RefusedError
+from agenthub.messages import Outcome, Priority
+from agenthub.sessions.session import Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
+
+_Priority = Annotated[Literal["critical", "high", "medium", "low"], BeforeValidator(lambda v: str(v).lower())]
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Assignment(_Arguments):
+    to: str = Field(description="Role that shall do it, as in your list of colleagues.")
+    subject: str = Field(description="What it is, in a few words.", max_length=200)
+    message: str = Field(description="All that the role must know: goal, context, what counts as done.")
+    priority: _Priority | None = Field(default=None, description="Default: that of your own task.")
+
+
+class Delegate(_Arguments):
+    tasks: list[Assignment] = Field(description="One for each role that shall do a part.", min_length=1, max_length=50)
+    within_minutes: float | None = Field(
+        default=None, gt=0, le=7 * 24 * 60, description="When to go on without the answers that are missing."
+    )
+
+
+class Send(_Arguments):
+    to: str = Field(description="A role, or the operator.")
+    subject: str = Field(default="", max_length=200)
+    message: str
+    priority: _Priority = "medium"
+
+
+class ReportStatus(_Arguments):
+    type: str = Field(description="Topic of the status, one word, for example `deploy` or `progress`.")
+    text: str
+
+
+class Finish(_Arguments):
+    outcome: Literal["done", "blocked", "needs_human", "failed"]
+    summary: str = Field(description="What was done, or what is missing, for the one who asked.")
+    evidence: list[str] = Field(
+        default_factory=list, description="What shows it: paths, commands, ids of messages.", max_length=50
+    )
+
+
+def mesh_tools(coordination: Coordination, *, ask_within_s: float) -> list[Tool]:
+    """The tools by which a role works with others. All may be repeated: their messages have derived ids."""
+
+    async def delegate(arguments: Delegate, call: ToolCall) -> ToolOutcome:
+        usual = call.task.payload.priority
+        requests = [
+            Request(task.to, task.subject, task.message, Priority(task.priority) if task.priority else usual)
+            for task in arguments.tasks
+        ]
+        within_s = ask_within_s if arguments.within_minutes is None else arguments.within_minutes * 60
+        ask = await coordination.ask(requests, about=call.task, key=call.key, within_s=within_s)
+        who = ", ".join(part.role for part in ask.parts)
+        text = f"Asked {who}. Your task is parked; their answers will reach you together, by {ask.deadline:%H:%M} UTC."
+        return ToolOutcome(text, ends_turn=TurnResult(TurnEnd.PARKED, text=f"waits for {who}"), summary=f"asked {who}")
+
+    async def send(arguments: Send, call: ToolCall) -> ToolOutcome:
+        request = Request(arguments.to, arguments.subject, arguments.message, Priority(arguments.priority))
+        message = await coordination.tell(request, about=call.task, key=call.key)
+        return ToolOutcome(f"Stored in the inbox of {arguments.to} as {message.id[:8]}.")
+
+    async def report_status(arguments: ReportStatus, call: ToolCall) -> ToolOutcome:
+        if not subjects.token(arguments.type):
+            raise RefusedError(f"`type` is one word of letters, digits, `_` and `-`; found {arguments.type!r}")
+        await coordination.publish(subjects.status_topic(arguments.type), arguments.text, about=call.task, key=call.key)
+        return ToolOutcome(f"Published on {subjects.status_topic(arguments.type)}.")
+
+    async def finish(arguments: Finish, call: ToolCall) -> ToolOutcome:
+        end = TurnResult(TurnEnd.FINISHED, Outcome(arguments.outcome), arguments.summary, tuple(arguments.evidence))
+        return ToolOutcome("Recorded.", ends_turn=end, summary=arguments.outcome)
+
+    return [
+        Tool(
+            "delegate",
+            "Hand parts of your task to other roles. Your task is parked and this turn ends; you get all answers "
+            "in one message and go on from there.",
+            Delegate, delegate,
+            describe=lambda a: ", ".join(task.to for task in a.tasks),
+        ),
+        Tool(
+            "send", "Tell a role something that needs no answer.", Send, send,
+            describe=lambda a: f"to {a.to}: {a.subject or a.message[:60]}",
+        ),
+        Tool(
+            "report_status", "Publish a status for all who follow its topic.", ReportStatus, report_status,
+            describe=lambda a: f"{a.type}: {a.text[:80]}",
+        ),
+        Tool(
+            "finish", "End the task: say how it ended, what was done, and what shows it.", Finish, finish,
+            describe=lambda a: a.outcome,
+        ),
+    ]  # fmt: skip

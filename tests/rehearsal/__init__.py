@@ -1,0 +1,1 @@
+"""Tests of the rehearsal model, over real HTTP with the real SDK."""

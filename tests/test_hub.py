@@ -1,0 +1,242 @@
+"""A whole hub as a user runs it: real processes, the real server, the rehearsal model, the real command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+
+from agenthub.client import Client, RoleStatus, open_client
+from agenthub.errors import HubError
+from agenthub.messages import Event
+from agenthub.organization import load_organization
+from agenthub.run_file import RUN_VARIABLE, RunFile, processes_of
+from agenthub.settings import Settings
+from tests.organization import write_organization
+
+T = TypeVar("T")
+WITHIN_S = 60.0
+
+
+class Folder:
+    """A folder with an organization, and the command line in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = path / ".agenthub"
+        self.started: list[subprocess.Popen[str]] = []
+        self.run_ids: set[str] = set()
+
+    def popen(self, *words: str) -> subprocess.Popen[str]:
+        hidden = ("ANTHROPIC_API_KEY", "PYTHONDONTWRITEBYTECODE", RUN_VARIABLE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "agenthub", *words],
+            cwd=self.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={name: value for name, value in os.environ.items() if name not in hidden},
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str, code: int | None = 0) -> str:
+        """What a command printed on stdout; it must exit with `code`."""
+        process = self.popen(*words)
+        out, err = process.communicate(timeout=WITHIN_S)
+        assert code is None or process.returncode == code, f"agenthub {' '.join(words)}: {process.returncode}\n{err}"
+        return out
+
+    def json(self, *words: str, code: int | None = 0) -> Any:
+        return json.loads(self.run(*words, "--json", code=code))
+
+    def up(self, *words: str) -> RunFile:
+        self.run("up", "-d", "--wait", *words)
+        return self.hub()
+
+    def hub(self) -> RunFile:
+        def ready() -> RunFile | None:
+            found = RunFile.read(self.state)
+            return found if found and found.is_ready else None
+
+        run = until(ready)
+        self.run_ids.add(run.run_id)
+        return run
+
+    def look(self, look: Callable[[Client], Awaitable[T]]) -> T:
+        """What the client sees: as the command line does, but without starting a process."""
+
+        async def ask() -> T:
+            settings = Settings.load(config=self.path / "agenthub.toml")
+            async with open_client(settings, load_organization(settings)) as client:
+                return await look(client)
+
+        return asyncio.run(ask())
+
+    def roles(self) -> dict[str, RoleStatus]:
+        return {status.role: status for status in self.look(lambda client: client.roles())}
+
+    def state_of(self, role: str) -> str:
+        beat = self.roles()[role].heartbeat
+        return beat.state if beat else "down"
+
+    def pid_of(self, role: str) -> int:
+        beat = self.roles()[role].heartbeat
+        return beat.pid if beat else 0
+
+    def living_pid_of(self, role: str) -> int:
+        pid = self.pid_of(role)
+        return pid if psutil.pid_exists(pid) else 0
+
+    def events(self, kind: str = "") -> list[Event]:
+        async def all_events(client: Client) -> list[Event]:
+            return [event async for event in client.events(last=1000) if kind in ("", event.kind)]
+
+        return self.look(all_events)
+
+    def completions(self, message_id: str) -> list[Event]:
+        return [e for e in self.events() if e.message_id == message_id and e.kind in ("completed", "dead")]
+
+    def clean(self) -> None:
+        if (run := RunFile.read(self.state)) is not None:
+            self.run_ids.add(run.run_id)
+        for process in self.started:
+            process.kill()
+            process.communicate()
+        for run_id in self.run_ids:
+            for left in processes_of(run_id):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    left.kill()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    write_organization(tmp_path)
+    folder = Folder(tmp_path)
+    yield folder
+    folder.clean()
+
+
+def until(condition: Callable[[], T | None], within_s: float = WITHIN_S) -> T:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(HubError):  # the server may be on its way back
+            if value := condition():
+                return value
+        time.sleep(0.02)
+    raise AssertionError("it did not come about in time")
+
+
+def has_gone(run: RunFile) -> bool:
+    return not processes_of(run.run_id) and not psutil.pid_exists(run.pid)
+
+
+def test_up_send_ps_down_and_nothing_is_left(folder: Folder) -> None:
+    run = folder.up()
+    assert {(r["role"], r["state"]) for r in folder.json("ps")} == {
+        ("backend", "idle"), ("ceo", "idle"), ("cto", "idle"), ("qa", "idle")
+    }  # fmt: skip
+    done = folder.json("send", "ceo", "Add file attachments: API, tests and all", "--wait", "--timeout", "50")
+    assert (done["outcome"], done["role"], done["from_role"]) == ("done", "ceo", "you")
+    until(lambda: folder.state_of("ceo") == "idle")
+    assert next(r for r in folder.json("ps") if r["role"] == "ceo")["tokens_today"] > 0
+    assert len(processes_of(run.run_id)) >= 6  # four roles, the nursery, the server, the rehearsal model
+    down = folder.json("down")
+    assert down["left"] == []
+    assert has_gone(run)
+    assert folder.run("down") == ""  # a second time there is nothing to stop, and that is fine
+
+
+def test_a_second_up_says_what_runs_and_where(folder: Folder) -> None:
+    run = folder.up()
+    second = folder.popen("up")
+    _, err = second.communicate(timeout=WITHIN_S)
+    assert second.returncode == 1
+    assert f"process {run.pid}" in err
+    assert run.nats_url in err
+    assert "agenthub down" in err
+
+
+def test_ctrl_c_lets_each_role_finish_its_message(folder: Folder) -> None:
+    process = folder.popen("up", "--rehearse")
+    run = folder.hub()
+    message = folder.json("send", "backend", "rehearse: slow 2")
+    until(lambda: folder.state_of("backend") == "working")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 0, err
+    assert "stopping" in err
+    assert has_gone(run)
+    folder.up()
+    (end,) = folder.completions(message["id"])
+    assert end.data["outcome"] == "done"
+    assert end.at < folder.hub().started_at  # by the first run, not by the second
+
+
+def test_a_second_ctrl_c_ends_at_once_and_the_message_goes_on_at_the_next_start(folder: Folder) -> None:
+    process = folder.popen("up", "--rehearse")
+    run = folder.hub()
+    message = folder.json("send", "backend", "rehearse: slow 15")
+    until(lambda: folder.state_of("backend") == "working")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    for line in process.stderr:  # the first one was understood
+        if "stopping" in line:
+            break
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=WITHIN_S)
+    assert time.monotonic() - started < 12
+    assert has_gone(run)
+    folder.up("--speed", "1000")
+    until(lambda: folder.completions(message["id"]))
+
+
+def test_if_the_supervisor_is_killed_everything_ends_by_itself(folder: Folder) -> None:
+    run = folder.up()
+    os.kill(run.pid, signal.SIGKILL)
+    until(lambda: not processes_of(run.run_id))
+    assert folder.run("ps", code=4) == ""
+    folder.up()  # and what it left behind is in nobody's way
+
+
+def test_a_role_that_is_killed_in_a_turn_comes_back_and_the_directive_ends_in_one_report(folder: Folder) -> None:
+    folder.up("--speed", "0.3")
+    message = folder.json("send", "cto", "Build the API and test it")
+    until(lambda: folder.state_of("backend") == "working")
+    os.kill(folder.pid_of("backend"), signal.SIGKILL)
+    until(lambda: folder.state_of("cto") == "working")
+    os.kill(folder.pid_of("cto"), signal.SIGKILL)
+    until(lambda: folder.completions(message["id"]))
+    (end,) = folder.completions(message["id"])
+    assert end.data["outcome"] == "done"
+    assert [event.role for event in folder.events("crashed")] == ["backend", "cto"]
+
+
+def test_the_server_killed_in_the_middle_comes_back_and_the_directive_ends_in_one_report(folder: Folder) -> None:
+    run = folder.up("--speed", "0.3")
+    message = folder.json("send", "cto", "Build the API and test it")
+    until(lambda: folder.state_of("backend") == "working")
+    (server,) = (p for p in processes_of(run.run_id) if p.name() == "nats-server")
+    server.kill()
+    until(lambda: folder.completions(message["id"]))
+    (end,) = folder.completions(message["id"])
+    assert end.data["outcome"] == "done"
+    assert folder.json("down")["left"] == []
+
+
+def test_a_role_that_dies_again_and_again_is_left_alone_and_said(folder: Folder) -> None:
+    folder.up()
+    for _ in range(5):
+        os.kill(until(lambda: folder.living_pid_of("qa")), signal.SIGKILL)
+    until(lambda: folder.events("quarantined"))
+    until(lambda: folder.state_of("qa") == "down")
+    assert folder.state_of("backend") == "idle"
