@@ -70,7 +70,13 @@ class Ask(BaseModel):
         return any(part.message_id == message_id and part.role == role for part in self.parts)
 
     def with_answer(self, message_id: str, answer: Answer) -> Ask:
-        """This ask with the answer to one part. The first answer counts; a repeat changes nothing."""
+        """This ask with the answer to one part. The first answer counts; a repeat changes nothing.
+
+        A very long answer is cut, so that all of them fit into one message; its files hold the rest.
+        """
+        room = MAX_ANSWERS_CHARACTERS // len(self.parts)
+        if len(answer.text) > room:
+            answer = answer.model_copy(update={"text": answer.text[:room] + "\n[cut: the answer was longer]"})
 
         def filled(part: Part) -> Part:
             is_meant = part.message_id == message_id and part.answer is None

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from agenthub.bus.deliveries import Delivery, Lanes
+from agenthub.bus.deliveries import Delivery
+from agenthub.bus.lanes import Lanes
 from agenthub.messages import Priority
 
 
@@ -57,7 +58,8 @@ class Inbox:
     async def next(self) -> Delivery | None:
         """The next message to work on, as soon as there is one; None once the inbox is closed."""
         while not self._is_closed:
-            if waiting := [Waiting(priority, held.stored_at) for priority, held in self._lanes.held]:
+            waiting = [Waiting(priority, held.stored_at) for priority, held in self._lanes.held]
+            if waiting and self._lanes.is_sure:
                 choice = choose(waiting, at=self._clock(), ageing_s=self._ageing_s, lifted_last=self._lifted_last)
                 self._lifted_last = choice.was_lifted
                 return await self._lanes.take(choice.priority)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from agenthub.bus.buckets import Lease, hold_lease
 from agenthub.bus.connection import Bus, connect
-from agenthub.bus.deliveries import open_lanes
+from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
 from agenthub.inbox import Inbox

@@ -32,3 +32,15 @@ async def hub(server: NatsServer, bus: Bus, tmp_path: Path) -> Hub:
     hub = Hub(server, bus, tmp_path)
     await hub.provision()
     return hub
+
+
+@pytest.fixture
+async def quick_hub(tmp_path: Path) -> AsyncIterator[Hub]:
+    """The same on a server that does not sync each message to disk: for many messages."""
+    async with (
+        start_server(tmp_path / "nats", durable=False) as server,
+        connect(server.url, name="test", patience_s=5) as bus,
+    ):
+        hub = Hub(server, bus, tmp_path)
+        await hub.provision()
+        yield hub

@@ -1,9 +1,4 @@
-"""What the broker hands to a role: deliveries, held one a lane, settled once.
-
-A lane is one priority of the role's inbox with a consumer of its own. Each lane has one pull outstanding or
-one delivery held, so the most urgent message is always at hand, memory stays bounded however long the
-backlog, and the next message is on its way as soon as the broker has the acknowledgement.
-"""
+"""What the broker hands to a role: deliveries, pulled when there is room for them, settled once."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -19,14 +14,16 @@ from nats.errors import Error as NatsError
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.messages import Priority
 
 logger = logging.getLogger(__name__)
 
 PULL_EXPIRES_S = 5.0
 """How long a pull waits at the broker. When a server or a consumer's leader goes, the pull is lost without
 a word: after this and a second more it is sent again."""
+ANSWER_WITHIN_S = 1.0
+"""How long the broker may take to say that there is nothing."""
 ACK_WITHIN_S = 1.0
+_PAUSE_S = 0.1
 
 
 class Delivery:
@@ -84,17 +81,23 @@ class Delivery:
 
 
 class Pull:
-    """One consumer, read a batch at a time: what came is in `held`, and nothing more is asked for meanwhile."""
+    """One consumer, read a batch at a time: what came is in `held`, and nothing more is asked for meanwhile.
+
+    It first asks what there is (`no_wait`), and when the broker says that there is nothing it asks to be
+    told (a pull that waits). So `is_sure` can say that nothing is on its way that was there before.
+    """
 
     def __init__(self, bus: Bus, stream: str, consumer: str, arrived: Callable[[], None], *, batch: int = 1) -> None:
+        """`arrived` is called when something came, or the pull has become sure that nothing is there."""
         self.consumer = consumer
         self.held: list[Delivery] = []
+        self.is_sure = False
+        """True if something is held, or the broker has said that there was nothing."""
         self._bus = bus
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._batch = batch
         self._outstanding = 0
         """Deliveries that the broker may still send for the last pull."""
-        self._request = json.dumps({"batch": batch, "expires": int(PULL_EXPIRES_S * 1e9)}).encode()
         self._arrived = arrived
         self._subscription: Subscription | None = None
         self._inbox = ""
@@ -109,12 +112,9 @@ class Pull:
 
     async def pull(self) -> None:
         """Ask for more, unless something is held or was asked for already."""
-        if self.held or self._outstanding or self._subscription is None:
-            return
-        self._outstanding = self._batch
-        self._watch()
-        with contextlib.suppress(NatsError):
-            await self._bus.nc.publish(self._next, self._request, reply=self._inbox)
+        if not self.held and not self._outstanding:
+            self.is_sure = False
+            await self._ask({"no_wait": True}, answer_within_s=ANSWER_WITHIN_S)
 
     async def pull_again(self) -> None:
         """Ask anew: after a reconnect, or when the time is over, the broker knows nothing of the last pull."""
@@ -126,8 +126,7 @@ class Pull:
 
         Unsubscribe first: a pull left open would catch what is given back.
         """
-        if self._guard is not None:
-            self._guard.cancel()
+        self._stop_guard()
         if self._subscription is not None:
             with contextlib.suppress(NatsError):
                 await self._subscription.unsubscribe()
@@ -137,120 +136,48 @@ class Pull:
         for delivery in held:
             await delivery.give_back()
 
-    def _watch(self) -> None:
-        if self._guard is not None:
-            self._guard.cancel()
-        loop = asyncio.get_running_loop()
-        self._guard = loop.call_later(PULL_EXPIRES_S + 1, self._again)
+    async def _ask(self, how: dict[str, object], *, answer_within_s: float) -> None:
+        if self._subscription is None:
+            return
+        self._outstanding = self._batch
+        self._stop_guard()
+        self._guard = asyncio.get_running_loop().call_later(answer_within_s, self._unanswered)
+        with contextlib.suppress(NatsError):
+            await self._bus.nc.publish(
+                self._next, json.dumps({"batch": self._batch, **how}).encode(), reply=self._inbox
+            )
 
-    def _again(self) -> None:
+    def _unanswered(self) -> None:
+        """The broker, or the consumer's leader, is gone: nobody waits for it to be sure."""
+        self._become_sure()
         task = asyncio.ensure_future(self.pull_again())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _on_message(self, msg: Msg) -> None:
-        if not msg.reply:  # a status of the broker: nothing came, or the consumer's leader went
-            status = (msg.headers or {}).get("Status", "")
-            if status not in ("404", "408", "100"):
-                logger.info("%s: %s %s", self.consumer, status, (msg.headers or {}).get("Description", ""))
-                await asyncio.sleep(0.1)
-            if status != "100":
-                await self.pull_again()
+        if msg.reply:
+            self._outstanding = max(0, self._outstanding - 1)
+            if not self._outstanding:
+                self._stop_guard()
+            self.held.append(Delivery(self._bus, msg, asyncio.get_running_loop().time()))
+            self._become_sure()
             return
-        self._outstanding = max(0, self._outstanding - 1)
-        if self._guard is not None and not self._outstanding:
-            self._guard.cancel()
-        self.held.append(Delivery(self._bus, msg, asyncio.get_running_loop().time()))
+        status = (msg.headers or {}).get("Status", "")
+        if status == "100":  # a heartbeat
+            return
+        self._outstanding = 0
+        self._become_sure()
+        if status not in ("404", "408"):
+            logger.info("%s: %s %s", self.consumer, status, (msg.headers or {}).get("Description", ""))
+            await asyncio.sleep(_PAUSE_S)
+        if not self.held:
+            await self._ask({"expires": int(PULL_EXPIRES_S * 1e9)}, answer_within_s=PULL_EXPIRES_S + 1)
+
+    def _become_sure(self) -> None:
+        self.is_sure = True
         self._arrived()
 
-
-class Lanes:
-    """The four priorities of one role's inbox, at most one delivery held in each."""
-
-    def __init__(self, bus: Bus, role: str, *, keep_alive_s: float) -> None:
-        self._arrived = asyncio.Event()
-        self._pulls = {
-            p: Pull(bus, subjects.AGENTS, subjects.lane_consumer(role, p), self._arrived.set) for p in Priority
-        }
-        self._bus = bus
-        self._keep_alive_s = keep_alive_s
-        self._taken: set[Delivery] = set()
-
-    @property
-    def held(self) -> Sequence[tuple[Priority, Delivery]]:
-        """What is at hand, most urgent lane first."""
-        return [(p, pull.held[0]) for p, pull in self._pulls.items() if pull.held]
-
-    async def arrived(self) -> None:
-        """Return when something may have arrived since the last call."""
-        await self._arrived.wait()
-        self._arrived.clear()
-
-    def wake(self) -> None:
-        """Have `arrived` return."""
-        self._arrived.set()
-
-    async def take(self, priority: Priority) -> Delivery:
-        """The delivery held in this lane, to be worked on; the next one of the lane is pulled already."""
-        pull = self._pulls[priority]
-        delivery = pull.held.pop(0)
-        self._taken.add(delivery)
-        await pull.pull()
-        return delivery
-
-    async def keep_alive(self) -> None:
-        """Keep the broker from handing to somebody else what is held or worked on; runs until cancelled."""
-        while True:
-            await asyncio.sleep(self._keep_alive_s)
-            self._taken = {delivery for delivery in self._taken if not delivery.is_settled}
-            for delivery in [*self._taken, *(held for _, held in self.held)]:
-                await delivery.keep()
-
-    async def open(self) -> None:
-        await asyncio.gather(*(pull.open() for pull in self._pulls.values()))
-
-    async def pull_again(self) -> None:
-        """After a reconnect the server knows nothing of the pulls of before."""
-        for pull in self._pulls.values():
-            await pull.pull_again()
-
-    async def close(self) -> None:
-        """Give back at once what is held and what was taken but not settled."""
-        await asyncio.gather(*(pull.close() for pull in self._pulls.values()))
-        for delivery in self._taken:
-            if not delivery.is_settled:
-                await delivery.give_back()
-
-
-@contextlib.asynccontextmanager
-async def open_lanes(bus: Bus, role: str, *, keep_alive_s: float) -> AsyncIterator[Lanes]:
-    """The lanes of one role, read for the length of the block.
-
-    What a dead predecessor held comes back within milliseconds, not after the acknowledgement time-out; so
-    call this only with the role's lease in hand.
-    """
-    await _reclaim(bus, role)
-    lanes = Lanes(bus, role, keep_alive_s=keep_alive_s)
-    bus.on_reconnect(lanes.pull_again)
-    await lanes.open()
-    try:
-        yield lanes
-    finally:
-        await lanes.close()
-
-
-async def _reclaim(bus: Bus, role: str) -> None:
-    """Have the broker deliver again what a dead process of this role held.
-
-    The subject of an acknowledgement is made of what CONSUMER.INFO tells; it is not bound to a connection.
-    Where a lane has several deliveries out (replicas), whose they are is not known here: those wait.
-    """
-
-    async def reclaim(priority: Priority) -> None:
-        info = await bus.js.consumer_info(subjects.AGENTS, subjects.lane_consumer(role, priority))
-        if info.num_ack_pending != 1 or info.config.max_ack_pending != 1 or info.delivered is None:
-            return
-        last = info.delivered
-        await bus.tell(f"$JS.ACK.{subjects.AGENTS}.{info.name}.1.{last.stream_seq}.{last.consumer_seq}.1.0", b"-NAK")
-
-    await asyncio.gather(*(reclaim(p) for p in Priority))
+    def _stop_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.cancel()
+            self._guard = None

@@ -31,6 +31,9 @@ from agenthub.messages import MAX_MESSAGE_BYTES, Priority
 
 DAY_S = 24 * 3600.0
 SORTER_BATCH = 256
+LANE_DELIVERIES = 2
+"""Of each lane one may be worked on and one held: else a second critical message would still be on its way
+when the first is done, and what is held of a lower lane would go before it."""
 WAITING_PER_LANE = 200_000
 WAITING_IN_ALL = 2_000_000
 

@@ -1,0 +1,115 @@
+"""The lanes: one priority of a role's inbox each, with a consumer of its own.
+
+Of each lane at most one delivery is held, so the most urgent message is always at hand and memory stays
+bounded however long the backlog is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+from agenthub import subjects
+from agenthub.bus.connection import Bus
+from agenthub.bus.deliveries import Delivery, Pull
+from agenthub.bus.topology import LANE_DELIVERIES
+from agenthub.messages import Priority
+
+
+class Lanes:
+    """The four priorities of one role's inbox, at most one delivery held in each."""
+
+    def __init__(self, bus: Bus, role: str, *, keep_alive_s: float) -> None:
+        self._arrived = asyncio.Event()
+        self._pulls = {
+            p: Pull(bus, subjects.AGENTS, subjects.lane_consumer(role, p), self._arrived.set) for p in Priority
+        }
+        self._bus = bus
+        self._keep_alive_s = keep_alive_s
+        self._taken: set[Delivery] = set()
+
+    @property
+    def is_sure(self) -> bool:
+        """True if nothing is on its way that was there before: what is held is what may be chosen from."""
+        return all(pull.is_sure for pull in self._pulls.values())
+
+    @property
+    def held(self) -> Sequence[tuple[Priority, Delivery]]:
+        """What is at hand, most urgent lane first."""
+        return [(p, pull.held[0]) for p, pull in self._pulls.items() if pull.held]
+
+    async def arrived(self) -> None:
+        """Return when something may have arrived since the last call."""
+        await self._arrived.wait()
+        self._arrived.clear()
+
+    def wake(self) -> None:
+        """Have `arrived` return."""
+        self._arrived.set()
+
+    async def take(self, priority: Priority) -> Delivery:
+        """The delivery held in this lane, to be worked on; the next one of the lane is pulled already."""
+        pull = self._pulls[priority]
+        delivery = pull.held.pop(0)
+        self._taken.add(delivery)
+        await pull.pull()
+        return delivery
+
+    async def keep_alive(self) -> None:
+        """Keep the broker from handing to somebody else what is held or worked on; runs until cancelled."""
+        while True:
+            await asyncio.sleep(self._keep_alive_s)
+            self._taken = {delivery for delivery in self._taken if not delivery.is_settled}
+            for delivery in [*self._taken, *(held for _, held in self.held)]:
+                await delivery.keep()
+
+    async def open(self) -> None:
+        await asyncio.gather(*(pull.open() for pull in self._pulls.values()))
+
+    async def pull_again(self) -> None:
+        """After a reconnect the server knows nothing of the pulls of before."""
+        for pull in self._pulls.values():
+            await pull.pull_again()
+
+    async def close(self) -> None:
+        """Give back at once what is held and what was taken but not settled."""
+        await asyncio.gather(*(pull.close() for pull in self._pulls.values()))
+        for delivery in self._taken:
+            if not delivery.is_settled:
+                await delivery.give_back()
+
+
+@contextlib.asynccontextmanager
+async def open_lanes(bus: Bus, role: str, *, keep_alive_s: float) -> AsyncIterator[Lanes]:
+    """The lanes of one role, read for the length of the block.
+
+    What a dead predecessor held comes back within milliseconds, not after the acknowledgement time-out; so
+    call this only with the role's lease in hand.
+    """
+    await _reclaim(bus, role)
+    lanes = Lanes(bus, role, keep_alive_s=keep_alive_s)
+    bus.on_reconnect(lanes.pull_again)
+    await lanes.open()
+    try:
+        yield lanes
+    finally:
+        await lanes.close()
+
+
+async def _reclaim(bus: Bus, role: str) -> None:
+    """Have the broker deliver again what a dead process of this role held.
+
+    In a work queue what was delivered and not settled is what is first in the stream. The subject of an
+    acknowledgement is made of its sequence and of what CONSUMER.INFO tells; it is not bound to a connection.
+    """
+
+    async def reclaim(priority: Priority) -> None:
+        info = await bus.js.consumer_info(subjects.AGENTS, subjects.lane_consumer(role, priority))
+        if not info.num_ack_pending or info.delivered is None or (info.config.max_ack_pending or 0) > LANE_DELIVERIES:
+            return  # of several replicas nobody knows here whose delivery is whose: those wait for their time-out
+        for held in await bus.look(subjects.AGENTS, subjects.lane_filter(role, priority), most=info.num_ack_pending):
+            place = f"1.{held.sequence}.{info.delivered.consumer_seq}.1.0"
+            await bus.tell(f"$JS.ACK.{subjects.AGENTS}.{info.name}.{place}", b"-NAK")
+
+    await asyncio.gather(*(reclaim(p) for p in Priority))
