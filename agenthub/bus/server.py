@@ -119,7 +119,11 @@ class NatsServer:
                 start_new_session=True,  # Ctrl-C is for the supervisor, who stops the server last
                 preexec_fn=die_with_parent(),
             )  # fmt: skip
-        await self._wait_until_ready(ports, log)
+        try:
+            await self._wait_until_ready(ports, log)
+        except HubError:
+            self.release()
+            raise
 
     async def wait(self) -> int:
         """Return the exit status when the server process has ended."""

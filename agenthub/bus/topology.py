@@ -147,7 +147,11 @@ def _consumers(role: RoleQueues) -> list[tuple[str, ConsumerConfig]]:
     lanes = [
         (
             subjects.AGENTS,
-            consumer(subjects.lane_consumer(role.name, p), [subjects.lane_filter(role.name, p)], pending=role.replicas),
+            consumer(
+                subjects.lane_consumer(role.name, p),
+                [subjects.lane_filter(role.name, p)],
+                pending=LANE_DELIVERIES * role.replicas,
+            ),
         )
         for p in Priority
     ]

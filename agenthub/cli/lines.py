@@ -23,11 +23,13 @@ class Line(NamedTuple):
     style: str
     who: str
     text: str
+    tail: str = ""
+    """Behind the text; never cut off."""
 
 
 def line(event: Event) -> Line:
     """The event in a kind of at most nine letters, who did it (to whom), and what."""
-    kind, who, text, style = event.kind, event.role, event.text, STYLES.get(event.kind, "")
+    kind, who, text, tail, style = event.kind, event.role, event.text, "", STYLES.get(event.kind, "")
     if kind == "sent":
         who = f"{event.role} → {event.data.get('to', '?')}"
         kind = {"task_assignment": "task", "task_result": "result", "direct_message": "message"}.get(
@@ -38,22 +40,22 @@ def line(event: Event) -> Line:
         style = OUTCOME_STYLES.get(str(event.data.get("outcome")), "red")
         usage = event.data.get("usage", {})
         spent = sum(int(usage.get(name, 0)) for name in usage if name.endswith("_tokens"))
-        took = f"  ({tokens(spent)} tokens, {dollars(float(usage.get('cost_usd', 0)))})" if spent else ""
+        tail = f"  {tokens(spent)} tokens, {dollars(float(usage.get('cost_usd', 0)))}" if spent else ""
         who = f"{event.role} → {event.data.get('from_role') or '?'}"
-        text = _first_line(event.text) + took
     elif kind == "taken" and event.data.get("from_role"):
-        text = f"{event.text}  (from {event.data['from_role']})"
-    return Line(kind, style, who, _first_line(text))
+        tail = f"  from {event.data['from_role']}"
+    return Line(kind, style, who, _first_line(text), tail)
 
 
 def as_markup(event: Event, *, width: int | None, at: str | None = None, who_width: int = 20) -> str:
     """The line of an event as rich markup, cut to `width` columns; None: not cut."""
     shown = line(event)
     moment = at if at is not None else f"{event.at.astimezone():%H:%M:%S}"
-    room = None if width is None else max(20, width - len(moment) - 9 - who_width - 6)
+    room = None if width is None else max(20, width - len(moment) - 9 - who_width - 6 - len(shown.tail))
     text = shown.text if room is None or len(shown.text) <= room else shown.text[: room - 1] + "…"
     kind = f"[{shown.style}]{shown.kind:<9}[/]" if shown.style else f"{shown.kind:<9}"
-    return f"[dim]{moment}[/]  {kind}  [bold]{escaped(shown.who):<{who_width}}[/]  {escaped(text)}"
+    who = f"[bold]{escaped(shown.who):<{who_width}}[/]"
+    return f"[dim]{moment}[/]  {kind}  {who}  {escaped(text)}[dim]{escaped(shown.tail)}[/]"
 
 
 def who_width(roles: Sequence[str]) -> int:

@@ -173,7 +173,10 @@ async def role(name: str, /, *, replica: int = 0, options: Options = DEFAULT) ->
 
 
 async def demo(
-    directive: str = "Add file attachments to our product: plan it, build it, test it, and tell customers about it.",
+    directive: str = (
+        "File attachments: design the API and the screens, build and test them, review the security, plan the rollout,"
+        " write the guide, estimate the costs, and prepare the launch campaign."
+    ),
     /,
     *,
     seed: int = 7,

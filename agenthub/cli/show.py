@@ -25,6 +25,7 @@ from agenthub.run_file import RunFile, is_locked, processes_of
 from agenthub.settings import Settings
 
 WITHIN_S = 180.0
+_WIDEST = 150
 _QUIET = {"ready", "stopped", "noted"}
 
 
@@ -60,8 +61,10 @@ async def run_demo(settings: Settings, organization: Organization, directive: st
 async def _until_done(client: Client, show: _Show, head: str, directive: str, stop: asyncio.Event) -> Completion | None:
     """Send the directive and show what happens until it has ended; None if a person stopped it before."""
 
+    began_at = now()
+
     async def watch() -> None:
-        async for event in client.events(last=0, follow=True):
+        async for event in client.events(since=began_at, follow=True):
             await show.event(event)
 
     watching = asyncio.create_task(watch())
@@ -92,6 +95,7 @@ class _Show:
     def __init__(self, organization: Organization, options: Options) -> None:
         self._organization, self._options = organization, options
         self._out: Console = console()
+        self._out.width = min(self._out.width, _WIDEST)
         self._who_width = who_width(list(organization.roles))
         self._started_at: datetime = now()
         self._events: list[Event] = []
@@ -131,8 +135,9 @@ class _Show:
         if event.kind in _QUIET or is_reply or is_ending:
             return  # the line of the completion says it
         seconds = (event.at - self._started_at).total_seconds()
-        width = self._out.width if self._out.is_terminal else 140
-        self._out.print(as_markup(event, width=width, at=f"{max(0.0, seconds):5.1f}s", who_width=self._who_width))
+        self._out.print(
+            as_markup(event, width=self._out.width, at=f"{max(0.0, seconds):5.1f}s", who_width=self._who_width)
+        )
 
     async def saw(self, done: Completion) -> None:
         """Return when the completion was shown."""
@@ -163,9 +168,10 @@ class _Show:
         out = self._out
         out.print()
         out.print(Rule(f"report of {done.role}: {done.outcome}", style="green" if done.outcome == "done" else "yellow"))
-        out.print(Padding(escaped_lines(done.text), (1, 2)))
-        for item in done.evidence:
-            out.print(f"  [dim]evidence[/]  {escaped(item)}")
+        out.print(Padding(escaped_lines(done.text), (1, 2)), soft_wrap=False)
+        if done.evidence:
+            files = f"[dim]evidence[/]  {escaped(', '.join(done.evidence))}"
+            out.print(Padding(files, (0, 2, 1, 2)), soft_wrap=False)
         whole = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
         cached = usage.cache_read_tokens / whole if whole else 0
         ends = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))

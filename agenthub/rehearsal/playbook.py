@@ -20,6 +20,9 @@ _ASKED_TYPES = ("question", "direct_message")
 _NOTED_TYPES = ("announcement", "reply", "task_result", "learning", "control", "system_event")
 _NOBODY = Place("the organization", Colleague("assistant"), "", (), {})
 
+MOST_ASKED = 7
+"""As many as a manager asks at once."""
+
 
 class Call(NamedTuple):
     """A tool call that the model asks for."""
@@ -138,7 +141,7 @@ def _delegate(situation: Situation, place: Place, arrival: Arrival, steered: Ste
 
 
 def choose_reports(place: Place, task: str, passed_on: Iterable[tuple[str, str]], seed: int) -> list[Colleague]:
-    """The two to four direct reports that fit a task best; three by a stable hash if none fits.
+    """The direct reports that fit a task best, two to seven; three by a stable hash if none fits.
 
     Who is named by a steering word is among them, whatever the task.
     """
@@ -146,7 +149,7 @@ def choose_reports(place: Place, task: str, passed_on: Iterable[tuple[str, str]]
     fits = {report.name: trades.fit(report, task) for report in known}
     ranked = sorted(known, key=lambda report: (-fits[report.name], trades.pick(seed, task, report.name)))
     fitting = sum(1 for fit in fits.values() if fit)
-    chosen = ranked[: min(max(fitting, 2), 4) if fitting else 3]
+    chosen = ranked[: min(max(fitting, 2), MOST_ASKED) if fitting else 3]
     named = {name for name, _ in passed_on}
     return chosen + [report for report in ranked if report.name in named and report not in chosen]
 

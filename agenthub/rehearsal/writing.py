@@ -25,8 +25,14 @@ OUTCOME_WORDS = {
 
 
 def topic_of(arrival: Arrival, text: str) -> str:
-    """What a message is about in a few words: its subject without the part, else its first sentence."""
+    """What a message is about in a few words: its subject without the part, else its first sentence.
+
+    `Dark mode: design it, build it …` is about dark mode.
+    """
     whole = arrival.subject.split(_PART, 1)[0].strip() or sentence(text).rstrip(".!?:")
+    head, colon, _ = whole.partition(": ")
+    if colon and len(head) <= 40:
+        whole = head
     return clip(whole or "this task", 40)
 
 

@@ -1,0 +1,267 @@
+"""The bus: publishing that never lies, provisioning, the embedded server, leases, buckets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agenthub import subjects
+from agenthub.bus.buckets import Bucket, Holder, hold_lease
+from agenthub.bus.connection import Bus, StreamFullError, connect
+from agenthub.bus.server import NatsServer, start_server
+from agenthub.bus.topology import Change, RoleQueues, provision, topology
+from agenthub.client import Client
+from agenthub.errors import HubError, HubRunningError, HubUnreachableError, LeaseLostError, NotFoundError, RefusedError
+from agenthub.messages import Outcome, Priority, now
+from tests.organization import Hub, says, until
+
+ROLES = [RoleQueues("backend", topics=("agent-hub.topics.tasks.sql",)), RoleQueues("you", works=False)]
+
+
+# ── publishing ─────────────────────────────────────────────────────────────────────────────────────
+async def test_a_message_that_is_too_large_is_refused_with_a_reason(hub: Hub) -> None:
+    for size in (600_000, 2_000_000):  # larger than the stream takes, larger than the server takes
+        with pytest.raises(RefusedError, match="Put it into a file"):
+            await Client(hub.bus, hub.organization).send("backend", "x" * size)
+    async with hub.role("backend", says("still here")):
+        assert (await hub.completion("backend", await hub.send("backend", "small"))).outcome is Outcome.DONE
+
+
+async def test_an_unknown_role_is_an_error_for_the_sender(hub: Hub) -> None:
+    with pytest.raises(NotFoundError, match="Did you mean `backend`"):
+        await Client(hub.bus, hub.organization).send("bakend", "hello")
+    with pytest.raises(HubError, match="No stream stores"):  # also raw: no void takes it
+        await hub.bus.publish(subjects.inbox("nobody"), b"{}")
+
+
+async def test_a_full_inbox_refuses_and_the_others_take(hub: Hub) -> None:
+    config = (await hub.bus.js.stream_info(subjects.AGENTS)).config
+    config.max_msgs_per_subject = 3
+    await hub.bus.js.update_stream(config)
+    for _ in range(3):
+        await hub.send("backend", "more")
+    with pytest.raises(StreamFullError, match="full"):
+        await hub.bus.publish(subjects.inbox("backend"), b"{}")
+    await hub.send("qa", "there is room here")
+
+
+async def test_only_the_first_of_a_subject_is_stored_also_after_the_window_and_a_crash(
+    server: NatsServer, bus: Bus
+) -> None:
+    await provision(bus, topology(ROLES))
+    assert (await bus.publish(subjects.done("backend", "1"), b"first", only_first=True)).is_new
+    await server.kill()
+    await server.start()
+    assert not (await bus.publish(subjects.done("backend", "1"), b"second", only_first=True)).is_new
+    assert await bus.last(subjects.DONE, subjects.done("backend", "1")) == b"first"
+
+
+async def test_a_publication_during_a_restart_of_the_server_is_stored_once(server: NatsServer, bus: Bus) -> None:
+    await provision(bus, topology(ROLES))
+    await server.kill()
+    publishing = asyncio.create_task(bus.publish(subjects.done("backend", "1"), b"x", message_id="one"))
+    await server.start()
+    await publishing
+    assert not (await bus.publish(subjects.done("backend", "1"), b"x", message_id="one")).is_new
+    assert (await bus.js.stream_info(subjects.DONE)).state.messages == 1
+
+
+async def test_without_a_server_connecting_fails_soon_and_says_what_to_do() -> None:
+    with pytest.raises(HubUnreachableError, match="agenthub up"):
+        async with connect("nats://127.0.0.1:1", name="test", connect_timeout_s=0.5):
+            pass
+
+
+async def test_the_broker_publishes_a_schedule_when_its_time_has_come(hub: Hub) -> None:
+    at = now() + timedelta(seconds=0.3)
+    due = subjects.due("backend")
+    await hub.bus.publish_at(at, subjects.schedule("backend", "x"), due, b"x", message_id="s")
+    assert await until(lambda: hub.bus.last(subjects.SCHEDULES, due)) == b"x"
+    assert now() >= at
+
+
+# ── provisioning ───────────────────────────────────────────────────────────────────────────────────
+async def test_provisioning_twice_changes_nothing_the_second_time(bus: Bus) -> None:
+    wanted = topology(ROLES)
+    planned = await provision(bus, wanted, dry_run=True)
+    assert await provision(bus, wanted, dry_run=True) == planned  # a dry run makes nothing
+    assert {change.action for change in planned} == {"create"}
+    assert sorted(await provision(bus, wanted)) == sorted(planned)
+    assert await provision(bus, wanted) == []
+
+
+async def test_provisioning_adapts_what_changed_and_says_what(bus: Bus) -> None:
+    await provision(bus, topology([*ROLES, RoleQueues("qa", topics=("agent-hub.topics.status.deploy",))]))
+    changed = [RoleQueues("backend", topics=("agent-hub.topics.tasks.go",), replicas=3), RoleQueues("you", works=False)]
+    changes = await provision(bus, topology(changed))
+    by_name = {change.name: change for change in changes}
+    assert by_name["AGENTHUB_TOPICS/qa-topics"].action == "delete"
+    assert "tasks.sql → agent-hub.topics.tasks.go" in by_name["AGENTHUB_TOPICS/backend-topics"].detail
+    assert by_name["GENBRAIN_AGENTS/backend-critical"] == Change(
+        "update", "consumer", "GENBRAIN_AGENTS/backend-critical", "max_ack_pending: 2 → 6"
+    )
+    assert await provision(bus, topology(changed)) == []
+
+
+async def test_the_public_names_are_kept_to_the_letter(bus: Bus) -> None:
+    await provision(bus, topology(ROLES))
+    for subject, stream in {
+        "agent-hub.operators.operator-backend.inbox": "GENBRAIN_AGENTS",
+        "agent-hub.operators.operator-you.inbox": "GENBRAIN_AGENTS",
+        "agent-hub.topics.tasks.sql": "AGENTHUB_TOPICS",
+        "agent-hub.topics.decisions.api": "AGENTHUB_TOPICS",
+        "agent-hub.topics.status.deploy": "AGENTHUB_TOPICS",
+        "agent-hub.global.announcements": "AGENTHUB_TOPICS",
+        "genbrain.learning.backend": "AGENTHUB_LEARNING",
+    }.items():
+        assert await bus.js.find_stream_name_by_subject(subject) == stream
+
+
+# ── the embedded server ────────────────────────────────────────────────────────────────────────────
+async def test_a_second_server_on_the_same_folder_is_refused(server: NatsServer) -> None:
+    with pytest.raises(HubRunningError, match="uses"):
+        await NatsServer(server.folder).start()
+
+
+async def test_a_restarted_server_has_the_same_address_and_all_that_it_acknowledged(tmp_path: Path) -> None:
+    async with start_server(tmp_path) as server:
+        url = server.url
+        async with connect(url, name="test") as bus:
+            await provision(bus, topology(ROLES))
+            for number in range(50):
+                await bus.publish(subjects.inbox("backend"), str(number).encode())
+            await server.kill()
+            await server.start()
+            assert server.url == url
+            found = await bus.look(subjects.AGENTS, subjects.inbox("backend"), most=100)
+    assert [received.data for received in found] == [str(number).encode() for number in range(50)]
+
+
+async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "jetstream").write_text("this is no folder")
+    with pytest.raises(HubError, match=r"nats-server ended with \d+"):
+        async with start_server(tmp_path):
+            pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
+async def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys, pathlib\n"
+        "from agenthub.bus.server import NatsServer\n"
+        "async def main():\n"
+        "    server = NatsServer(pathlib.Path(sys.argv[1]))\n"
+        "    await server.start()\n"
+        "    print(server.pid, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    parent.kill()
+    await parent.wait()
+    await until(lambda: not _is_alive(pid))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+# ── leases and buckets ─────────────────────────────────────────────────────────────────────────────
+async def test_a_role_is_worked_by_one_process_at_a_time(hub: Hub) -> None:
+    stranger = Holder(host="elsewhere/1", pid=1, process_started=0, since=now())
+    bucket = Bucket(hub.bus, subjects.LEASES, Holder)
+    await bucket.put("backend", stranger, ttl_s=60)
+    with pytest.raises(LeaseLostError, match="process 1 on elsewhere"):
+        async with hold_lease(hub.bus, "backend", ttl_s=2, within_s=0.2, clock=time.monotonic):
+            pass
+
+
+async def test_the_lease_of_a_process_that_has_died_here_is_taken_at_once(hub: Hub) -> None:
+    child = await asyncio.create_subprocess_exec("sleep", "60")
+    here = Holder.this_process()
+    dead = here.model_copy(update={"pid": child.pid, "process_started": time.time()})
+    bucket = Bucket(hub.bus, subjects.LEASES, Holder)
+    await bucket.put("backend", dead, ttl_s=60)
+    child.send_signal(signal.SIGKILL)
+    await child.wait()
+    async with hold_lease(hub.bus, "backend", ttl_s=2, within_s=0, clock=time.monotonic) as lease:
+        assert lease.is_held
+        assert lease.fence > 1
+
+
+async def test_a_holder_whose_time_is_over_acts_no_more_and_hears_who_took_over(hub: Hub) -> None:
+    clock = [0.0]
+    async with hold_lease(hub.bus, "backend", ttl_s=3, within_s=0, clock=lambda: clock[0]) as lease:
+        await lease.ensure()
+        clock[0] = 3.5  # as a process that was stopped and goes on
+        assert not lease.is_held
+        stranger = Holder(host="elsewhere/1", pid=7, process_started=0, since=now())
+        await Bucket(hub.bus, subjects.LEASES, Holder).put("backend", stranger)
+        keeping = asyncio.create_task(lease.keep())
+        with pytest.raises(LeaseLostError, match="process 7 on elsewhere"):
+            await lease.ensure()
+        with pytest.raises(LeaseLostError):
+            await keeping
+
+
+async def test_a_lease_that_ran_out_while_the_server_was_away_is_taken_again(server: NatsServer, hub: Hub) -> None:
+    async with hold_lease(hub.bus, "backend", ttl_s=1, within_s=0, clock=time.monotonic) as lease:
+        first = lease.fence
+        keeping = asyncio.create_task(lease.keep())
+        await server.kill()
+        await until(lambda: not lease.is_held)
+        await server.start()
+        await until(lambda: lease.is_held)
+        await lease.ensure()
+        assert lease.fence >= first
+        keeping.cancel()
+
+
+async def test_of_two_writers_with_the_same_revision_one_wins(hub: Hub) -> None:
+    bucket = Bucket(hub.bus, subjects.LEASES, Holder)
+    value = Holder.this_process()
+    revision = await bucket.create("k", value)
+    assert revision is not None
+    assert await bucket.create("k", value) is None
+    written = await asyncio.gather(*(bucket.update("k", value, revision) for _ in range(5)))
+    assert sum(found is not None for found in written) == 1
+    await bucket.delete("k")
+    assert await bucket.get("k") is None
+    assert await bucket.create("k", value) is not None
+
+
+# ── looking ────────────────────────────────────────────────────────────────────────────────────────
+async def test_looking_takes_nothing_and_shows_the_most_urgent_first(hub: Hub) -> None:
+    client = Client(hub.bus, hub.organization)
+    for priority in (Priority.LOW, Priority.CRITICAL, Priority.MEDIUM):
+        await client.send("backend", str(priority), priority=priority)
+    for _ in range(2):
+        found = await client.waiting("backend")
+        assert [item.message.payload.message for item in found if item.message] == ["critical", "medium", "low"]
+    (status,) = [role for role in await client.roles() if role.role == "backend"]
+    assert status.heartbeat is None
+    assert status.waiting == {Priority.CRITICAL: 1, Priority.HIGH: 0, Priority.MEDIUM: 1, Priority.LOW: 1}
+
+
+async def test_the_past_is_read_whole_while_more_is_published(hub: Hub) -> None:
+    for number in range(300):
+        await hub.bus.publish(subjects.event("step", "backend"), str(number).encode())
+    found = await asyncio.gather(*(hub.bus.history(subjects.EVENTS, subjects.ALL_EVENTS) for _ in range(5)))
+    assert [len(received) for received in found] == [300] * 5
+    last = await hub.bus.history(subjects.EVENTS, subjects.ALL_EVENTS, last=10)
+    assert [received.data for received in last] == [str(number).encode() for number in range(290, 300)]
