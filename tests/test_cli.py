@@ -1,0 +1,216 @@
+"""The command line as a user types it: output, JSON, exit codes, errors that say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from agenthub import subjects
+from agenthub.run_file import RUN_VARIABLE
+from agenthub.sessions.session import TurnEnd, TurnResult
+from tests.organization import Hub, directive, says, until, write_organization
+
+
+class Ran(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+async def agenthub(*words: str, folder: Path, stdin: bytes | None = None) -> Ran:
+    hidden = ("ANTHROPIC_API_KEY", "PYTHONDONTWRITEBYTECODE", RUN_VARIABLE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agenthub", *words,
+        cwd=folder, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name not in hidden},
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        out, err = await process.communicate(stdin)
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+async def in_hub(hub: Hub, *words: str, stdin: bytes | None = None) -> Ran:
+    return await agenthub(*words, "--nats", hub.server.url, folder=hub.folder, stdin=stdin)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["sned", "ceo", "x"], 2, 'Did you mean "send"?'),
+        (["send", "ceo", "x", "-p", "urgent"], 2, "critical"),
+        (["send"], 2, "requires an argument"),
+        (["ps"], 4, "agenthub up -d"),
+        (["ps", "--nats", "nats://127.0.0.1:1"], 4, "No NATS server answers at nats://127.0.0.1:1"),
+        (["logs", "bakend"], 3, "Did you mean `backend`?"),
+        (["logs", "backend"], 3, "no log yet"),
+        (["tail", "--since", "yesterday", "--nats", "nats://127.0.0.1:1"], 2, "90s, 10m, 2h or 7d"),
+        (["roles", "check"], 0, "4 roles, 0 errors, 0 warnings"),
+        (["roles", "ls"], 0, ""),
+        (["down"], 0, "no hub runs here"),
+        (["version"], 0, ""),
+        (["role", "backend"], 2, "--nats"),
+        (["send", "--help"], 0, ""),
+        (["ps", "--config", "nowhere.toml"], 2, "nowhere.toml"),
+    ],
+)
+async def test_exit_codes_and_errors_without_a_hub(tmp_path: Path, words: Sequence[str], code: int, says: str) -> None:
+    write_organization(tmp_path)
+    ran = await agenthub(*words, folder=tmp_path)
+    assert (ran.code, says in ran.err) == (code, True), ran
+    assert "Traceback" not in ran.err
+
+
+async def test_errors_are_json_for_programs(tmp_path: Path) -> None:
+    write_organization(tmp_path)
+    ran = await agenthub("ps", "--json", folder=tmp_path)
+    assert ran.json["error"]["code"] == ran.code == 4
+    assert "agenthub up" in ran.json["error"]["message"]
+
+
+async def test_roles_check_lists_every_problem_and_hides_no_good_role(tmp_path: Path) -> None:
+    write_organization(tmp_path)
+    (tmp_path / "roles" / "cfo.md").write_text("---\nname: cfo\nagenthub:\n  reprots_to: ceo\n---\nYou count.\n")
+    (tmp_path / "roles" / "cmo.md").write_text("---\nname: c m o\n---\nYou sell.\n")
+    ran = await agenthub("roles", "check", "--json", folder=tmp_path)
+    assert ran.code == 2
+    assert {"backend", "ceo", "cto", "qa"} <= set(ran.json["roles"])
+    shown = {problem["path"]: problem for problem in ran.json["problems"]}
+    assert "Did you mean `reports_to`" in shown["roles/cfo.md"]["text"]
+    assert shown["roles/cfo.md"]["line"] == 4
+    assert "roles/cmo.md" in shown
+
+
+async def test_a_directive_is_stored_and_its_id_printed(hub: Hub) -> None:
+    ran = await in_hub(hub, "send", "backend", "do it", "-p", "high", "-s", "a subject")
+    assert ran.code == 0, ran
+    (message,) = await hub.waiting("backend", "high", "you")
+    assert ran.out.strip() == message.id
+    assert (message.payload.subject, message.payload.message, message.type) == ("a subject", "do it", "task_assignment")
+
+
+@pytest.mark.parametrize("words", [["-"], []])
+async def test_the_text_may_come_on_stdin(hub: Hub, words: list[str]) -> None:
+    ran = await in_hub(hub, "send", "backend", *words, stdin=b"line 1\nline 2\n")
+    assert ran.code == 0, ran
+    (message,) = await hub.waiting("backend")
+    assert message.payload.message == "line 1\nline 2\n"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "code", "says"),
+    [(b"", 2, "no text"), (b"\xff\xfe", 2, "not UTF-8"), (b"x" * 600_000, 6, "600,")],
+)
+async def test_a_text_that_cannot_be_sent_is_refused_with_a_reason(
+    hub: Hub, stdin: bytes, code: int, says: str
+) -> None:
+    ran = await in_hub(hub, "send", "backend", "-", stdin=stdin)
+    assert (ran.code, says in ran.err) == (code, True), ran
+    assert await hub.waiting("backend") == []
+
+
+@pytest.mark.parametrize(("role", "says"), [("bakend", "Did you mean `backend`?"), ("a.b", "There is no role `a.b`")])
+async def test_an_unknown_recipient_is_an_error_for_the_sender(hub: Hub, role: str, says: str) -> None:
+    ran = await in_hub(hub, "send", role, "x")
+    assert (ran.code, says in ran.err) == (3, True), ran
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (TurnResult(TurnEnd.FINISHED, text="all good", evidence=("a.md",)), 0),
+        (TurnResult(TurnEnd.FINISHED, outcome="blocked", text="no access"), 1),  # type: ignore[arg-type]
+    ],
+)
+async def test_wait_prints_the_reply_and_exits_with_the_outcome(hub: Hub, result: TurnResult, code: int) -> None:
+    async with hub.role("backend", says(result)):
+        ran = await in_hub(hub, "send", "backend", "do it", "--wait")
+    assert (ran.code, ran.out) == (code, f"{result.text}\n"), ran
+    assert str(result.outcome) in ran.err
+
+
+async def test_waiting_is_given_up_after_the_timeout_and_the_directive_stays(hub: Hub) -> None:
+    ran = await in_hub(hub, "send", "backend", "do it", "--wait", "--timeout", "0.2")
+    assert (ran.code, "has not finished" in ran.err) == (5, True), ran
+    assert len(await hub.waiting("backend")) == 1
+
+
+async def test_ps_shows_every_role_what_waits_and_who_is_down(hub: Hub) -> None:
+    await hub.put("qa", directive("unsorted"))
+    async with hub.role("backend", says("ok")):
+        await in_hub(hub, "send", "qa", "later", "-p", "low")
+        ran = await in_hub(hub, "ps", "--json")
+        table = await in_hub(hub, "ps")
+    roles = {role["role"]: role for role in ran.json}
+    assert roles["backend"]["state"] == "idle"
+    assert roles["backend"]["heartbeat_age_s"] < 60
+    assert (roles["qa"]["state"], roles["qa"]["waiting"]["low"]) == ("down", 1)
+    assert "✖ down" in table.out
+    assert "1 messages wait at the plain inboxes" in table.err
+    fields = await in_hub(hub, "ps", "--json=role,state")
+    assert {tuple(role) for role in fields.json} == {("role", "state")}
+
+
+async def test_inboxes_are_looked_into_without_taking_anything(hub: Hub) -> None:
+    await in_hub(hub, "send", "backend", "second", "-p", "low")
+    await in_hub(hub, "send", "backend", "first\nof two lines", "-p", "critical")
+    await hub.put("backend", b"\xff not a message \x1b[31m")
+    for _ in range(2):
+        listed = await in_hub(hub, "inbox", "ls", "backend", "--json")
+        assert [item.get("payload", {}).get("message") for item in listed.json] == [
+            "first\nof two lines", "second", None
+        ]  # fmt: skip
+    table = await in_hub(hub, "inbox", "ls", "backend")
+    assert "cannot be read" in table.out
+    peeked = await in_hub(hub, "inbox", "peek", "backend", "-n", "3")
+    assert "of two lines" in peeked.out
+    assert "\x1b" not in peeked.out  # what strangers send cannot move the cursor
+
+
+async def test_tail_tells_what_happened_to_a_directive(hub: Hub) -> None:
+    async with hub.role("backend", says("ok")):
+        await hub.completion("backend", await hub.send("backend", "do it"))
+        await until(lambda: hub.bus.last(subjects.EVENTS, subjects.event("taken", "backend")))
+    ran = await in_hub(hub, "tail", "--json")
+    kinds = [json.loads(line)["kind"] for line in ran.out.splitlines()]
+    assert [kind for kind in kinds if kind in ("ready", "taken", "completed")] == ["ready", "taken", "completed"]
+    only = await in_hub(hub, "tail", "--json", "--kind", "completed", "--role", "backend", "--since", "1h")
+    (event,) = [json.loads(line) for line in only.out.splitlines()]
+    assert (event["data"]["outcome"], event["text"]) == ("done", "ok")
+    table = await in_hub(hub, "tail", "-n", "5")
+    assert "done" in table.out
+
+
+async def test_doctor_says_what_is_wrong_and_what_to_do(hub: Hub) -> None:
+    await in_hub(hub, "provision")  # this test's hub has other times than a user's
+    ran = await in_hub(hub, "doctor", "--json")
+    found = {item["what"]: item for item in ran.json}
+    assert (ran.code, found["roles"]["level"]) == (1, "error")
+    assert found["queues"]["level"] == found["disk"]["level"] == "ok"
+    assert found["roles"]["remedy"].startswith("agenthub logs")
+    await hub.bus.js.delete_consumer(subjects.AGENTS, "backend-low")
+    ran = await in_hub(hub, "doctor")
+    assert "create GENBRAIN_AGENTS/backend-low" in ran.out
+    mended = await in_hub(hub, "provision", "--json")
+    assert [change["name"] for change in mended.json] == ["GENBRAIN_AGENTS/backend-low"]
+
+
+async def test_a_command_that_only_talks_imports_no_model(tmp_path: Path) -> None:
+    look = "print(sorted({'anthropic', 'mcp', 'textual'} & set(sys.modules)))"
+    code = f"import sys; from agenthub.cli import talk, see; {look}"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert out == b"[]\n"
