@@ -193,6 +193,10 @@ class Loop:
             await self._bury(delivery, work.task, reason, work=work, tries=turn.attempts)
             return
         self._activity.works(work.task)
+        logger.info(
+            "%s %s: %s from %s", "goes on with" if work.ask else "took", work.task.id, work.task.payload.priority,
+            work.task.from_role,
+        )  # fmt: skip
         kind = "resumed" if work.ask else "taken"
         await self._events.tell(kind, work.task.title, work.task, from_role=work.task.from_role, attempt=turn.attempts)
         try:
@@ -226,6 +230,7 @@ class Loop:
         else:
             record = {"completion": self._completion(work.task, result).model_dump(mode="json")}
         self._journal.finish(work.turn_id, record)
+        logger.info("%s is %s", work.task.id, "parked" if "parked" in record else result.outcome)
         await self._publish_end(work, record, delivery)
 
     async def _publish_end(self, work: Work, record: dict[str, Any], delivery: Delivery) -> None:
@@ -299,6 +304,7 @@ class Loop:
         self, delivery: Delivery, message: Message | None, error: Exception, *, in_s: float, failures: int
     ) -> None:
         """Have the broker bring the message again after a while; a delayed nak would block the lane meanwhile."""
+        logger.warning("%s goes back for %.1f s: %s", delivery.default_id, in_s, error)
         moment = self._clock() + timedelta(seconds=in_s)
         name = f"{delivery.stream}-{delivery.sequence}"
         headers = {subjects.ID: delivery.default_id, subjects.ATTEMPTS: str(failures)}

@@ -207,3 +207,45 @@ async def _is_empty(hub: Hub, role: str) -> bool:
 async def _ends(hub: Hub) -> list[Completion]:
     info = await hub.bus.js.stream_info(subjects.DONE, subjects_filter=">")
     return [Completion.decode(await hub.bus.last(subjects.DONE, name) or b"") for name in info.state.subjects or ()]
+
+
+async def test_a_turn_longer_than_the_acknowledgement_time_is_kept_alive_and_taken_once(hub: Hub) -> None:
+    consumer = (await hub.bus.js.consumer_info(subjects.AGENTS, "backend-medium")).config
+    consumer.ack_wait = 1.0
+    await hub.bus.js.add_consumer(subjects.AGENTS, consumer)
+    hub.settings = hub.settings.model_copy(update={"ack_wait_s": 1.0, "keep_alive_s": 0.3})
+
+    async def slowly(prompt: Prompt) -> TurnResult | str:
+        await asyncio.sleep(2.5)  # the length of the turn is what is tested
+        return "done"
+
+    session = ScriptedSession(slowly)
+    async with hub.role("backend", session):
+        first, second = await hub.send("backend", "long"), await hub.send("backend", "held meanwhile")
+        assert (await hub.completion("backend", first)).outcome is Outcome.DONE
+        assert (await hub.completion("backend", second)).outcome is Outcome.DONE
+        info = await hub.bus.js.consumer_info(subjects.AGENTS, "backend-medium")
+    assert len(session.prompts) == 2
+    assert info.num_redelivered == 0
+
+
+async def test_what_a_killed_process_held_is_worked_on_at_once_by_the_next(hub: Hub) -> None:
+    """A kill leaves deliveries open at the broker, whose time-out is 20 s; the next process need not wait."""
+    consumer = (await hub.bus.js.consumer_info(subjects.AGENTS, "backend-high")).config
+    consumer.ack_wait = 20.0
+    await hub.bus.js.add_consumer(subjects.AGENTS, consumer)
+    lane = subjects.lane("backend", "high", "you")
+    bodies = [directive(text, priority="high") for text in ("taken", "held")]
+    for body in bodies:
+        await hub.bus.publish(lane, _json(body), message_id=str(body["id"]))
+    subscription = await hub.bus.js.pull_subscribe_bind("backend-high", subjects.AGENTS)
+    assert len(await subscription.fetch(2, timeout=5)) == 2  # and this process is never heard of again
+    await subscription.unsubscribe()
+    loop = asyncio.get_running_loop()
+    started_at = loop.time()
+    session = says("by the next")
+    async with hub.role("backend", session):
+        for body in bodies:
+            assert (await hub.completion("backend", str(body["id"]))).text == "by the next"
+    assert [prompt.task.payload.message for prompt in session.prompts] == ["taken", "held"]
+    assert loop.time() - started_at < 15

@@ -53,6 +53,7 @@ async def up(
 
     settings = choose_model(options.settings(rehearse=rehearse or None, rehearsal_seed=seed, rehearsal_speed=speed))
     organization = load_organization(settings)
+    lock(settings.state, organization.org).close()  # says at once if one runs already
     for problem in organization.problems:
         say(f"agenthub: {problem.level}: {problem}")
     if detach:
@@ -107,7 +108,6 @@ async def supervise(
 
 async def _detached(settings: Settings, organization: Organization, *, wait: bool, options: Options) -> int:
     """Start `up` again as a process of its own session, and watch it come up."""
-    lock(settings.state, organization.org).close()  # says at once if one runs already
     log = settings.state / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [word for word in sys.argv[1:] if word not in ("-d", "--detach", "--wait")]
