@@ -6,6 +6,7 @@ through the inbox like everything else, and so does the deadline, which the brok
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -108,11 +109,10 @@ class Coordination:
             id=ask_id, role=self._role, task=about, parts=parts, opened_at=opened_at,
             deadline=min(deadline, about.deadline) if about.deadline else deadline,
         )  # fmt: skip
-        await self._ledger.open(ask)
+        await asyncio.gather(self._ledger.open(ask), self._schedule_deadline(ask))
         self._parked.setdefault(about.id, set()).add(ask.id)
-        await self._schedule_deadline(ask)
-        for message, request in zip(messages, requests, strict=True):
-            await self._send(request.to, message)
+        sending = [self._send(request.to, message) for message, request in zip(messages, requests, strict=True)]
+        await asyncio.gather(*sending)
         return ask
 
     async def collect(self, reply: Message) -> Ask | None:

@@ -92,12 +92,23 @@ class Loop:
 
     async def run(self) -> None:
         """Work until the inbox is closed."""
-        while (delivery := await self._inbox.next()) is not None:
-            await self.handle(delivery)
-            self._activity.rests()
+        acknowledging: asyncio.Task[bool] | None = None
+        try:
+            while (delivery := await self._inbox.next()) is not None:
+                await self.handle(delivery)
+                self._activity.rests()
+                # The answer to an acknowledgement is awaited behind the next turn: if it was lost, the broker
+                # delivers again and the journal knows the turn.
+                if acknowledging is not None:
+                    await acknowledging
+                acknowledging = asyncio.create_task(delivery.ack(), name="acknowledge")
+                await asyncio.sleep(0)  # it is on its way before the lane is asked for the next one
+        finally:
+            if acknowledging is not None:
+                await acknowledging
 
     async def handle(self, delivery: Delivery) -> None:
-        """Work off one delivery and settle it."""
+        """Work off one delivery; what has returned from here may be acknowledged."""
         message: Message | None = None
         work: Work | None = None
         try:
@@ -134,7 +145,6 @@ class Loop:
                 await self._bury(delivery, message, f"{type(error).__name__}: {error}", work=work, tries=failures)
             else:
                 await self._later(delivery, message, error, in_s=self._back_off_s(failures), failures=failures)
-        await delivery.ack()
 
     # ── what is to be done ─────────────────────────────────────────────────────────────────────────
     def _check(self, message: Message, delivery: Delivery) -> None:

@@ -15,7 +15,6 @@ import contextlib
 import faulthandler
 import gc
 import logging
-import logging.handlers
 import os
 import selectors
 import signal
@@ -24,67 +23,14 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from agenthub.bus.server import die_with_parent
 from agenthub.errors import AgenthubError, ConfigError, LeaseLostError
-from agenthub.organization import Organization
+from agenthub.forks import EXIT_CONFIG, EXIT_FAILED, Ended, Fork, Signal, Started, log_to_file
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
-from agenthub.settings import Settings
 
-EXIT_CONFIG = 78
-"""Exit status of a process that cannot work with its configuration: starting it again cannot help."""
-EXIT_FAILED = 1
 _STOP_WITHIN_S = 30.0
-
-
-class Fork(NamedTuple):
-    """Told to the nursery: start a process."""
-
-    key: str
-    """Name of the process, for logs and answers."""
-    kind: str
-    """`role` or `rehearsal`"""
-    settings: Settings
-    organization: Organization
-    role: str = ""
-    replica: int = 0
-    port: int = 0
-
-
-class Signal(NamedTuple):
-    """Told to the nursery: send a signal to a process that it started."""
-
-    pid: int
-    number: int
-
-
-class Started(NamedTuple):
-    """Told by the nursery: the process runs."""
-
-    key: str
-    pid: int
-
-
-class Ended(NamedTuple):
-    """Told by the nursery: the process has ended."""
-
-    key: str
-    pid: int
-    status: int
-    """Exit status, or minus the number of the signal that ended it."""
-
-
-def log_to_file(path: Path, level: str) -> None:
-    """Have everything logged written to a file that rotates, and what crashes leave behind on stderr too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=10_000_000, backupCount=5)
-    logging.basicConfig(
-        handlers=[handler], level=level, force=True,
-        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S",
-    )  # fmt: skip
-    for chatty in ("httpx2", "httpcore2", "anthropic", "nats"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def preload() -> None:

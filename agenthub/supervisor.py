@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from pydantic import SecretStr
 
-from agenthub import nursery
+from agenthub import forks
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.server import NatsServer, die_with_parent
 from agenthub.bus.topology import provision, topology
@@ -222,11 +222,11 @@ class Supervisor:
                 said = self._connection.recv()
                 if said == "ready":
                     self._nursery_ready.set()
-                elif isinstance(said, nursery.Started):
+                elif isinstance(said, forks.Started):
                     child = self._children[said.key]
                     child.pid, child.started_s = said.pid, time.monotonic()
                     child.state = RoleState.RUNNING
-                elif isinstance(said, nursery.Ended):
+                elif isinstance(said, forks.Ended):
                     self._has_ended(self._children[said.key], said.status)
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(self._connection.fileno())
@@ -250,7 +250,7 @@ class Supervisor:
         child.state = RoleState.STARTING
         is_role = child.key != REHEARSAL
         self._connection.send(
-            nursery.Fork(
+            forks.Fork(
                 child.key, "role" if is_role else REHEARSAL, self.settings, self.organization, child.role,
                 replica=child.replica if is_role else 0, port=0 if is_role else child.replica,
             )
@@ -292,7 +292,7 @@ class Supervisor:
         if child.role and self._bus is not None:  # a dead role must not look alive until its last beat is over
             self._in_background(Registry(self._bus).remove(child.key))
         log = f".agenthub/logs/{child.key}.log"
-        if status == nursery.EXIT_CONFIG or is_looping:
+        if status == forks.EXIT_CONFIG or is_looping:
             child.state = RoleState.QUARANTINED
             why = "its configuration is wrong" if not is_looping else f"{CRASHES_IN_A_MINUTE} times in a minute"
             self._report(child, "quarantined", f"{how}, {why}; left alone until `agenthub up` again, see {log}")
@@ -341,7 +341,7 @@ class Supervisor:
         assert self._connection is not None
         for child in children:
             if child.pid is not None:
-                self._connection.send(nursery.Signal(child.pid, number))
+                self._connection.send(forks.Signal(child.pid, number))
 
     async def _until_ended(self, children: list[Child], within_s: float) -> bool:
         with contextlib.suppress(TimeoutError):

@@ -105,7 +105,7 @@ async def test_provisioning_adapts_what_changed_and_says_what(bus: Bus) -> None:
     assert by_name["AGENTHUB_TOPICS/qa-topics"].action == "delete"
     assert "tasks.sql → agent-hub.topics.tasks.go" in by_name["AGENTHUB_TOPICS/backend-topics"].detail
     assert by_name["GENBRAIN_AGENTS/backend-critical"] == Change(
-        "update", "consumer", "GENBRAIN_AGENTS/backend-critical", "max_ack_pending: 2 → 6"
+        "update", "consumer", "GENBRAIN_AGENTS/backend-critical", "max_ack_pending: 3 → 9"
     )
     assert await provision(bus, topology(changed)) == []
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from agenthub.bus.server import start_server
 from agenthub.client import Client, RoleStatus, open_client
 from agenthub.errors import HubError
 from agenthub.messages import Event
@@ -153,6 +154,17 @@ def test_up_send_ps_down_and_nothing_is_left(folder: Folder) -> None:
     assert down["left"] == []
     assert has_gone(run)
     assert folder.run("down") == ""  # a second time there is nothing to stop, and that is fine
+
+
+async def test_with_an_external_server_the_hub_uses_it_and_leaves_it_running(folder: Folder, tmp_path: Path) -> None:
+    async with start_server(tmp_path / "elsewhere") as server:
+        run = await asyncio.to_thread(folder.up, "--nats", server.url)
+        assert run.nats_url == server.url
+        assert not [p for p in processes_of(run.run_id) if p.name() == "nats-server"]
+        done = await asyncio.to_thread(folder.json, "send", "backend", "rehearse: say hello", "--wait")
+        assert done["text"] == "hello"
+        assert (await asyncio.to_thread(folder.json, "down"))["left"] == []
+        assert server.pid is not None
 
 
 def test_a_second_up_says_what_runs_and_where(folder: Folder) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -17,9 +18,11 @@ from agenthub.bus.connection import Bus
 
 logger = logging.getLogger(__name__)
 
-PULL_EXPIRES_S = 5.0
-"""How long a pull waits at the broker. When a server or a consumer's leader goes, the pull is lost without
-a word: after this and a second more it is sent again."""
+PULL_EXPIRES_S = 30.0
+"""How long a pull waits at the broker."""
+HEARTBEAT_S = 5.0
+"""How often the broker says that it still knows of the pull. When a server or a consumer's leader goes, the pull
+is lost without a word: after two heartbeats that did not come it is sent again."""
 ANSWER_WITHIN_S = 1.0
 """How long the broker may take to say that there is nothing."""
 ACK_WITHIN_S = 1.0
@@ -136,16 +139,19 @@ class Pull:
         for delivery in held:
             await delivery.give_back()
 
-    async def _ask(self, how: dict[str, object], *, answer_within_s: float) -> None:
+    async def _ask(self, how: dict[str, Any], *, answer_within_s: float) -> None:
         if self._subscription is None:
             return
         self._outstanding = self._batch
-        self._stop_guard()
-        self._guard = asyncio.get_running_loop().call_later(answer_within_s, self._unanswered)
+        self._guard_for(answer_within_s)
         with contextlib.suppress(NatsError):
             await self._bus.nc.publish(
                 self._next, json.dumps({"batch": self._batch, **how}).encode(), reply=self._inbox
             )
+
+    def _guard_for(self, seconds: float) -> None:
+        self._stop_guard()
+        self._guard = asyncio.get_running_loop().call_later(seconds, self._unanswered)
 
     def _unanswered(self) -> None:
         """The broker, or the consumer's leader, is gone: nobody waits for it to be sure."""
@@ -164,6 +170,7 @@ class Pull:
             return
         status = (msg.headers or {}).get("Status", "")
         if status == "100":  # a heartbeat
+            self._guard_for(2 * HEARTBEAT_S)
             return
         self._outstanding = 0
         self._become_sure()
@@ -171,7 +178,8 @@ class Pull:
             logger.info("%s: %s %s", self.consumer, status, (msg.headers or {}).get("Description", ""))
             await asyncio.sleep(_PAUSE_S)
         if not self.held:
-            await self._ask({"expires": int(PULL_EXPIRES_S * 1e9)}, answer_within_s=PULL_EXPIRES_S + 1)
+            waiting = {"expires": int(PULL_EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+            await self._ask(waiting, answer_within_s=2 * HEARTBEAT_S)
 
     def _become_sure(self) -> None:
         self.is_sure = True

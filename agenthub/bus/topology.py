@@ -17,6 +17,7 @@ from nats.js.api import (
     ConsumerConfig,
     DeliverPolicy,
     DiscardPolicy,
+    PersistMode,
     RePublish,
     RetentionPolicy,
     StorageType,
@@ -31,9 +32,10 @@ from agenthub.messages import MAX_MESSAGE_BYTES, Priority
 
 DAY_S = 24 * 3600.0
 SORTER_BATCH = 256
-LANE_DELIVERIES = 2
+LANE_DELIVERIES = 3
 """Of each lane one may be worked on and one held: else a second critical message would still be on its way
-when the first is done, and what is held of a lower lane would go before it."""
+when the first is done, and what is held of a lower lane would go before it. The third is one whose
+acknowledgement is under way: a consumer that has handed out all it may does not even answer."""
 WAITING_PER_LANE = 200_000
 WAITING_IN_ALL = 2_000_000
 
@@ -91,6 +93,10 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             name=name, subjects=list(names), storage=StorageType.FILE, num_replicas=replicas, **(base | more)
         )
 
+    # What only shows what happens need not be on disk before the next step; of a crashed server's last moments
+    # some may be missing. With replicas the others have them, and the server does not offer this.
+    fleeting: dict[str, Any] = {} if replicas > 1 else {"persist_mode": PersistMode.ASYNC}
+
     def bucket(name: str, **more: Any) -> StreamConfig:
         return stream(
             f"KV_{name}", [f"$KV.{name}.>"], allow_rollup_hdrs=True, deny_delete=True, allow_direct=True,
@@ -114,7 +120,9 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             duplicate_window=3600.0,
         ),
         stream(subjects.DONE, [subjects.ALL_DONE], max_age=30 * DAY_S, duplicate_window=3600.0, allow_direct=True),
-        stream(subjects.EVENTS, [subjects.ALL_EVENTS], max_age=7 * DAY_S, max_bytes=1024**3, allow_direct=True),
+        stream(
+            subjects.EVENTS, [subjects.ALL_EVENTS], max_age=7 * DAY_S, max_bytes=1024**3, allow_direct=True, **fleeting,
+        ),
         # Message scheduling cannot use discard=new (10052): so schedules have a stream of their own.
         stream(
             subjects.SCHEDULES, subjects.ALL_SCHEDULES, retention=RetentionPolicy.WORK_QUEUE,
@@ -126,9 +134,9 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
         ),
         stream(
             subjects.AUDIT, [subjects.ALL_AUDIT], max_age=30 * DAY_S, max_bytes=2 * 1024**3,
-            compression=StoreCompression.S2,
+            compression=StoreCompression.S2, **fleeting,
         ),
-        bucket(subjects.REGISTRY, subject_delete_marker_ttl=60.0),
+        bucket(subjects.REGISTRY, subject_delete_marker_ttl=60.0, **fleeting),
         bucket(subjects.LEASES, subject_delete_marker_ttl=60.0),
         bucket(subjects.LEDGER),
     ]  # fmt: skip

@@ -83,7 +83,7 @@ async def supervise(
     stop: asyncio.Event | None = None,
 ) -> int:
     """Run a supervisor in this process; the first SIGINT or SIGTERM stops it, the second ends it at once."""
-    from agenthub.nursery import log_to_file
+    from agenthub.forks import log_to_file
     from agenthub.supervisor import Supervisor
 
     supervisor = Supervisor(settings, organization, say=say)

@@ -1,0 +1,1 @@
+"""agenthub measured against the raw floor, side by side in one run, as ratios: `python -m bench`."""

@@ -1,0 +1,34 @@
+"""The command line: what one call of it costs before it does anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+
+from bench.children import REPOSITORY, environment
+from bench.table import Result
+
+
+async def measure(rounds: int = 5) -> list[Result]:
+    """CPU of `agenthub send --help`; a bare Python takes about 0.015 s of it."""
+    await asyncio.to_thread(_cpu_s, "-m", "agenthub", "send", "--help")  # writes .pyc files, warms the disk
+    helping = [await asyncio.to_thread(_cpu_s, "-m", "agenthub", "send", "--help") for _ in range(rounds)]
+    return [Result("agenthub send --help, CPU", "s", helping, [], 0.15, is_at_least=False)]
+
+
+def _cpu_s(*arguments: str) -> float:
+    """CPU of a Python process, all its threads, user and system."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, cwd=REPOSITORY, env=environment()
+    )
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise RuntimeError(f"python {' '.join(arguments)} ended with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime

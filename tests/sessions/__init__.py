@@ -1,0 +1,1 @@
+"""Sessions: the journal, the conversation, the backends."""
