@@ -209,7 +209,7 @@ def test_standing_instructions_are_the_same_bytes_for_the_same_files(tmp_path: P
 def test_standing_instructions_do_not_depend_on_the_order_in_which_roles_were_read(tmp_path: Path) -> None:
     write_organization(tmp_path)
     organization = load_organization(Settings.load(config=tmp_path / "agenthub.toml"))
-    turned = dataclasses.replace(organization, roles=dict(reversed(organization.roles.items())))
+    turned = dataclasses.replace(organization, roles=dict(reversed(list(organization.roles.items()))))
     role = organization.role("cto")
     assert prompts.standing_instructions(turned, role) == prompts.standing_instructions(organization, role)
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Group
 
 from agenthub import __version__
+from agenthub.cli.commands import COMMANDS
 from agenthub.errors import (
     AgenthubError,
     ConfigError,
@@ -26,51 +27,33 @@ EXIT_INTERRUPTED = 130
 _HELP = """\
 Run an organization of LLM agents, day and night.
 
-    agenthub up -d --wait                      start it, return when all roles work
-    agenthub send ceo "Ship dark mode" --wait  give it a directive, print the report
-    agenthub ps                                who does what, since when, at what cost
-    agenthub tail -f                           watch what happens
-    agenthub down                              let each role finish, then stop
+$ agenthub up -d --wait                      start it
+$ agenthub send ceo "Ship dark mode" --wait  give a directive, print the report
+$ agenthub ps                                who does what, at what cost
+$ agenthub tail -f                           watch what happens
+$ agenthub down                              let each role finish, then stop
 """
 
-_RUN, _TALK, _SEE, _FIX, _ADMIN = (
-    Group(name, sort_key=number) for number, name in enumerate(("Run", "Talk", "See", "Fix", "Admin"))
-)
+_GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(("Run", "Talk", "See", "Fix", "Admin"))}
+_FAMILIES = {"inbox": "Look into inboxes; nothing is taken.", "roles": "The role files."}
 
-app = App(
-    name="agenthub", help=_HELP, help_format="markdown", version=__version__, help_flags=["--help", "-h"],
-    default_parameter=None,
-)  # fmt: skip
-for group, commands in {
-    _RUN: {
-        "demo": ("run", "Watch an organization of eleven work off a directive; needs no key."),
-        "up": ("run", "Start the organization."),
-        "down": ("stop", "Let each role finish its message, then stop everything."),
-        "role": ("run", "Run one role in the foreground, as a container does."),
-    },
-    _TALK: {"send": ("talk", "Send a role a directive.")},
-    _SEE: {
-        "ps": ("see", "Show each role: state, what it does, what waits, what it cost."),
-        "tail": ("see", "Show what happened, and with -f what happens."),
-        "logs": ("see", "Show the log of a role's process."),
-    },
-    _ADMIN: {
-        "provision": ("admin", "Create or adapt streams, consumers and buckets."),
-        "version": ("admin", "Print the versions of what runs here."),
-    },
-    _FIX: {"doctor": ("doctor", "Find out what is wrong, and say what to do.")},
-}.items():
-    for name, (module, text) in commands.items():
-        app.command(f"agenthub.cli.{module}:{name}", name=name, help=text, group=group)
 
-inbox = App(name="inbox", help="Look into inboxes; nothing is taken.", group=_SEE)
-inbox.command("agenthub.cli.see:inbox_ls", name="ls", help="List what waits in a role's inbox, most urgent first.")
-inbox.command("agenthub.cli.see:inbox_peek", name="peek", help="Print the next messages of a role's inbox in full.")
-app.command(inbox)
-roles = App(name="roles", help="The role files.", group=_ADMIN)
-roles.command("agenthub.cli.admin:roles_check", name="check", help="Check all role files and agenthub.toml.")
-roles.command("agenthub.cli.admin:roles_ls", name="ls", help="List the roles as an org chart.")
-app.command(roles)
+def _app() -> App:
+    app = App(
+        name="agenthub", help=_HELP, help_format="plaintext", version=__version__, help_flags=["--help", "-h"],
+    )  # fmt: skip
+    families: dict[str, App] = {}
+    for command in COMMANDS:
+        family, _, name = command.name.rpartition(" ")
+        parent = app
+        if family:
+            if family not in families:
+                families[family] = App(name=family, help=_FAMILIES[family], group=_GROUPS[command.group])
+                app.command(families[family])
+            parent = families[family]
+        group = None if family else _GROUPS[command.group]
+        parent.command(f"agenthub.cli.{command.code}", name=name, help=command.text, group=group)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -82,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = _with_fields(list(sys.argv[1:] if arguments is None else arguments))
     status: int
     try:
-        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        result = _app()(words, exit_on_error=False, print_error=False, result_action="return_value")
         status = result if isinstance(result, int) else EXIT_OK
     except CycloptsError as error:
         status = _fail(EXIT_USAGE, str(error).strip(), words, hint="agenthub --help")

@@ -23,10 +23,6 @@ from agenthub.organization import Organization, load_organization
 async def provision(*, dry_run: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT) -> int:
     """Create or adapt streams, consumers and buckets for the configured roles; prints what changes.
 
-        agenthub provision --nats nats://10.0.0.5:4222 --dry-run
-
-    Running it twice changes nothing the second time. `agenthub up` does it by itself.
-
     Args:
         dry_run: Only print what would change.
     """
@@ -63,12 +59,7 @@ async def version(*, options: Options = DEFAULT) -> int:
 
 
 async def roles_check(*, options: Options = DEFAULT) -> int:
-    """Check all role files and agenthub.toml; prints each problem with its file and line.
-
-        agenthub roles check
-
-    Exit codes: 0 fine (there may be warnings), 2 something is wrong.
-    """
+    """Check all role files and agenthub.toml; prints each problem with its file and line."""
     organization = load_organization(options.settings(), strict=False)
     errors = [problem for problem in organization.problems if problem.level == "error"]
     if options.json:
@@ -83,10 +74,7 @@ async def roles_check(*, options: Options = DEFAULT) -> int:
 
 
 async def roles_ls(*, options: Options = DEFAULT) -> int:
-    """List the roles as an org chart.
-
-    agenthub roles ls
-    """
+    """List the roles as an org chart."""
     organization = options.organization()
     if options.json:
         print_json(

@@ -36,12 +36,7 @@ class Finding(NamedTuple):
 
 
 async def doctor(*, options: Options = DEFAULT) -> int:
-    """Look at everything that a hub needs, and say what is wrong, why, and what to do.
-
-        agenthub doctor
-
-    Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
-    """
+    """Look at everything that a hub needs, and say what is wrong, why, and what to do."""
     findings = []
     async for finding in _look(options):
         findings.append(finding)

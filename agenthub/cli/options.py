@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from agenthub.client import Client, open_client
-from agenthub.organization import Organization, load_organization
-from agenthub.settings import Settings
+if TYPE_CHECKING:  # imported when it is used: `--help` needs none of it
+    from agenthub.client import Client
+    from agenthub.organization import Organization
+    from agenthub.settings import Settings
 
 _COMMON = Group("Every command", sort_key=99)
 
@@ -47,6 +48,8 @@ class Options:
         Raises:
             ConfigError: If a file or a variable is wrong.
         """
+        from agenthub.settings import Settings
+
         return Settings.load(config=self.config, state=self.state, nats_url=self.nats, **flags)
 
     def organization(self, settings: Settings | None = None) -> Organization:
@@ -55,6 +58,8 @@ class Options:
         Raises:
             ConfigError: If a file is wrong; lists everything that is.
         """
+        from agenthub.organization import load_organization
+
         return load_organization(settings or self.settings())
 
     @contextlib.asynccontextmanager
@@ -64,8 +69,10 @@ class Options:
         Raises:
             HubUnreachableError: If none runs.
         """
+        from agenthub.client import open_client
+
         settings = self.settings()
-        async with open_client(settings, load_organization(settings)) as client:
+        async with open_client(settings, self.organization(settings)) as client:
             yield client
 
 

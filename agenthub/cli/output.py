@@ -6,16 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
-
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.messages import Usage, now
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from agenthub.messages import Usage
 
 PRIORITY_STYLE = {"critical": "bold red", "high": "yellow", "medium": "", "low": "dim"}
 
@@ -48,7 +47,7 @@ def print_json(value: Any, options: Options = DEFAULT) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
+    if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _plain(item) for name, item in value._asdict().items()}
@@ -86,7 +85,7 @@ def escaped(text: str) -> str:
 
 def ago(moment: datetime | None) -> str:
     """How long ago, in one unit: `12s`, `5m`, `3h`, `2d`."""
-    return "-" if moment is None else length((now() - moment).total_seconds())
+    return "-" if moment is None else length((datetime.now(UTC) - moment).total_seconds())
 
 
 def length(seconds: float) -> str:

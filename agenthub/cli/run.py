@@ -36,12 +36,6 @@ async def up(
 ) -> int:
     """Start the organization: a NATS server unless one is configured, and a process for each role.
 
-        agenthub up                  in the foreground; Ctrl-C lets each role finish, a second one ends at once
-        agenthub up -d --wait        in the background; returns when all roles work
-        agenthub up --rehearse       with the rehearsal model: no key, no cost
-
-    It talks to Claude if ANTHROPIC_API_KEY is set, and rehearses otherwise.
-
     Args:
         detach: Run in the background.
         wait: With -d: return when all roles work.
@@ -140,10 +134,6 @@ async def _detached(settings: Settings, organization: Organization, *, wait: boo
 async def role(name: str, /, *, replica: int = 0, options: Options = DEFAULT) -> int:
     """Run one role in the foreground against a NATS server, as a container does. SIGTERM lets it finish.
 
-        agenthub role backend --nats nats://nats:4222
-
-    The queues must exist: `agenthub provision` makes them.
-
     Args:
         name: Which role.
         replica: Number of this copy, from 0.
@@ -184,11 +174,6 @@ async def demo(
     options: Options = DEFAULT,
 ) -> int:
     """Start an organization on the rehearsal model, give its head a directive, watch it work, stop everything.
-
-        agenthub demo
-        agenthub demo "Cut our cloud bill by a third" --seed 3
-
-    Needs no key and costs nothing: the model is a local endpoint that plays the roles over the real API.
 
     Args:
         directive: What the head of the organization shall do.

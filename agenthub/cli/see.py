@@ -43,13 +43,7 @@ _POLL_S = 0.2
 
 
 async def ps(*, options: Options = DEFAULT) -> int:
-    """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat.
-
-    agenthub ps
-    agenthub ps --json=role,state,doing
-
-    Waiting is counted by priority: critical, high, medium, low. Costs are list prices.
-    """
+    """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat."""
     async with options.client() as client:
         statuses = await client.roles()
     if options.json:
@@ -112,10 +106,6 @@ async def tail(
 ) -> int:
     """Show what happened, oldest first; with -f also what happens from now on.
 
-        agenthub tail -f
-        agenthub tail --since 2h --role backend
-        agenthub tail --since 24h --json > day.ndjson
-
     Args:
         follow: Go on until Ctrl-C.
         last: How many events to begin with; not with --since.
@@ -143,8 +133,6 @@ async def tail(
 async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT) -> int:
     """List what waits in a role's inbox, most urgent first, oldest first. Nothing is taken.
 
-        agenthub inbox ls backend
-
     Args:
         role: Whose inbox.
         last: How many at the most.
@@ -171,8 +159,6 @@ async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT)
 
 async def inbox_peek(role: str, /, *, last: Last = 1, options: Options = DEFAULT) -> int:
     """Print the next messages of a role's inbox in full. Nothing is taken.
-
-        agenthub inbox peek backend -n 3
 
     Args:
         role: Whose inbox.
@@ -217,8 +203,6 @@ def _waiting_data(item: WaitingMessage) -> dict[str, object]:
 
 async def logs(role: str, /, *, follow: Follow = False, last: Last = 100, options: Options = DEFAULT) -> int:
     """Show the log of a role's process; also of `supervisor`, `rehearsal` and `nats`.
-
-        agenthub logs backend -f
 
     Args:
         role: Whose log.

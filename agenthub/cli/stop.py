@@ -25,11 +25,6 @@ async def down(
 ) -> int:
     """Let each role finish the message it works on, then stop everything and prove that nothing is left.
 
-        agenthub down
-        agenthub down --now
-
-    What is not finished is not lost: it goes on at the next `agenthub up`.
-
     Args:
         now: Do not wait for the messages in hand.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -12,7 +12,9 @@ from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_REFUSED
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
 from agenthub.errors import ConfigError
-from agenthub.messages import Completion, Outcome, Priority
+
+if TYPE_CHECKING:
+    from agenthub.messages import Completion
 
 
 async def send(
@@ -29,12 +31,6 @@ async def send(
 ) -> int:
     """Send a role a directive; it is stored in its inbox when this returns.
 
-        agenthub send ceo "Ship dark mode in two weeks"
-        agenthub send backend "The API is down" -p critical --wait
-        git diff | agenthub send qa -s "Review this" -
-
-    Exit codes: 0 stored (with --wait: done), 1 ended otherwise, 3 no such role, 4 no hub, 5 timed out, 6 refused.
-
     Args:
         to: Role, as `agenthub ps` lists them.
         text: What it shall do; `-` or nothing reads it from stdin.
@@ -44,6 +40,8 @@ async def send(
         wait: Wait for the end and print the reply.
         timeout: With --wait: seconds after which to give up waiting; the role goes on.
     """
+    from agenthub.messages import Outcome, Priority
+
     body = _body(text, file)
     async with options.client() as client:
         message = await client.send(to, body, subject=subject, priority=Priority(priority))

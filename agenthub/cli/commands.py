@@ -1,0 +1,169 @@
+"""Every command: its group, where its code is, and what its help says, examples included.
+
+Here and not in the docstrings, so that `agenthub --help` imports no command.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command of the CLI."""
+
+    name: str
+    """As it is typed, `inbox ls` for the command of a group."""
+    group: str
+    code: str
+    """`module:function` below `agenthub.cli`."""
+    text: str
+    """First line for the list of commands, the rest for `--help`."""
+
+
+COMMANDS = (
+    Command(
+        "demo",
+        "Run",
+        "run:demo",
+        """Start an organization on the rehearsal model, give its head a directive, watch it work, stop everything.
+
+$ agenthub demo
+$ agenthub demo "Cut our cloud bill by a third" --seed 3
+
+Needs no key and costs nothing: the model is a local endpoint that plays the roles over the real API.""",
+    ),
+    Command(
+        "up",
+        "Run",
+        "run:up",
+        """Start the organization: a NATS server unless one is configured, and a process for each role.
+
+$ agenthub up                  in the foreground; Ctrl-C lets each role finish, a second one ends at once
+$ agenthub up -d --wait        in the background; returns when all roles work
+$ agenthub up --rehearse       with the rehearsal model: no key, no cost
+
+It talks to Claude if ANTHROPIC_API_KEY is set, and rehearses otherwise.""",
+    ),
+    Command(
+        "down",
+        "Run",
+        "stop:down",
+        """Let each role finish the message it works on, then stop everything and prove that nothing is left.
+
+$ agenthub down
+$ agenthub down --now
+
+What is not finished is not lost: it goes on at the next `agenthub up`.""",
+    ),
+    Command(
+        "role",
+        "Run",
+        "run:role",
+        """Run one role in the foreground against a NATS server, as a container does. SIGTERM lets it finish.
+
+$ agenthub role backend --nats nats://nats:4222
+
+The queues must exist: `agenthub provision` makes them.""",
+    ),
+    Command(
+        "send",
+        "Talk",
+        "talk:send",
+        """Send a role a directive; it is stored in its inbox when this returns.
+
+$ agenthub send ceo "Ship dark mode in two weeks"
+$ agenthub send backend "The API is down" -p critical --wait
+$ git diff | agenthub send qa -s "Review this" -
+
+Exit codes: 0 stored (with --wait: done), 1 ended otherwise, 3 no such role, 4 no hub, 5 timed out, 6 refused.""",
+    ),
+    Command(
+        "ps",
+        "See",
+        "see:ps",
+        """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat.
+
+$ agenthub ps
+$ agenthub ps --json=role,state,doing
+
+Waiting is counted by priority: critical, high, medium, low. Costs are list prices.""",
+    ),
+    Command(
+        "tail",
+        "See",
+        "see:tail",
+        """Show what happened, oldest first; with -f also what happens from now on.
+
+$ agenthub tail -f
+$ agenthub tail --since 2h --role backend
+$ agenthub tail --since 24h --json > day.ndjson""",
+    ),
+    Command(
+        "inbox ls",
+        "See",
+        "see:inbox_ls",
+        """List what waits in a role's inbox, most urgent first, oldest first. Nothing is taken.
+
+$ agenthub inbox ls backend""",
+    ),
+    Command(
+        "inbox peek",
+        "See",
+        "see:inbox_peek",
+        """Print the next messages of a role's inbox in full. Nothing is taken.
+
+$ agenthub inbox peek backend -n 3""",
+    ),
+    Command(
+        "logs",
+        "See",
+        "see:logs",
+        """Show the log of a role's process; also of `supervisor`, `rehearsal` and `nats`.
+
+$ agenthub logs backend -f""",
+    ),
+    Command(
+        "doctor",
+        "Fix",
+        "doctor:doctor",
+        """Look at everything that a hub needs, and say what is wrong, why, and what to do.
+
+$ agenthub doctor
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.""",
+    ),
+    Command(
+        "roles check",
+        "Admin",
+        "admin:roles_check",
+        """Check all role files and agenthub.toml; prints each problem with its file and line.
+
+$ agenthub roles check
+
+Exit codes: 0 fine (there may be warnings), 2 something is wrong.""",
+    ),
+    Command(
+        "roles ls",
+        "Admin",
+        "admin:roles_ls",
+        """List the roles as an org chart.
+
+$ agenthub roles ls""",
+    ),
+    Command(
+        "provision",
+        "Admin",
+        "admin:provision",
+        """Create or adapt streams, consumers and buckets for the configured roles; prints what changes.
+
+$ agenthub provision --nats nats://10.0.0.5:4222 --dry-run
+
+Running it twice changes nothing the second time. `agenthub up` does it by itself.""",
+    ),
+    Command(
+        "version",
+        "Admin",
+        "admin:version",
+        """Print the versions of what runs here.""",
+    ),
+)
