@@ -7,8 +7,10 @@ becomes of a delivery is decided by the type of what its handling ended in, in `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import sqlite3
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,6 +137,8 @@ class Loop:
         except StreamFullError as error:  # what was to be published is recorded, and is tried again
             self._put_back(work)
             await self._later(delivery, message, error, in_s=_FULL_PAUSE_S, failures=delivery.attempts_before)
+        except sqlite3.Error:
+            raise  # nothing can be recorded, so nothing may be done: the supervisor tries again with back-off
         except (LeaseLostError, HubUnreachableError, asyncio.CancelledError):
             self._put_back(work)
             raise  # this process can act no more, or must not: leaving gives the delivery back
@@ -214,21 +218,27 @@ class Loop:
                 result = await self._turn(work)
         except TimeoutError as error:
             raise SessionError(f"The turn took longer than {self._limits.turn_timeout_s:.0f} s.") from error
+        if result.end is TurnEnd.INTERRUPTED:
+            self._put_back(work)
+            await self._later(delivery, work.task, "the turn was interrupted", in_s=0, failures=turn.failures)
+            return
         await self._end(work, result, delivery)
 
     async def _turn(self, work: Work) -> TurnResult:
-        async for event in self._session.turn(Prompt(work.prompt, work.task), turn_id=work.turn_id):
-            match event:
-                case TurnResult():
-                    return event
-                case ToolStarted(name, summary):
-                    self._activity.does(f"{name} {summary}")
-                case ToolEnded(name, summary, is_error):
-                    await self._events.tell("step", f"{name} {summary}", work.task, tool=name, is_error=is_error)
-                case ModelCalled(usage):
-                    self._activity.spends(usage)
-                case _:
-                    pass
+        turn = self._session.turn(Prompt(work.prompt, work.task), turn_id=work.turn_id)
+        async with contextlib.aclosing(turn) as happening:
+            async for event in happening:
+                match event:
+                    case TurnResult():
+                        return event
+                    case ToolStarted(name, summary):
+                        self._activity.does(f"{name} {summary}")
+                    case ToolEnded(name, summary, is_error):
+                        await self._events.tell("step", f"{name} {summary}", work.task, tool=name, is_error=is_error)
+                    case ModelCalled(usage):
+                        self._activity.spends(usage)
+                    case _:
+                        pass
         raise SessionError("The session ended a turn without a result.")
 
     # ── ending it ──────────────────────────────────────────────────────────────────────────────────
@@ -311,10 +321,10 @@ class Loop:
             await self._coordination.reply(message, self._completion(message, result))
 
     async def _later(
-        self, delivery: Delivery, message: Message | None, error: Exception, *, in_s: float, failures: int
+        self, delivery: Delivery, message: Message | None, why: Exception | str, *, in_s: float, failures: int
     ) -> None:
         """Have the broker bring the message again after a while; a delayed nak would block the lane meanwhile."""
-        logger.warning("%s goes back for %.1f s: %s", delivery.default_id, in_s, error)
+        logger.warning("%s goes back for %.1f s: %s", delivery.default_id, in_s, why)
         moment = self._clock() + timedelta(seconds=in_s)
         name = f"{delivery.stream}-{delivery.sequence}"
         headers = {subjects.ID: delivery.default_id, subjects.ATTEMPTS: str(failures)}
@@ -324,7 +334,7 @@ class Loop:
             moment, subjects.schedule(self._role, name), subjects.due(self._role), delivery.data,
             message_id=f"later-{self._role}-{name}", headers=headers,
         )  # fmt: skip
-        await self._events.tell("delayed", f"again in {in_s:.0f} s: {error}", message, failures=failures)
+        await self._events.tell("delayed", f"again in {in_s:.0f} s: {why}", message, failures=failures)
 
     def _fail(self, work: Work | None) -> int:
         """Count a failed try; how many there were."""

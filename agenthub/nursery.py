@@ -38,6 +38,9 @@ def preload() -> None:
     import genai_prices.data
     import genai_prices.data_snapshot  # noqa: F401
 
+    from agenthub.sessions import anthropic
+
+    anthropic.preload()
     gc.collect()
     gc.freeze()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class ScriptedSession:
 
     async def start(self) -> None: ...
 
-    async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncIterator[SessionEvent]:
+    async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent, None]:
         self.prompts.append(prompt)
         said = await self._script(prompt)
         yield TurnResult(TurnEnd.FINISHED, Outcome.DONE, said) if isinstance(said, str) else said

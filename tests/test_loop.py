@@ -85,7 +85,7 @@ async def test_a_turn_that_fails_three_times_ends_as_failed(hub: Hub) -> None:
 
 
 async def test_what_the_provider_refuses_for_good_is_not_tried_again(hub: Hub) -> None:
-    session = says(ModelRefusedError("401: the key is wrong"))
+    session = says(ModelRefusedError("404: no such model"))
     async with hub.role("backend", session):
         done = await hub.completion("backend", await hub.send("backend", "summarise"))
     assert (done.outcome, len(session.prompts)) == ("failed", 1)
@@ -186,6 +186,13 @@ async def test_a_role_that_stops_gives_back_what_it_holds_at_once(hub: Hub) -> N
         assert (await hub.completion("backend", first)).text == "done by the next"
         assert (await hub.completion("backend", second)).text == "done by the next"
     assert loop.time() - stopped_at < 15  # far below the acknowledgement time-out of 20 s
+
+
+async def test_an_interrupted_turn_is_not_done_and_goes_on(hub: Hub) -> None:
+    session = says(TurnResult(TurnEnd.INTERRUPTED, text="half"), "whole")
+    async with hub.role("backend", session):
+        done = await hub.completion("backend", await hub.send("backend", "long work"))
+    assert (done.outcome, done.text, len(session.prompts)) == ("done", "whole", 2)
 
 
 async def test_a_turn_that_just_ends_is_done_and_marked_implicit(hub: Hub) -> None:

@@ -7,10 +7,14 @@ means what was measured on anthropic 2.11; half of them are no errors of the SDK
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
+import math
 import random
-from collections.abc import AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncGenerator, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import anthropic
@@ -28,7 +32,10 @@ logger = logging.getLogger(__name__)
 TRIES = 4
 LONGEST_WAIT_S = 10.0
 """A longer wait than this is not spent in the turn: the message goes back until then."""
-_NO_EVENT_S = 120.0
+_DAY_S = 24 * 3600.0
+_KEY_REFUSED_S = 60.0
+_OUT_OF_MONEY_S = 900.0
+_MONEY_CODES = {"enforced_spend_limit_reached", "contract_spend_limit_reached"}
 _TRANSIENT_TYPES = {"overloaded_error", "api_error", "rate_limit_error", "timeout_error"}
 
 
@@ -36,16 +43,27 @@ class AnthropicModel:
     """One model of one endpoint."""
 
     def __init__(
-        self, name: str, *, api_key: str, base_url: str | None = None, max_output_tokens: int = 16_000
+        self,
+        name: str,
+        *,
+        api_key: str,
+        base_url: str | None = None,
+        max_output_tokens: int = 16_000,
+        no_event_s: float = 120.0,
+        first_retry_s: float = 0.5,
     ) -> None:
+        """`no_event_s` is how long a stream may be silent; `first_retry_s` is doubled for each further try."""
         self.name = name
         self.window = 0
+        self._api_key = api_key
         self._max_output_tokens = max_output_tokens
+        self._first_retry_s = first_retry_s
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
             base_url=base_url,
             max_retries=0,
-            timeout=httpx2.Timeout(_NO_EVENT_S, connect=5.0),
+            timeout=httpx2.Timeout(no_event_s, connect=5.0),
+            http_client=anthropic.DefaultAsyncHttpxClient(verify=_certificates(base_url)),
         )
 
     async def start(self) -> None:
@@ -56,8 +74,8 @@ class AnthropicModel:
 
     async def answer(
         self, *, system: str, tools: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]
-    ) -> AsyncIterator[TextDelta | Answer]:
-        """Stream one answer, trying a few times if the provider stumbles.
+    ) -> AsyncGenerator[TextDelta | Usage | Answer]:
+        """Stream one answer, trying a few times if the provider stumbles. A try that broke off is paid as well.
 
         Raises:
             ModelUnavailableError: If the provider asks for more patience than a turn should have.
@@ -65,6 +83,7 @@ class AnthropicModel:
             SessionError: If the provider answered in a way that another try of the turn may mend.
         """
         for attempt in range(1, TRIES + 1):
+            begun: ApiMessage | None = None
             try:
                 async with self._client.messages.stream(
                     model=self.name,
@@ -72,29 +91,39 @@ class AnthropicModel:
                     # An hour for what never changes: agents are often idle for longer than five minutes.
                     system=[{"type": "text", "text": system, "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
                     tools=list(tools),  # type: ignore[arg-type]
-                    messages=list(messages),  # type: ignore[arg-type]
+                    messages=_marked(messages),  # type: ignore[arg-type]
                     cache_control={"type": "ephemeral"},
                 ) as stream:
                     async for event in stream:
+                        begun = stream.current_message_snapshot
                         if event.type == "text":
                             yield TextDelta(event.text)
                     message = await stream.get_final_message()
-                yield self._read(message)
-                return
+                if message.stop_reason is None:  # the stream ended cleanly, but early: this is not an answer
+                    raise _CutShortError("the answer ended in the middle")
             except Exception as error:
-                wait_s = _patience(error, attempt)
+                if begun is not None:
+                    yield self._usage(begun)
+                wait_s = _patience(error, self._first_retry_s * 2 ** (attempt - 1), self._what(error))
                 if wait_s is None:
                     raise
                 if attempt == TRIES or wait_s > LONGEST_WAIT_S:
-                    raise ModelUnavailableError(_what(error), retry_after_s=max(wait_s, 5.0)) from error
-                logger.info("the model stumbled (%s); asking again in %.1f s", _what(error), wait_s)
+                    raise ModelUnavailableError(self._what(error), retry_after_s=max(wait_s, 5.0)) from error
+                logger.info("the model stumbled (%s); asking again in %.1f s", self._what(error), wait_s)
                 await asyncio.sleep(wait_s)
+            else:
+                yield self._read(message)
+                return
 
     def _read(self, message: ApiMessage) -> Answer:
-        if message.stop_reason is None:  # the stream ended cleanly, but early: this is not an answer
-            raise _CutShortError("the answer ended in the middle")
-        if message.stop_reason == "refusal":
-            raise SessionError("The model refused to answer this.")
+        blocks = [block.to_dict(mode="json") for block in message.content]
+        if message.stop_reason == "max_tokens" and blocks and blocks[-1].get("type") == "tool_use":
+            blocks.pop()  # its input may be cut off
+        # The API does not take back a text of nothing but spaces.
+        spoken = [block for block in blocks if block.get("type") != "text" or str(block.get("text", "")).strip()]
+        return Answer(spoken, str(message.stop_reason), self._usage(message))
+
+    def _usage(self, message: ApiMessage) -> Usage:
         counted = message.usage
         usage = Usage(
             calls=1,
@@ -103,51 +132,90 @@ class AnthropicModel:
             cache_read_tokens=counted.cache_read_input_tokens or 0,
             cache_write_tokens=counted.cache_creation_input_tokens or 0,
         )
-        usage = usage.model_copy(update={"cost_usd": cost_usd(self.name, usage)})
-        blocks = [block.to_dict(mode="json") for block in message.content]
-        if message.stop_reason == "max_tokens" and blocks and blocks[-1].get("type") == "tool_use":
-            blocks.pop()  # its input may be cut off
-        return Answer([b for b in blocks if b.get("type") != "text" or b.get("text")], message.stop_reason, usage)
+        return usage.model_copy(update={"cost_usd": cost_usd(self.name, usage)})
+
+    def _what(self, error: Exception) -> str:
+        """The error in a few words. Replies carry them to others, so an echoed key is taken out."""
+        if isinstance(error, anthropic.APIStatusError):
+            text = f"{error.status_code} {error.type or ''}: {error.message}"
+        else:
+            text = f"{type(error).__name__}: {error}".rstrip(": ")
+        return text.replace(self._api_key, "[key]") if self._api_key else text
+
+
+def _marked(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with a cache mark where the request before ended.
+
+    The mark that the API sets at the end looks back over 20 blocks only; an answer with many tool calls has
+    more, and the whole conversation would be read at full price.
+    """
+    if len(messages) < 3:
+        return list(messages)
+    before = messages[-3]
+    *blocks, last = before["content"]
+    marked = {**before, "content": [*blocks, {**last, "cache_control": {"type": "ephemeral"}}]}
+    return [*messages[:-3], marked, *messages[-2:]]
+
+
+def preload() -> None:
+    """Read the certificates, once for all roles that are forked from this process."""
+    _certificates(None)
+
+
+@functools.lru_cache
+def _certificates(base_url: str | None) -> ssl.SSLContext | bool:
+    """Whom to trust; nothing needs reading for an endpoint on this machine."""
+    if base_url is not None and base_url.startswith("http://"):
+        return False
+    return ssl.create_default_context()
 
 
 class _CutShortError(Exception):
     """The stream ended without its end."""
 
 
-def _patience(error: Exception, attempt: int) -> float | None:
+def _patience(error: Exception, usual_s: float, what: str) -> float | None:
     """Seconds to wait before asking again; None if `error` is none of the provider's stumbles.
 
     Raises:
         ModelRefusedError: If asking again cannot help.
-        SessionError: If the request is too long.
+        SessionError: If another try of the turn may help, but not another try of this request.
     """
-    usual: float = min(8.0, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.75, 1.25)
+    usual: float = min(8.0, usual_s) * random.uniform(0.75, 1.25)
     if isinstance(error, anthropic.APIStatusError):
         asked = _retry_after(error)
         if error.status_code == 200:  # an error event inside a stream
             if error.type in _TRANSIENT_TYPES:
                 return usual
-            raise SessionError(f"The model ended with {error.type}: {error.message}") from error
+            raise SessionError(f"The model broke off: {what}") from error
+        if error.status_code == 402 or error.error_code in _MONEY_CODES:  # a person or the next month heals it
+            return max(asked or 0.0, _OUT_OF_MONEY_S)
+        if error.status_code in (401, 403):  # a person mends the key: until then nothing is wrong with the message
+            return _KEY_REFUSED_S
         if error.status_code in (408, 409, 429) or error.status_code >= 500:
             return usual if asked is None else asked
         if "prompt is too long" in str(error.message) or error.status_code == 413:
-            raise SessionError(f"The conversation is too long for {error.status_code}: {error.message}") from error
-        raise ModelRefusedError(f"The model's provider refuses ({error.status_code}): {error.message}") from error
+            raise SessionError(f"The conversation is too long: {what}") from error
+        raise ModelRefusedError(f"The model's provider refuses: {what}") from error
     transient = (
-        anthropic.APIConnectionError, httpx2.TransportError, ConnectionError, json.JSONDecodeError, AssertionError,
-        _CutShortError,
+        anthropic.APIError, httpx2.RequestError, ConnectionError, json.JSONDecodeError, AssertionError, _CutShortError,
     )  # fmt: skip
-    return usual if isinstance(error, transient) else None
+    if isinstance(error, transient):
+        return usual
+    if isinstance(error, ValueError):  # a tool's input that is no JSON; or a request that cannot be encoded
+        raise SessionError(f"The model's answer could not be read: {what}") from error
+    return None
 
 
 def _retry_after(error: anthropic.APIStatusError) -> float | None:
+    """Seconds that the provider asks for, at most a day; None if it says nothing sensible."""
+    said = str(error.response.headers.get("retry-after", ""))
     try:
-        return float(str(error.response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
-
-
-def _what(error: Exception) -> str:
-    if isinstance(error, anthropic.APIStatusError):
-        return f"{error.status_code} {error.type or ''}".strip()
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+        seconds = float(said)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(said)
+            seconds = (moment - parsedate_to_datetime(error.response.headers["date"])).total_seconds()
+        except (ValueError, KeyError, TypeError):
+            return None
+    return min(max(seconds, 0.0), _DAY_S) if math.isfinite(seconds) else None

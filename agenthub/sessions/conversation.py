@@ -6,13 +6,11 @@ a turn that a crash cut off goes on from the last record and pays only for the c
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import ValidationError
-
-from agenthub.errors import AgenthubError, HubUnreachableError, LeaseLostError, SessionError
+from agenthub.errors import SessionError
 from agenthub.messages import Outcome, Usage
 from agenthub.sessions import prompts
 from agenthub.sessions.journal import Block, Journal
@@ -20,22 +18,25 @@ from agenthub.sessions.session import (
     ContextInfo,
     ModelCalled,
     Prompt,
-    Repeat,
     SessionEvent,
     TextDelta,
     Tool,
-    ToolCall,
     ToolEnded,
-    ToolOutcome,
     ToolStarted,
     TurnEnd,
     TurnResult,
 )
+from agenthub.sessions.tool_calls import ToolCalls, calls_in, result_block
 
-logger = logging.getLogger(__name__)
-
-MAX_RESULT_CHARACTERS = 30_000
 _CUT = "[your answer was cut off here at the token limit; go on, more briefly]"
+_REPEATED = (
+    "You began with the next message before and did not come to its end. What you did is above; go on from there."
+)
+_PROBLEMS = {
+    "refusal": "The model refused to answer this.",
+    "model_context_window_exceeded": "The conversation is too long: the answer did not fit behind it.",
+}
+"""Answers that are none, by why the model stopped."""
 
 
 class Answer(NamedTuple):
@@ -58,8 +59,8 @@ class Model(Protocol):
 
     def answer(
         self, *, system: str, tools: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]
-    ) -> AsyncIterator[TextDelta | Answer]:
-        """Stream an answer; the last item is the `Answer`."""
+    ) -> AsyncGenerator[TextDelta | Usage | Answer]:
+        """Stream an answer; the last item is the `Answer`. A `Usage` is what a try took that brought none."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -80,201 +81,148 @@ class Conversation:
     ) -> None:
         """`before_effect` is awaited before each model call and tool; it raises if this process may not act."""
         self._model, self._journal, self._system = model, journal, system
-        self._tools = {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
-        self._definitions = [tool.definition() for tool in self._tools.values()]
+        self._tool_calls = ToolCalls(tools, journal, before_effect)
         self._max_steps = max_steps
         self._before_effect = before_effect
         self._history: list[dict[str, Any]] = []
-        self._open_results: list[Block] = []
-        """Results that the last answer's calls still owe: the head of the next user message."""
         self._notices: list[str] = []
-        self._is_running = self._is_interrupted = False
+        self._running: object = None
+        """The turn that runs, if one does."""
+        self._is_interrupted = False
         self._context_tokens = 0
 
     async def start(self) -> None:
-        entries = self._journal.history()
-        self._history = [{"role": entry.role, "content": entry.content} for entry in entries]
-        self._open_results = self._results_of_last_turn()
+        self._history = [{"role": entry.role, "content": entry.content} for entry in self._journal.history()]
         await self._model.start()
 
     async def close(self) -> None:
         await self._model.close()
 
     async def inject(self, notice: str) -> bool:
-        if self._is_running:
+        if self._running is not None:
             self._notices.append(notice)
-        return self._is_running
+        return self._running is not None
 
     async def interrupt(self) -> None:
-        self._is_interrupted = self._is_running
+        self._is_interrupted = self._running is not None
 
     async def context(self) -> ContextInfo:
         return ContextInfo(self._context_tokens, self._model.window)
 
-    async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncIterator[SessionEvent]:
-        self._is_running, self._is_interrupted = True, False
+    async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent]:
+        mine = self._running = object()
+        self._is_interrupted = False
+        self._notices.clear()
         try:
-            async for event in self._turn(prompt, turn_id):
-                yield event
+            async with aclosing(self._turn(prompt, turn_id)) as events:
+                async for event in events:
+                    if isinstance(event, TurnResult):  # who has the result may never come back for the end
+                        self._running = None
+                    yield event
         finally:
-            self._is_running = False
-            self._notices.clear()
+            if self._running is mine:
+                self._running = None
 
-    async def _turn(self, prompt: Prompt, turn_id: str) -> AsyncIterator[SessionEvent]:
+    async def _turn(self, prompt: Prompt, turn_id: str) -> AsyncGenerator[SessionEvent]:
         answers = self._journal.answers(turn_id)
-        number = sum(len(_calls(answer)) for answer in answers)
+        number = sum(len(calls_in(answer.blocks)) for answer in answers)
+        answer: Answer | None = None
+        asked: list[Block] = []
+        notes: list[tuple[str, str]] = []
         if answers and self._journal.last_turn() == turn_id:  # a crash cut it off: go on behind its last answer
-            number -= len(_calls(answers[-1]))
-            answer, asked, notes = Answer(answers[-1], "", Usage()), [], []
+            answer = Answer(answers[-1].blocks, answers[-1].stop_reason, Usage())
+            number -= len(calls_in(answer.blocks))
         else:
             notes = self._journal.unread_notes()
-            text = prompt.text if not notes else f"{prompts.noted([text for _, text in notes])}\n{prompt.text}"
-            asked = [*self._open_results, _text(text)]
-        for step in range(self._max_steps):
-            if asked:
-                answer = Answer([], "", Usage())
-                async for item in self._ask(asked, turn_id, prompt, [note for note, _ in notes]):
-                    if isinstance(item, Answer):
-                        answer = item
-                        yield ModelCalled(item.usage)
-                    else:
-                        yield item
-                notes = []
-            calls = _calls(answer.blocks)
-            if not calls and answer.stop_reason == "max_tokens":
-                asked = [_text(_CUT)]
-                continue
-            if not calls:
+            asked = self._opening(prompt, [text for _, text in notes], is_repeated=bool(answers))
+        for step in range(len(answers) - (answer is not None), self._max_steps):
+            if answer is None:
+                async with aclosing(self._ask(asked, turn_id, prompt, [note for note, _ in notes])) as items:
+                    async for item in items:
+                        if isinstance(item, Answer):
+                            answer = item
+                            yield ModelCalled(item.usage)
+                        else:
+                            yield ModelCalled(item) if isinstance(item, Usage) else item
+            if answer is None:
+                raise SessionError("The model's answer never came to its end.")
+            calls = calls_in(answer.blocks)
+            is_cut = answer.stop_reason == "max_tokens"
+            if not calls and not is_cut:
                 yield TurnResult(TurnEnd.STOPPED, text=_said(answer.blocks))
                 return
             ending: TurnResult | None = None
-            self._open_results = []
+            asked = []
             for call in calls:
-                tool = self._tools.get(str(call["name"]))
-                yield ToolStarted(str(call["name"]), _summary(tool, call))
-                outcome = await self._run(tool, call, turn_id, number, prompt)
+                if self._is_interrupted:
+                    break  # what is left of the calls is made when the turn is taken up again
+                name = str(call["name"])
+                yield ToolStarted(name, self._tool_calls.summary(call))
+                outcome = await self._tool_calls.run(call, turn_id, number, prompt.task)
                 number += 1
                 ending = ending or outcome.ends_turn
-                self._open_results.append(_result(call, outcome))
-                yield ToolEnded(str(call["name"]), outcome.summary or _first_line(outcome.content), outcome.is_error)
+                asked.append(result_block(call, outcome))
+                yield ToolEnded(name, outcome.summary or _first_line(outcome.content), outcome.is_error)
             if ending is not None:
                 yield ending
                 return
             if self._is_interrupted:
                 yield TurnResult(TurnEnd.INTERRUPTED, text=_said(answer.blocks))
                 return
-            asked = list(self._open_results)
+            if is_cut:
+                asked.append(_text(_CUT))
             if self._notices:
                 asked.append(_text(prompts.notices(self._notices)))
                 self._notices.clear()
             if step == self._max_steps - 2:
                 asked.append(_text(prompts.notices(["This is your last step in this turn. Call `finish` now."])))
+            answer, notes = None, []
         yield TurnResult(
             TurnEnd.FINISHED, Outcome.FAILED, f"stopped after {self._max_steps} steps in one turn without an end"
         )
 
+    def _opening(self, prompt: Prompt, notes: Sequence[str], *, is_repeated: bool) -> list[Block]:
+        """The user message that begins a turn, behind the results that the last one still owes."""
+        opening = self._tool_calls.results_of_last_turn()
+        if is_repeated:
+            opening.append(_text(prompts.notices([_REPEATED])))
+        return [*opening, _text(f"{prompts.noted(notes)}\n{prompt.text}" if notes else prompt.text)]
+
     async def _ask(
         self, asked: list[Block], turn_id: str, prompt: Prompt, notes: Sequence[str]
-    ) -> AsyncIterator[TextDelta | Answer]:
+    ) -> AsyncGenerator[TextDelta | Usage | Answer]:
         await self._before_effect()
         request = [*self._history, {"role": "user", "content": asked}]
-        async for item in self._model.answer(system=self._system, tools=self._definitions, messages=request):
-            if isinstance(item, TextDelta):
+        answering = self._model.answer(system=self._system, tools=self._tool_calls.definitions, messages=request)
+        async with aclosing(answering) as items:
+            async for item in items:
+                if isinstance(item, Answer):
+                    self._record(item, request, turn_id, prompt, notes)
+                elif isinstance(item, Usage):
+                    self._record_usage(item, turn_id, prompt)
                 yield item
-                continue
-            if not item.blocks:
-                raise SessionError("The model answered with nothing.")
-            self._journal.record_answer(
-                turn_id, message_id=prompt.task.id, asked=asked, answered=item.blocks, model=self._model.name,
-                usage=item.usage, notes=notes,
-            )  # fmt: skip
-            self._history = [*request, {"role": "assistant", "content": item.blocks}]
-            self._open_results = []
-            self._context_tokens = item.usage.tokens
-            yield item
 
-    async def _run(self, tool: Tool | None, call: Block, turn_id: str, number: int, prompt: Prompt) -> ToolOutcome:
-        """The outcome of one tool call: from the journal if it is known there, else by running it."""
-        known = self._journal.step(turn_id, number)
-        if known is not None and known.result is not None:
-            return _outcome_from(known.result)
-        name = str(call["name"])
-        await self._before_effect()
-        if tool is None:
-            outcome = ToolOutcome(f"There is no tool `{name}`. There are: {', '.join(self._tools)}.", is_error=True)
-        elif known is not None:
-            outcome = ToolOutcome(
-                f"The host was restarted while `{name}` ran; it is unknown whether it took effect. "
-                "Look before you call it again.",
-                is_error=True,
-            )
-        else:
-            if tool.repeat is Repeat.UNSAFE:
-                self._journal.intend(turn_id, number, name)
-            outcome = await _run_tool(tool, call, ToolCall(key=f"{turn_id}~{number + 1}", task=prompt.task))
-        self._journal.record_step(turn_id, number, name, _outcome_to(outcome))
-        return outcome
+    def _record(
+        self, answer: Answer, request: list[dict[str, Any]], turn_id: str, prompt: Prompt, notes: Sequence[str]
+    ) -> None:
+        """Take an answer into the journal and the history.
 
-    def _results_of_last_turn(self) -> list[Block]:
-        """Results for the calls at the end of the history. Each must be answered, also what never ran."""
-        if not self._history:
-            return []
-        turn_id = self._journal.last_turn()
-        answers = self._journal.answers(turn_id)
-        number = sum(len(_calls(answer)) for answer in answers[:-1])
-        results = []
-        for offset, call in enumerate(_calls(answers[-1])):
-            step = self._journal.step(turn_id, number + offset)
-            if step is not None and step.result is not None:
-                outcome = _outcome_from(step.result)
-            else:
-                outcome = ToolOutcome("The turn ended before this call; it is unknown whether it ran.", is_error=True)
-            results.append(_result(call, outcome))
-        return results
+        Raises:
+            SessionError: If it is none that the conversation could go on from; it is paid all the same.
+        """
+        problem = _PROBLEMS.get(answer.stop_reason) or ("" if answer.blocks else "The model answered with nothing.")
+        if problem:
+            self._record_usage(answer.usage, turn_id, prompt)
+            raise SessionError(problem)
+        self._journal.record_answer(
+            turn_id, message_id=prompt.task.id, asked=request[-1]["content"], answered=answer.blocks,
+            model=self._model.name, usage=answer.usage, stop_reason=answer.stop_reason, notes=notes,
+        )  # fmt: skip
+        self._history = [*request, {"role": "assistant", "content": answer.blocks}]
+        self._context_tokens = answer.usage.tokens
 
-
-async def _run_tool(tool: Tool, call: Block, circumstances: ToolCall) -> ToolOutcome:
-    try:
-        arguments = tool.arguments.model_validate(call["input"])
-    except ValidationError as error:
-        problems = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors(include_url=False))
-        return ToolOutcome(f"The input of `{tool.name}` is not right. {problems}.", is_error=True)
-    try:
-        outcome = await tool.run(arguments, circumstances)
-    except (LeaseLostError, HubUnreachableError):
-        raise
-    except (AgenthubError, OSError, ValueError) as error:
-        return ToolOutcome(str(error) or type(error).__name__, is_error=True)
-    if len(outcome.content) > MAX_RESULT_CHARACTERS:
-        half = MAX_RESULT_CHARACTERS // 2
-        cut = f"\n[... {len(outcome.content) - 2 * half:,} characters left out ...]\n"
-        content = outcome.content[:half] + cut + outcome.content[-half:]
-        return ToolOutcome(content, outcome.is_error, outcome.ends_turn, outcome.summary)
-    return outcome
-
-
-def _outcome_to(outcome: ToolOutcome) -> dict[str, Any]:
-    ends = outcome.ends_turn
-    return {
-        "content": outcome.content,
-        "is_error": outcome.is_error,
-        "summary": outcome.summary,
-        "ends": None if ends is None else [ends.end.value, ends.outcome.value, ends.text, list(ends.evidence)],
-    }
-
-
-def _outcome_from(record: dict[str, Any]) -> ToolOutcome:
-    ends = record["ends"]
-    return ToolOutcome(
-        record["content"],
-        record["is_error"],
-        None if ends is None else TurnResult(TurnEnd(ends[0]), Outcome(ends[1]), ends[2], tuple(ends[3])),
-        record["summary"],
-    )
-
-
-def _calls(blocks: Sequence[Block]) -> list[Block]:
-    return [block for block in blocks if block.get("type") == "tool_use"]
+    def _record_usage(self, usage: Usage, turn_id: str, prompt: Prompt) -> None:
+        self._journal.record_usage(turn_id, message_id=prompt.task.id, model=self._model.name, usage=usage)
 
 
 def _said(blocks: Sequence[Block]) -> str:
@@ -283,22 +231,6 @@ def _said(blocks: Sequence[Block]) -> str:
 
 def _text(text: str) -> Block:
     return {"type": "text", "text": text}
-
-
-def _result(call: Block, outcome: ToolOutcome) -> Block:
-    block: Block = {"type": "tool_result", "tool_use_id": call["id"], "content": outcome.content or "ok"}
-    if outcome.is_error:
-        block["is_error"] = True
-    return block
-
-
-def _summary(tool: Tool | None, call: Block) -> str:
-    if tool is not None:
-        try:
-            return tool.describe(tool.arguments.model_validate(call["input"]))
-        except ValidationError:
-            return "(wrong input)"
-    return "(no such tool)"
 
 
 def _first_line(text: str) -> str:

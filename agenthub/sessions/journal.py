@@ -7,19 +7,22 @@ never done again: after a crash a turn goes on from the last record here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agenthub.errors import ConfigError, LeaseLostError
 from agenthub.messages import Usage
 
 Block = dict[str, Any]
 """One content block of the Messages API, as JSON."""
 
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS turn (
   id TEXT PRIMARY KEY, message_id TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('open', 'done')),
@@ -29,7 +32,8 @@ CREATE TABLE IF NOT EXISTS turn (
 CREATE INDEX IF NOT EXISTS turn_message ON turn (message_id);
 CREATE TABLE IF NOT EXISTS entry (
   seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, turn_id TEXT NOT NULL,
-  role TEXT NOT NULL CHECK (role IN ('user', 'assistant')), content TEXT NOT NULL, at REAL NOT NULL
+  role TEXT NOT NULL CHECK (role IN ('user', 'assistant')), content TEXT NOT NULL, at REAL NOT NULL,
+  stop_reason TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS entry_turn ON entry (turn_id);
 CREATE TABLE IF NOT EXISTS step (
@@ -43,7 +47,6 @@ CREATE TABLE IF NOT EXISTS usage (
 CREATE INDEX IF NOT EXISTS usage_at ON usage (at);
 CREATE INDEX IF NOT EXISTS usage_message ON usage (message_id);
 CREATE TABLE IF NOT EXISTS note (id TEXT PRIMARY KEY, text TEXT NOT NULL, at REAL NOT NULL, turn_id TEXT) STRICT;
-PRAGMA user_version = 1;
 """
 
 
@@ -67,6 +70,13 @@ class Entry(NamedTuple):
     content: list[Block]
 
 
+class Answered(NamedTuple):
+    """One answer of the model: what it said, and why it stopped there."""
+
+    blocks: list[Block]
+    stop_reason: str
+
+
 class Step(NamedTuple):
     """One tool call: its result, or None if it was begun and nobody knows how it ended."""
 
@@ -82,21 +92,49 @@ class Journal:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
+        self._prepare()
         self._epoch: int = self._db.execute("SELECT coalesce(max(epoch), 0) FROM entry").fetchone()[0]
+        self._end: int | None = None
+        """Number of the last entry that this process knows; None until it has read the conversation."""
+
+    def _prepare(self) -> None:
+        """Make the tables, or bring those of an older version up to date. Writes nothing if all is right."""
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == _VERSION:
+            return
+        if version > _VERSION:
+            raise ConfigError(
+                f"{self.path} was written by a newer agenthub (journal version {version}, this one knows {_VERSION}). "
+                "Run that version, or move the file away to begin a new journal."
+            )
+        upgrade = "ALTER TABLE entry ADD COLUMN stop_reason TEXT NOT NULL DEFAULT '';" if version == 1 else ""
+        self._db.executescript(f"BEGIN IMMEDIATE; {upgrade} {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
 
     def close(self) -> None:
         self._db.close()
 
+    @contextlib.contextmanager
+    def _unsynced(self) -> Iterator[None]:
+        """For records that survive the death of this process, but not of the machine until the next synced one."""
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
+
     # ── turns ──────────────────────────────────────────────────────────────────────────────────────
     def open_turn(self, turn_id: str, *, message_id: str, ack_subject: str, failures_before: int = 0) -> Turn:
-        """Take up a turn: a new one, or one that a crash or an error left open, or one that is done already."""
-        (state, attempts, failures, result), = self._db.execute(
-            "INSERT INTO turn VALUES (?, ?, 'open', 1, ?, ?, ?, NULL, NULL) ON CONFLICT (id) DO UPDATE"
-            " SET attempts = attempts + (state = 'open'), failures = max(failures, excluded.failures),"
-            " ack_subject = excluded.ack_subject RETURNING state, attempts, failures, result",
-            (turn_id, message_id, failures_before, ack_subject, time.time()),
-        ).fetchall()  # fmt: skip
+        """Take up a turn: a new one, or one that a crash or an error left open, or one that is done already.
+
+        What power loss could take of this is a count of crashes.
+        """
+        with self._unsynced():
+            (state, attempts, failures, result), = self._db.execute(
+                "INSERT INTO turn VALUES (?, ?, 'open', 1, ?, ?, ?, NULL, NULL) ON CONFLICT (id) DO UPDATE"
+                " SET attempts = attempts + (state = 'open'), failures = max(failures, excluded.failures),"
+                " ack_subject = excluded.ack_subject RETURNING state, attempts, failures, result",
+                (turn_id, message_id, failures_before, ack_subject, time.time()),
+            ).fetchall()  # fmt: skip
         return Turn(state == "done", attempts, failures, json.loads(result) if result else None)
 
     def is_done(self, turn_id: str) -> bool:
@@ -125,13 +163,18 @@ class Journal:
 
     def open_turns(self) -> list[tuple[str, str]]:
         """Turns that are not done, oldest first: id and acknowledgement subject."""
-        return self._db.execute("SELECT id, ack_subject FROM turn WHERE state = 'open' ORDER BY opened_at").fetchall()
+        return self._db.execute("SELECT id, ack_subject FROM turn WHERE state = 'open' ORDER BY rowid").fetchall()
 
     # ── the conversation ───────────────────────────────────────────────────────────────────────────
     def history(self) -> list[Entry]:
-        """The conversation since its last reset, oldest first."""
+        """The conversation since its last reset, oldest first. From now on only this process may add to it."""
         rows = self._db.execute("SELECT turn_id, role, content FROM entry WHERE epoch = ? ORDER BY seq", (self._epoch,))
-        return [Entry(turn, role, json.loads(content)) for turn, role, content in rows]
+        entries = [Entry(turn, role, json.loads(content)) for turn, role, content in rows]
+        self._end = self._last_entry()
+        return entries
+
+    def _last_entry(self) -> int:
+        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM entry").fetchone()[0])
 
     def last_turn(self) -> str:
         """The turn at the end of the conversation; empty if nothing was said yet."""
@@ -140,32 +183,44 @@ class Journal:
         ).fetchone()
         return str(row[0]) if row else ""
 
-    def answers(self, turn_id: str) -> list[list[Block]]:
+    def answers(self, turn_id: str) -> list[Answered]:
         """What the model answered in a turn so far, oldest first."""
         rows = self._db.execute(
-            "SELECT content FROM entry WHERE turn_id = ? AND role = 'assistant' ORDER BY seq", (turn_id,)
+            "SELECT content, stop_reason FROM entry WHERE turn_id = ? AND role = 'assistant' ORDER BY seq", (turn_id,)
         )
-        return [json.loads(content) for (content,) in rows]
+        return [Answered(json.loads(content), stop_reason) for content, stop_reason in rows]
 
     def record_answer(
         self, turn_id: str, *, message_id: str, asked: Sequence[Block], answered: Sequence[Block], model: str,
-        usage: Usage, notes: Iterable[str] = (),
+        usage: Usage, stop_reason: str = "", notes: Iterable[str] = (),
     ) -> None:  # fmt: skip
-        """Record a model call: what was asked, what it answered, what it cost. One commit, before any tool runs."""
+        """Record a model call: what was asked, what it answered, what it cost. One commit, before any tool runs.
+
+        Raises:
+            LeaseLostError: If another process added to the conversation; two of them would tangle it for good.
+        """
         moment = time.time()
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
+            if self._end not in (None, self._last_entry()):
+                raise LeaseLostError(f"another process wrote into {self.path}; this one must not act any more")
             self._db.executemany(
-                "INSERT INTO entry (epoch, turn_id, role, content, at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO entry (epoch, turn_id, role, content, at, stop_reason) VALUES (?, ?, ?, ?, ?, ?)",
                 [
-                    (self._epoch, turn_id, "user", json.dumps(list(asked)), moment),
-                    (self._epoch, turn_id, "assistant", json.dumps(list(answered)), moment),
+                    (self._epoch, turn_id, "user", json.dumps(list(asked)), moment, ""),
+                    (self._epoch, turn_id, "assistant", json.dumps(list(answered)), moment, stop_reason),
                 ],
             )
-            self._record_usage(turn_id, message_id, model, usage, moment)
+            self._insert_usage(turn_id, message_id, model, usage, moment)
             self._db.executemany("UPDATE note SET turn_id = ? WHERE id = ?", [(turn_id, note) for note in notes])
+            end = self._last_entry()
+        self._end = end if self._end is not None else None
 
-    def _record_usage(self, turn_id: str, message_id: str, model: str, usage: Usage, moment: float) -> None:
+    def record_usage(self, turn_id: str, *, message_id: str, model: str, usage: Usage) -> None:
+        """Record what a model call took that brought no answer."""
+        self._insert_usage(turn_id, message_id, model, usage, time.time())
+
+    def _insert_usage(self, turn_id: str, message_id: str, model: str, usage: Usage, moment: float) -> None:
         self._db.execute(
             "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -179,13 +234,16 @@ class Journal:
         """Record that a tool call is about to be made that must not be made twice."""
         self._db.execute("INSERT INTO step VALUES (?, ?, ?, 'intent', NULL, ?)", (turn_id, number, tool, time.time()))
 
-    def record_step(self, turn_id: str, number: int, tool: str, result: dict[str, Any]) -> None:
-        """Record how a tool call ended."""
-        self._db.execute(
-            "INSERT INTO step VALUES (?, ?, ?, 'done', ?, ?)"
-            " ON CONFLICT (turn_id, number) DO UPDATE SET state = 'done', result = excluded.result",
-            (turn_id, number, tool, json.dumps(result), time.time()),
-        )
+    def record_step(
+        self, turn_id: str, number: int, tool: str, result: dict[str, Any], *, may_repeat: bool = False
+    ) -> None:
+        """Record how a tool call ended. Of one that `may_repeat` the record need not survive power loss."""
+        with self._unsynced() if may_repeat else contextlib.nullcontext():
+            self._db.execute(
+                "INSERT INTO step VALUES (?, ?, ?, 'done', ?, ?)"
+                " ON CONFLICT (turn_id, number) DO UPDATE SET state = 'done', result = excluded.result",
+                (turn_id, number, tool, json.dumps(result), time.time()),
+            )
 
     def step(self, turn_id: str, number: int) -> Step | None:
         """What is known of a tool call; None if it was never begun."""
@@ -229,5 +287,5 @@ class Journal:
     def unread_notes(self, most: int = 20) -> list[tuple[str, str]]:
         """Ids and texts that no turn has shown to the model yet, oldest first."""
         return self._db.execute(
-            "SELECT id, text FROM note WHERE turn_id IS NULL ORDER BY at LIMIT ?", (most,)
+            "SELECT id, text FROM note WHERE turn_id IS NULL ORDER BY rowid LIMIT ?", (most,)
         ).fetchall()

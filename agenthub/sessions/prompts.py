@@ -8,6 +8,7 @@ provider's cache keeps them.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -16,7 +17,18 @@ from agenthub.messages import Message
 from agenthub.organization import Organization
 from agenthub.roles import Role
 
-_FRAME = re.compile(r"<(?=\s*/?\s*hub\s*:)", re.IGNORECASE)
+MAX_SUBJECT_CHARACTERS = 300
+"""A longer subject stands above the text instead."""
+
+# Whatever stands between the signs does not make it another tag to a reader. The gaps are bounded: a regular
+# expression that may look on without end takes minutes for a text of nothing but spaces.
+_FRAME = re.compile(r"<(?=\W{0,40}h\W{0,8}u\W{0,8}b\W{0,40}:)")
+_LOOK_ALIKES = {
+    ord(alike): ord(plain)
+    for plain, alikes in {"<": "‹〈⟨❮❰˂ᐸ≺", ":": "∶꞉ː˸։׃", "h": "һհ", "u": "υսᴜ", "b": "Ььʙ"}.items()
+    for alike in alikes
+}
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 _RULES = """\
 # How you work here
@@ -71,19 +83,22 @@ def framed(message: Message) -> str:
         "priority": message.payload.priority.value,
         "subject": message.payload.subject,
     }
-    head = " ".join(f'{name}="{escape(_one_line(value))}"' for name, value in attributes.items() if value)
-    return f"<hub:message {head}>\n{quoted(message.payload.message)}\n</hub:message>"
+    head = " ".join(f'{name}="{_attribute(value)}"' for name, value in attributes.items() if value)
+    body = quoted(message.payload.message)
+    if len(message.payload.subject) > MAX_SUBJECT_CHARACTERS:
+        body = f"{quoted(message.payload.subject)}\n\n{body}"
+    return f"<hub:message {head}>\n{body}\n</hub:message>"
 
 
 def answered(ask: Ask) -> str:
     """The answers to what a task was parked for, and what is missing."""
     complete = "true" if ask.is_answered else "false"
-    lines = [f'<hub:answers task="{ask.task.id}" subject="{escape(_one_line(ask.task.title))}" complete="{complete}">']
+    lines = [f'<hub:answers task="{ask.task.id}" subject="{_attribute(ask.task.title)}" complete="{complete}">']
     for part in ask.parts:
         if part.answer is None:
             lines.append(f'<hub:missing from="{part.role}" reason="no answer by the deadline"/>')
             continue
-        subject = escape(_one_line(part.subject))
+        subject = _attribute(part.subject)
         lines.append(f'<hub:answer from="{part.role}" outcome="{part.answer.outcome}" subject="{subject}">')
         lines.append(quoted(part.answer.text))
         if part.answer.evidence:
@@ -99,10 +114,9 @@ def noted(notes: Sequence[str]) -> str:
 
 def note(message: Message) -> str:
     """One line about a message that asks for no work."""
-    text = quoted(_one_line(message.payload.message))
-    if len(text) > 500:
-        text = text[:497] + "..."
-    return f"- {message.type} from {message.from_role}: {quoted(_one_line(message.payload.subject))} {text}".rstrip()
+    text = _cut(quoted(_one_line(message.payload.message)), 500)
+    subject = _cut(quoted(_one_line(message.payload.subject)), MAX_SUBJECT_CHARACTERS)
+    return f"- {_attribute(message.type)} from {message.from_role}: {subject} {text}".rstrip()
 
 
 def notices(words: Iterable[str]) -> str:
@@ -111,8 +125,32 @@ def notices(words: Iterable[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text of others, with everything escaped that looks like one of our frames."""
-    return _FRAME.sub("&lt;", text)
+    """Text of others, with everything escaped that looks like one of our frames, and control characters replaced."""
+    text = _CONTROL.sub("\ufffd", text)
+    plain = text if text.isascii() else text.translate(_Plain())
+    pieces, end = [], 0
+    for found in _FRAME.finditer(plain.lower() if text.isascii() else plain):
+        pieces += [text[end : found.start()], "&lt;"]
+        end = found.end()
+    return "".join([*pieces, text[end:]])
+
+
+class _Plain(dict[int, int]):
+    """Each character as the plain one that it looks like: one for one, so that places stay where they are."""
+
+    def __missing__(self, code: int) -> int:
+        folded = unicodedata.normalize("NFKC", chr(code)).casefold()
+        self[code] = ord(folded) if len(folded) == 1 else code
+        self[code] = _LOOK_ALIKES.get(self[code], self[code])
+        return self[code]
+
+
+def _attribute(text: str) -> str:
+    return quoted(escape(_cut(_one_line(text), MAX_SUBJECT_CHARACTERS)))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _one_line(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -88,7 +88,7 @@ class Session(Protocol):
     async def start(self) -> None:
         """Load what the journal holds; after this, turns may be taken."""
 
-    def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncIterator[SessionEvent]:
+    def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent, None]:
         """Work on a prompt; the last event is the `TurnResult`.
 
         A turn that the journal knows goes on where it was: answered model calls are not paid again.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +14,8 @@ from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
 
 MAX_FILE_BYTES = 1024 * 1024
 _MAX_LISTED = 500
+_BESIDE = ".agenthub-new-"
+"""Begins the name of a file that is being written."""
 
 
 class _Arguments(BaseModel):
@@ -20,6 +24,7 @@ class _Arguments(BaseModel):
 
 class ReadFile(_Arguments):
     path: str = Field(description="Path below your workspace, for example `notes/plan.md`.")
+    from_line: int = Field(default=1, ge=1, description="For files too long to be shown at once: where to begin.")
 
 
 class WriteFile(_Arguments):
@@ -38,10 +43,42 @@ def resolve(workspace: Path, path: str) -> Path:
         RefusedError: If that is outside of the workspace.
     """
     root = workspace.resolve()
-    target = (root / path).resolve() if "\0" not in path else None
-    if target is None or not target.is_relative_to(root):
+    if not path.isprintable():
+        raise RefusedError(f"{path[:80]!r} is no path: it has characters that nobody can see.")
+    with _refused(path):
+        target = (root / path).resolve()
+        target.exists()
+    if not target.is_relative_to(root):
         raise RefusedError(f"`{path}` is outside of your workspace. Use a path below it, without `..`.")
     return target
+
+
+@contextlib.contextmanager
+def _refused(path: str) -> Iterator[None]:
+    """Say what is wrong with a path in the words of the caller, who need not know where the workspace lies."""
+    try:
+        yield
+    except OSError as error:
+        raise RefusedError(f"`{path[:200]}`: {error.strerror or error}") from error
+    except (RuntimeError, ValueError) as error:  # links in a ring; characters that a file system does not take
+        raise RefusedError(f"`{path[:200]!a}` is no path that can be used here.") from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Set the whole content of a file: a crash leaves the old file or the new one, never half of it."""
+    beside = target.with_name(f"{_BESIDE}{os.getpid()}")
+    beside.unlink(missing_ok=True)  # what a crash left there
+    # O_EXCL: a link that somebody put there is not followed.
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def workspace_tools(workspace: Path) -> list[Tool]:
@@ -52,25 +89,28 @@ def workspace_tools(workspace: Path) -> list[Tool]:
         target = resolve(workspace, arguments.path)
         if not target.is_file():
             raise RefusedError(f"There is no file `{arguments.path}` in your workspace.")
-        with target.open("rb") as file:
+        with _refused(arguments.path), target.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise RefusedError(f"`{arguments.path}` has more than {MAX_FILE_BYTES:,} bytes.")
-        lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
-        return ToolOutcome(data.decode(errors="replace") or "(empty)", summary=f"{arguments.path}, {lines} lines")
+        if b"\0" in data:
+            raise RefusedError(f"`{arguments.path}` is not a text file; it has {len(data):,} bytes.")
+        lines = data.decode(errors="replace").splitlines(keepends=True)
+        if arguments.from_line > max(1, len(lines)):
+            raise RefusedError(f"`{arguments.path}` has only {len(lines)} lines.")
+        text = "".join(lines[arguments.from_line - 1 :])
+        return ToolOutcome(text or "(empty)", summary=f"{arguments.path}, {len(lines)} lines")
 
     async def write_file(arguments: WriteFile, call: ToolCall) -> ToolOutcome:
         target = resolve(workspace, arguments.path)
         data = arguments.content.encode(errors="replace")
         if len(data) > MAX_FILE_BYTES:
             raise RefusedError(f"The content has {len(data):,} bytes, a file may have {MAX_FILE_BYTES:,}.")
-        if target == workspace.resolve() or target.is_dir():
+        if target.is_dir():
             raise RefusedError(f"`{arguments.path}` is a folder.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside and moved: a crash leaves the old file or the new one, never half of it.
-        beside = target.with_name(f".{target.name}.new")
-        beside.write_bytes(data)
-        os.replace(beside, target)  # noqa: PTH105  # Path.replace would follow a link in the way
+        with _refused(arguments.path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _replace(target, data)
         return ToolOutcome(
             f"Wrote {len(data):,} bytes to {arguments.path}.",
             summary=f"{arguments.path}, {len(arguments.content.splitlines())} lines",
@@ -81,14 +121,16 @@ def workspace_tools(workspace: Path) -> list[Tool]:
         if not folder.is_dir():
             raise RefusedError(f"There is no folder `{arguments.path}` in your workspace.")
         root = workspace.resolve()
-        names = []
+        names: list[str] = []
         for where, folders, files in os.walk(folder):
             folders[:] = sorted(name for name in folders if name != ".git")
-            names += [str((Path(where) / name).relative_to(root)) for name in sorted(files)]
+            inner = Path(where).relative_to(root)
+            names += [str(inner / name) for name in sorted(files) if not name.startswith(_BESIDE)]
             if len(names) > _MAX_LISTED:
-                names = [*names[:_MAX_LISTED], "..."]
+                names = [*names[:_MAX_LISTED], f"... and more; list a folder below `{arguments.path}`"]
                 break
-        return ToolOutcome("\n".join(names) or "(no files)", summary=f"{len(names)} files")
+        shown = min(len(names), _MAX_LISTED)
+        return ToolOutcome("\n".join(names) or "(no files)", summary=f"{shown} files")
 
     return [
         Tool("read_file", "Read a text file of your workspace.", ReadFile, read_file, describe=lambda a: a.path),

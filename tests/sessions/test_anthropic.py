@@ -199,7 +199,7 @@ async def test_a_provider_that_is_not_there_is_unavailable(models: Models) -> No
         await asked(models(base_url="http://127.0.0.1:9"))
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("status", [400, 404])
 async def test_what_asking_again_cannot_help_is_refused_at_once(
     endpoint: Endpoint, models: Models, status: int
 ) -> None:
@@ -207,6 +207,17 @@ async def test_what_asking_again_cannot_help_is_refused_at_once(
     with pytest.raises(ModelRefusedError, match=f"{status} .*not like this"):
         await asked(models())
     assert statuses(endpoint) == [status]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_refused_is_no_fault_of_the_message(
+    endpoint: Endpoint, models: Models, status: int
+) -> None:
+    goes_wrong(endpoint, Fault(status=status))
+    with pytest.raises(ModelUnavailableError) as raised:
+        await asked(models())
+    assert raised.value.retry_after_s == 60
+    assert len(statuses(endpoint)) == 1
 
 
 @pytest.mark.parametrize(

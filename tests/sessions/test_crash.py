@@ -108,8 +108,8 @@ async def test_a_crash_in_a_call_that_must_not_be_repeated_is_told_as_unknown(
 async def test_a_crash_after_a_tool_does_not_make_its_call_again(desk: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
     role = await desk(calls(("write", {"text": "1"}), ("pay", {"text": "2"}), ("write", {"text": "3"})), says("Done."))
 
-    def record_and_crash(journal: Journal, *args: Any) -> None:
-        record(journal, *args)
+    def record_and_crash(journal: Journal, *args: Any, **named: Any) -> None:
+        record(journal, *args, **named)
         raise Crash
 
     record = Journal.record_step

@@ -1,0 +1,135 @@
+"""Tool calls: each is run once, recorded, and answered; also when a crash came in between.
+
+Calls are numbered through a turn. Before a call that must not be made twice its intent is recorded, after each
+call its result; from the two follows what is known of it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from agenthub.errors import AgenthubError, HubUnreachableError, LeaseLostError
+from agenthub.messages import Message, Outcome
+from agenthub.sessions.journal import Block, Journal
+from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
+
+MAX_RESULT_CHARACTERS = 30_000
+
+
+class ToolCalls:
+    """The tools of one session, and what the journal knows of their calls."""
+
+    def __init__(self, tools: Sequence[Tool], journal: Journal, before_effect: Callable[[], Awaitable[None]]) -> None:
+        self._tools = {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
+        self._journal = journal
+        self._before_effect = before_effect
+        self.definitions = [tool.definition() for tool in self._tools.values()]
+        """As the model gets them: always in the same order, so that the provider's cache keeps them."""
+
+    async def run(self, call: Block, turn_id: str, number: int, task: Message) -> ToolOutcome:
+        """The outcome of one call: from the journal if it is known there, else by making it."""
+        known = self._journal.step(turn_id, number)
+        if known is not None and known.result is not None:
+            return _outcome_from(known.result)
+        name = str(call["name"])
+        await self._before_effect()
+        tool = self._tools.get(name)
+        if tool is None:
+            outcome = ToolOutcome(f"There is no tool `{name}`. There are: {', '.join(self._tools)}.", is_error=True)
+        elif known is not None:
+            outcome = ToolOutcome(
+                f"The host was restarted while `{name}` ran; it is unknown whether it took effect. "
+                "Look before you call it again.",
+                is_error=True,
+            )
+        else:
+            if tool.repeat is Repeat.UNSAFE:
+                self._journal.intend(turn_id, number, name)
+            outcome = await _made(tool, call, ToolCall(key=f"{turn_id}~{number + 1}", task=task))
+        may_repeat = tool is None or tool.repeat is Repeat.SAFE
+        self._journal.record_step(turn_id, number, name, _outcome_to(outcome), may_repeat=may_repeat)
+        return outcome
+
+    def results_of_last_turn(self) -> list[Block]:
+        """Results for the calls at the end of the conversation. Each must be answered, also what was never made."""
+        turn_id = self._journal.last_turn()
+        answers = self._journal.answers(turn_id)
+        if not answers:
+            return []
+        number = sum(len(calls_in(answer.blocks)) for answer in answers[:-1])
+        calls = calls_in(answers[-1].blocks)
+        return [result_block(call, self._known(call, turn_id, number + at)) for at, call in enumerate(calls)]
+
+    def _known(self, call: Block, turn_id: str, number: int) -> ToolOutcome:
+        step, tool = self._journal.step(turn_id, number), self._tools.get(str(call["name"]))
+        if step is not None and step.result is not None:
+            return _outcome_from(step.result)
+        if step is None and tool is not None and tool.repeat is Repeat.UNSAFE:  # else its intent were recorded
+            return ToolOutcome("The turn ended before this call; it was not made.", is_error=True)
+        return ToolOutcome("The turn ended before this call; it is unknown whether it ran.", is_error=True)
+
+    def summary(self, call: Block) -> str:
+        """A call in a few words, for people."""
+        tool = self._tools.get(str(call["name"]))
+        if tool is None:
+            return "(no such tool)"
+        try:
+            return tool.describe(tool.arguments.model_validate(call["input"]))
+        except ValidationError:
+            return "(wrong input)"
+
+
+def calls_in(blocks: Sequence[Block]) -> list[Block]:
+    """The tool calls among the blocks of an answer."""
+    return [block for block in blocks if block.get("type") == "tool_use"]
+
+
+def result_block(call: Block, outcome: ToolOutcome) -> Block:
+    """The result of a call as the Messages API takes it."""
+    block: Block = {"type": "tool_result", "tool_use_id": call["id"], "content": outcome.content or "ok"}
+    if outcome.is_error:
+        block["is_error"] = True
+    return block
+
+
+async def _made(tool: Tool, call: Block, circumstances: ToolCall) -> ToolOutcome:
+    try:
+        arguments = tool.arguments.model_validate(call["input"])
+    except ValidationError as error:
+        problems = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors(include_url=False))
+        return ToolOutcome(f"The input of `{tool.name}` is not right. {problems}.", is_error=True)
+    try:
+        outcome = await tool.run(arguments, circumstances)
+    except (LeaseLostError, HubUnreachableError):
+        raise
+    except (AgenthubError, OSError, ValueError) as error:
+        outcome = ToolOutcome(str(error) or type(error).__name__, is_error=True)
+    content = outcome.content.encode(errors="replace").decode()  # half a surrogate pair would spoil every request
+    if len(content) > MAX_RESULT_CHARACTERS:
+        half = MAX_RESULT_CHARACTERS // 2
+        content = f"{content[:half]}\n[... {len(content) - 2 * half:,} characters left out ...]\n{content[-half:]}"
+    return replace(outcome, content=content)
+
+
+def _outcome_to(outcome: ToolOutcome) -> dict[str, Any]:
+    ends = outcome.ends_turn
+    return {
+        "content": outcome.content,
+        "is_error": outcome.is_error,
+        "summary": outcome.summary,
+        "ends": None if ends is None else [ends.end.value, ends.outcome.value, ends.text, list(ends.evidence)],
+    }
+
+
+def _outcome_from(record: dict[str, Any]) -> ToolOutcome:
+    ends = record["ends"]
+    return ToolOutcome(
+        record["content"],
+        record["is_error"],
+        None if ends is None else TurnResult(TurnEnd(ends[0]), Outcome(ends[1]), ends[2], tuple(ends[3])),
+        record["summary"],
+    )
