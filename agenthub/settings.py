@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     """Seconds between two such signs; below `ack_wait_s`."""
     heartbeat_s: Seconds = 5.0
     """Seconds between two heartbeats of a role in the registry; below `lease_ttl_s`."""
-    lease_ttl_s: Seconds = 10.0
+    lease_ttl_s: Seconds = 15.0
     """Seconds after which a role that stopped renewing its lease has lost it."""
     grace_s: Seconds = 20.0
     """Seconds that a stopping role may take to finish its message."""

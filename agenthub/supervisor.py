@@ -274,7 +274,7 @@ class Supervisor:
                 self._fail(
                     HubError(f"Not ready after {READY_WITHIN_S:.0f} s: {', '.join(late)}; `agenthub logs {late[0]}`")
                 )
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     # ── keeping ────────────────────────────────────────────────────────────────────────────────────
     def _has_ended(self, child: Child, status: int) -> None:

@@ -120,7 +120,7 @@ def test_the_key_comes_from_the_environment_and_is_not_shown(
         ("AGENTHUB_ACK_WAIT_S", "0", "AGENTHUB_ACK_WAIT_S: Input should be greater than 0; found '0'."),
         ("AGENTHUB_GRACE_S", "inf", "AGENTHUB_GRACE_S: Input should be a finite number; found 'inf'."),
         ("AGENTHUB_KEEP_ALIVE_S", "20", "`keep_alive_s` (20) must be below `ack_wait_s` (20)"),
-        ("AGENTHUB_HEARTBEAT_S", "10", "`heartbeat_s` (10) must be below `lease_ttl_s` (10)"),
+        ("AGENTHUB_HEARTBEAT_S", "15", "`heartbeat_s` (15) must be below `lease_ttl_s` (15)"),
         ("AGENTHUB_CONFIG", "gone.toml", "Correct `--config` or AGENTHUB_CONFIG."),
         ("AGENTHUB_FOLDER", "gone", "Correct `--folder` or AGENTHUB_FOLDER."),
     ],

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 PULL_EXPIRES_S = 30.0
 """How long a pull waits at the broker."""
-HEARTBEAT_S = 10.0
+HEARTBEAT_S = 15.0
 """How often the broker says that it still knows of the pull. When a server or a consumer's leader goes, the pull
 is lost without a word: after two heartbeats that did not come it is sent again."""
 ANSWER_WITHIN_S = 1.0
