@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from agenthub.bus.buckets import Lease, hold_lease
@@ -13,6 +14,7 @@ from agenthub.bus.connection import Bus, connect
 from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
+from agenthub.guards.budget import check_day, start_of_day
 from agenthub.inbox import Inbox
 from agenthub.loop import Loop, LoopLimits
 from agenthub.messages import now
@@ -80,7 +82,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         coordination = Coordination(bus, organization, name, ledger=Ledger(bus), events=events, clock=now)
         await coordination.start()
         activity.parked = lambda: coordination.parked
-        session = session or _session(place, journal, coordination, lease)
+        session = session or _session(place, journal, coordination, lease, Registry(bus))
         await session.start()
         pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)
         activity.changed = pulse.changed
@@ -122,7 +124,9 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     journal.close()
 
 
-def _session(place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease) -> Session:
+def _session(
+    place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease, registry: Registry
+) -> Session:
     """The session that the role's settings ask for."""
     settings, organization, name = place.settings, place.organization, place.role
     terms = organization.terms(name)
@@ -143,7 +147,27 @@ def _session(place: RolePlace, journal: Journal, coordination: Coordination, lea
         tools=tools,
         max_steps=terms.max_turn_steps,
         before_effect=lease.ensure,
+        before_call=None if settings.rehearse else _check_budget(place, journal, registry),
     )
+
+
+def _check_budget(place: RolePlace, journal: Journal, registry: Registry) -> Callable[[], Awaitable[None]]:
+    """What asks before each model call whether there is money for it: the role's own, and the organization's.
+
+    What others spent is what their heartbeats say, so calls that are under way at the same moment may go over.
+    """
+    organization, name = place.organization, place.role
+
+    async def check() -> None:
+        moment = now()
+        own_usd = journal.usage_since(start_of_day(moment)).cost_usd
+        check_day(name, spent_usd=own_usd, limit_usd=organization.terms(name).budget_usd_day, at=moment)
+        beats = await registry.all()
+        others_usd = sum(beat.usage_today.cost_usd for key, beat in beats.items() if key != place.key)
+        limit_usd = organization.budget.usd_day
+        check_day(organization.org, spent_usd=own_usd + others_usd, limit_usd=limit_usd, at=moment)
+
+    return check
 
 
 async def _sign_off(bus: Bus, key: str, events: Events) -> None:

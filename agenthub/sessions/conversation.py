@@ -78,12 +78,18 @@ class Conversation:
         tools: Sequence[Tool],
         max_steps: int,
         before_effect: Callable[[], Awaitable[None]],
+        before_call: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`before_effect` is awaited before each model call and tool; it raises if this process may not act."""
+        """A conversation that goes on where the journal ends.
+
+        Args:
+            before_effect: Awaited before each model call and tool; raises if this process may not act.
+            before_call: Awaited before each model call; raises if there is no money for it.
+        """
         self._model, self._journal, self._system = model, journal, system
         self._tool_calls = ToolCalls(tools, journal, before_effect)
         self._max_steps = max_steps
-        self._before_effect = before_effect
+        self._before_effect, self._before_call = before_effect, before_call
         self._history: list[dict[str, Any]] = []
         self._notices: list[str] = []
         self._running: object = None
@@ -192,6 +198,8 @@ class Conversation:
         self, asked: list[Block], turn_id: str, prompt: Prompt, notes: Sequence[str]
     ) -> AsyncGenerator[TextDelta | Usage | Answer]:
         await self._before_effect()
+        if self._before_call is not None:
+            await self._before_call()
         request = [*self._history, {"role": "user", "content": asked}]
         answering = self._model.answer(system=self._system, tools=self._tool_calls.definitions, messages=request)
         async with aclosing(answering) as items:
