@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -108,6 +109,21 @@ async def test_provisioning_adapts_what_changed_and_says_what(bus: Bus) -> None:
         "update", "consumer", "GENBRAIN_AGENTS/backend-critical", "max_ack_pending: 3 → 9"
     )
     assert await provision(bus, topology(changed)) == []
+
+
+async def test_streams_of_an_older_version_are_taken_over_and_what_cannot_be_is_said(bus: Bus) -> None:
+    wanted = topology(ROLES)
+    await provision(bus, wanted)
+    await bus.js.delete_stream(subjects.EVENTS)
+    older = replace(next(s for s in wanted.streams if s.name == subjects.EVENTS), persist_mode=None, max_age=600.0)
+    await bus.js.add_stream(older)
+    (change,) = await provision(bus, wanted)
+    assert "max_age" in change.detail
+    await bus.js.delete_stream(subjects.DONE)
+    done = next(s for s in wanted.streams if s.name == subjects.DONE)
+    await bus.js.add_stream(replace(done, retention="workqueue", allow_direct=True))  # type: ignore[arg-type]
+    with pytest.raises(HubError, match="AGENTHUB_DONE cannot be brought"):
+        await provision(bus, wanted)
 
 
 async def test_the_public_names_are_kept_to_the_letter(bus: Bus) -> None:

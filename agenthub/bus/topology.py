@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from nats.js.api import (
@@ -24,10 +24,12 @@ from nats.js.api import (
     StoreCompression,
     StreamConfig,
 )
+from nats.js.errors import APIError
 from nats.js.errors import NotFoundError as StreamMissing
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
+from agenthub.errors import HubError
 from agenthub.messages import MAX_MESSAGE_BYTES, Priority
 
 DAY_S = 24 * 3600.0
@@ -203,12 +205,20 @@ async def _provision_stream(bus: Bus, config: StreamConfig, dry_run: bool) -> li
         if not dry_run:
             await bus.js.add_stream(config)
         return [Change("create", "stream", config.name, "")]
+    name = config.name
+    config = replace(config, persist_mode=found.persist_mode)  # a stream keeps the one it was made with
     difference = _difference(config, found)
     if not difference:
         return []
     if not dry_run:
-        await bus.js.update_stream(config)
-    return [Change("update", "stream", config.name, difference)]
+        try:
+            await bus.js.update_stream(config)
+        except APIError as error:
+            raise HubError(
+                f"The stream {config.name} cannot be brought from what it is to what this version needs "
+                f"({difference}): {error.description}."
+            ) from error
+    return [Change("update", "stream", name, difference)]
 
 
 async def _consumers_of(bus: Bus, stream: str) -> dict[str, ConsumerConfig]:
