@@ -59,6 +59,7 @@ def lock(state: Path, org: str) -> IO[str]:
     path = state / "run" / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     state.chmod(0o700)
+    (state / ".gitignore").write_text("*\n")  # it lies in people's repositories
     file = path.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

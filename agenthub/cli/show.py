@@ -185,7 +185,8 @@ class _Show:
         for name, text in facts.items():
             out.print(f"  [dim]{name:<12}[/]{text}")
         out.print()
-        out.print('  [dim]next        [/][bold]agenthub up -d --wait[/], then [bold]agenthub send ceo "…" --wait[/]')
+        order = f'[bold]agenthub send {done.role} "…" --wait[/]'
+        out.print(f"  [dim]next        [/][bold]agenthub up -d --wait[/], then {order}")
 
 
 def escaped_lines(text: str) -> str:
