@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 CRASHES_IN_A_MINUTE = 5
 """So many, and the role is left alone until a person restarts it."""
 READY_WITHIN_S = 60.0
+_SIGN_OFF_WITHIN_S = 0.5
 _FIRST_BACK_OFF_S = 0.1
 _LONGEST_BACK_OFF_S = 30.0
 _HEALTHY_AFTER_S = 60.0
@@ -289,20 +290,27 @@ class Supervisor:
             child.back_off_s = _FIRST_BACK_OFF_S
         child.crashes.append(moment)
         is_looping = len(child.crashes) == CRASHES_IN_A_MINUTE and moment - child.crashes[0] < 60
-        if child.role and self._bus is not None:  # a dead role must not look alive until its last beat is over
-            self._in_background(Registry(self._bus).remove(child.key))
         log = f".agenthub/logs/{child.key}.log"
         if status == forks.EXIT_CONFIG or is_looping:
             child.state = RoleState.QUARANTINED
             why = "its configuration is wrong" if not is_looping else f"{CRASHES_IN_A_MINUTE} times in a minute"
             self._report(child, "quarantined", f"{how}, {why}; left alone until `agenthub up` again, see {log}")
+            self._in_background(self._sign_off(child))
             return
         child.state = RoleState.WAITING
         self._report(child, "crashed", f"{how}; started again in {child.back_off_s:.1f} s")
         self._in_background(self._start_again(child, child.back_off_s))
         child.back_off_s = min(_LONGEST_BACK_OFF_S, child.back_off_s * 2)
 
+    async def _sign_off(self, child: Child) -> None:
+        """A dead role must not look alive until its last heartbeat is over."""
+        if child.role and self._bus is not None:
+            with contextlib.suppress(HubError, TimeoutError):  # without a broker nobody sees it
+                async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
+                    await Registry(self._bus).remove(child.key)
+
     async def _start_again(self, child: Child, pause_s: float) -> None:
+        await self._sign_off(child)
         await asyncio.sleep(pause_s)
         if not self._is_stopping:
             self._start(child)
