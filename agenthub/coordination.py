@@ -112,7 +112,11 @@ class Coordination:
         await asyncio.gather(self._ledger.open(ask), self._schedule_deadline(ask))
         self._parked.setdefault(about.id, set()).add(ask.id)
         sending = [self._send(request.to, message) for message, request in zip(messages, requests, strict=True)]
-        await asyncio.gather(*sending)
+        failed = [found for found in await asyncio.gather(*sending, return_exceptions=True) if found is not None]
+        if failed:
+            if isinstance(failed[0], RefusedError | StreamFullError):
+                await self.close(ask)  # the model hears of it and decides anew: nothing waits for these answers
+            raise failed[0]
         return ask
 
     async def collect(self, reply: Message) -> Ask | None:

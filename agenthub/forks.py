@@ -12,6 +12,8 @@ from agenthub.settings import Settings
 
 EXIT_CONFIG = 78
 """Exit status of a process that cannot work with its configuration: starting it again cannot help."""
+EXIT_AWAY = 75
+"""Exit status of a process that could not work because others were away: the broker, or the lease was taken."""
 EXIT_FAILED = 1
 
 

@@ -25,6 +25,7 @@ from agenthub.bus.deliveries import Delivery
 from agenthub.coordination import ASK_DEADLINE, Coordination
 from agenthub.errors import (
     BudgetExhaustedError,
+    HubError,
     HubUnreachableError,
     LeaseLostError,
     MessageError,
@@ -44,9 +45,10 @@ from agenthub.sessions.session import ModelCalled, Prompt, Session, ToolEnded, T
 
 logger = logging.getLogger(__name__)
 
-_FULL_PAUSE_S = 10.0
-MAX_CRASHES = 5
-"""A message during which the process died this often is buried: it probably kills it."""
+FULL_PAUSE_S = 10.0
+MAX_CRASHES = 3
+"""A message during which the process died this often, without any progress in between, is buried: it probably
+kills it. Fewer than the crashes after which the supervisor leaves a role alone."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,14 @@ class Loop:
 
     async def handle(self, delivery: Delivery) -> None:
         """Work off one delivery; what has returned from here may be acknowledged."""
+        try:
+            await self._handle(delivery)
+        except HubUnreachableError:
+            raise
+        except HubError as error:  # a stream is full: what was to be published is recorded, and is tried again
+            await self._later(delivery, None, error, in_s=FULL_PAUSE_S, failures=delivery.attempts_before)
+
+    async def _handle(self, delivery: Delivery) -> None:
         message: Message | None = None
         work: Work | None = None
         try:
@@ -134,9 +144,9 @@ class Loop:
                 await self._end(work, TurnResult(TurnEnd.FINISHED, Outcome.FAILED, str(error)), delivery)
             else:
                 await self._later(delivery, message, error, in_s=self._back_off_s(failures), failures=failures)
-        except StreamFullError as error:  # what was to be published is recorded, and is tried again
+        except StreamFullError:
             self._put_back(work)
-            await self._later(delivery, message, error, in_s=_FULL_PAUSE_S, failures=delivery.attempts_before)
+            raise
         except sqlite3.Error:
             raise  # nothing can be recorded, so nothing may be done: the supervisor tries again with back-off
         except (LeaseLostError, HubUnreachableError, asyncio.CancelledError):
@@ -168,11 +178,10 @@ class Loop:
             await self._note(message)  # own output never wakes its author
             return None
         if message.is_answer:
-            if self._journal.is_done(_continuation_id(message.correlation_id)):
-                return None
             ask = await self._coordination.collect(message)
             if ask is None:
-                await self._note(message)
+                if not self._journal.is_done(_continuation_id(message.correlation_id)):
+                    await self._note(message)
                 return None
             return self._continuation(ask) if ask.is_over(self._clock()) else None
         if not message.is_actionable:
@@ -255,16 +264,17 @@ class Loop:
 
     async def _publish_end(self, work: Work, record: dict[str, Any], delivery: Delivery) -> None:
         """Publish what a recorded turn brought; again after a crash, which changes nothing."""
-        if work.ask is not None:
-            await self._coordination.close(work.ask)
         if "parked" in record:
             await self._events.tell("parked", str(record["parked"]), work.task)
-            return
-        await self._coordination.close_all(work.task)
-        if "dead" in record:
+        elif "dead" in record:
             await self._publish_dead(delivery, work.task, **record["dead"])
         else:
             await self._publish(work.task, Completion.model_validate(record["completion"]))
+        # Only now: while its ask is in the ledger, an answer that is delivered again finds the way back here.
+        if work.ask is not None:
+            await self._coordination.close(work.ask)
+        if "parked" not in record:
+            await self._coordination.close_all(work.task)
 
     async def _complete(self, task: Message, result: TurnResult) -> None:
         """Complete a message that needed no turn."""

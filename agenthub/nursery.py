@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from agenthub.bus.server import die_with_parent
-from agenthub.errors import AgenthubError, ConfigError, LeaseLostError
-from agenthub.forks import EXIT_CONFIG, EXIT_FAILED, Ended, Fork, Signal, Started, log_to_file
+from agenthub.errors import AgenthubError, ConfigError, HubUnreachableError, LeaseLostError
+from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED, Ended, Fork, Signal, Started, log_to_file
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 
 _STOP_WITHIN_S = 30.0
@@ -151,7 +151,9 @@ def _status_of(error: BaseException, logger: logging.Logger) -> int:
         return max(_status_of(one, logger) for one in error.exceptions)
     if isinstance(error, AgenthubError):
         logger.error("ended: %s", error)
-        return EXIT_CONFIG if isinstance(error, ConfigError) and not isinstance(error, LeaseLostError) else EXIT_FAILED
+        if isinstance(error, HubUnreachableError | LeaseLostError):
+            return EXIT_AWAY
+        return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
     logger.error("ended by a bug", exc_info=error)
     return EXIT_FAILED
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 import psutil
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from agenthub.errors import HubRunningError
 from agenthub.messages import Moment
@@ -29,7 +29,9 @@ class RunFile(BaseModel):
     is_rehearsal: bool
     started_at: Moment
     is_ready: bool = False
-    """True once all roles work."""
+    """True once all roles work, but those that are left alone."""
+    left_alone: list[str] = Field(default_factory=list)
+    """Roles that did not come up and are not tried again."""
 
     @staticmethod
     def path(state: Path) -> Path:
@@ -38,9 +40,13 @@ class RunFile(BaseModel):
     @classmethod
     def read(cls, state: Path) -> RunFile | None:
         """What runs in this folder; None if nothing does. What a crash left behind does not count."""
+        return cls.last(state) if is_locked(state) else None
+
+    @classmethod
+    def last(cls, state: Path) -> RunFile | None:
+        """What runs in this folder, or what a crash left behind; None if nothing did."""
         with contextlib.suppress(OSError, ValueError):
-            found = cls.model_validate_json(cls.path(state).read_text())
-            return found if is_locked(state) else None
+            return cls.model_validate_json(cls.path(state).read_text())
         return None
 
     def write(self, state: Path) -> None:

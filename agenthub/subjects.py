@@ -6,6 +6,7 @@ Role names, priorities and message ids stand in subjects as single tokens, so th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # ── streams ────────────────────────────────────────────────────────────────────────────────────────
 AGENTS = "GENBRAIN_AGENTS"
@@ -74,10 +75,10 @@ def lane_filter(role: str, priority: str) -> str:
     return f"{inbox(role)}.{priority}.*"
 
 
-def inbox_subjects(role: str) -> tuple[str, str]:
-    """What GENBRAIN_AGENTS stores for a role. Roles are listed one by one, so that a message for a role
-    that does not exist finds no stream and its publisher gets an error, instead of a void."""
-    return inbox(role), f"{inbox(role)}.*.*"
+def inbox_subjects(role: str, priorities: Iterable[str]) -> list[str]:
+    """What GENBRAIN_AGENTS stores for a role. Roles and priorities are listed one by one, so that a message
+    for one that does not exist finds no stream and its publisher gets an error, instead of a void."""
+    return [inbox(role), *(lane_filter(role, priority) for priority in priorities)]
 
 
 def task_topic(skill: str) -> str:

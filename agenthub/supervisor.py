@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 CRASHES_IN_A_MINUTE = 5
 """So many, and the role is left alone until a person restarts it."""
 READY_WITHIN_S = 60.0
+_AWAY_PAUSE_S = 2.0
 _SIGN_OFF_WITHIN_S = 0.5
 _FIRST_BACK_OFF_S = 0.1
 _LONGEST_BACK_OFF_S = 30.0
@@ -122,7 +123,8 @@ class Supervisor:
                         await self._start_children()
                         await self._until_ready(stop)
                     if not stop.is_set():
-                        run_file = run_file.model_copy(update={"is_ready": True})
+                        alone = [key for key, state in self.states().items() if state is RoleState.QUARANTINED]
+                        run_file = run_file.model_copy(update={"is_ready": True, "left_alone": alone})
                         run_file.write(self.settings.state)
                         ready(run_file)
                     await self._first(stop)
@@ -227,6 +229,8 @@ class Supervisor:
                     child = self._children[said.key]
                     child.pid, child.started_s = said.pid, time.monotonic()
                     child.state = RoleState.RUNNING
+                    if self._is_stopping:  # it was under way when the others were told
+                        self._signal([child], signal.SIGTERM)
                 elif isinstance(said, forks.Ended):
                     self._has_ended(self._children[said.key], said.status)
         except (EOFError, OSError):
@@ -288,13 +292,20 @@ class Supervisor:
         moment = time.monotonic()
         if moment - child.started_s > _HEALTHY_AFTER_S:
             child.back_off_s = _FIRST_BACK_OFF_S
+        if status == forks.EXIT_AWAY:  # not its fault: it comes back as long as it takes
+            child.state = RoleState.WAITING
+            logger.info("%s could not work, started again in %.0f s", child.key, _AWAY_PAUSE_S)
+            self._in_background(self._start_again(child, _AWAY_PAUSE_S))
+            return
         child.crashes.append(moment)
         is_looping = len(child.crashes) == CRASHES_IN_A_MINUTE and moment - child.crashes[0] < 60
         log = f".agenthub/logs/{child.key}.log"
         if status == forks.EXIT_CONFIG or is_looping:
             child.state = RoleState.QUARANTINED
             why = "its configuration is wrong" if not is_looping else f"{CRASHES_IN_A_MINUTE} times in a minute"
-            self._report(child, "quarantined", f"{how}, {why}; left alone until `agenthub up` again, see {log}")
+            self._report(
+                child, "quarantined", f"{how}, {why}; left alone: see {log}, mend it, then `agenthub down` and `up`"
+            )
             self._in_background(self._sign_off(child))
             return
         child.state = RoleState.WAITING

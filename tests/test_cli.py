@@ -62,6 +62,8 @@ async def in_hub(hub: Hub, *words: str, stdin: bytes | None = None) -> Ran:
         (["roles", "ls"], 0, ""),
         (["down"], 0, "no hub runs here"),
         (["version"], 0, ""),
+        (["send", "ceo", " "], 2, "There is no text"),
+        (["demo", ""], 2, "empty"),
         (["role", "backend"], 2, "--nats"),
         (["send", "--help"], 0, ""),
         (["ps", "--config", "nowhere.toml"], 2, "nowhere.toml"),
@@ -142,9 +144,15 @@ async def test_wait_prints_the_reply_and_exits_with_the_outcome(hub: Hub, result
     assert str(result.outcome) in ran.err
 
 
+async def test_waiting_for_a_person_is_refused_since_it_would_never_end(hub: Hub) -> None:
+    ran = await in_hub(hub, "send", "you", "hello", "--wait")
+    assert (ran.code, "is a person" in ran.err) == (2, True), ran
+    assert (await in_hub(hub, "send", "you", "hello")).code == 0
+
+
 async def test_waiting_is_given_up_after_the_timeout_and_the_directive_stays(hub: Hub) -> None:
     ran = await in_hub(hub, "send", "backend", "do it", "--wait", "--timeout", "0.2")
-    assert (ran.code, "has not finished" in ran.err) == (5, True), ran
+    assert (ran.code, "has not finished" in ran.err, "backend is down" in ran.err) == (5, True, True), ran
     assert len(await hub.waiting("backend")) == 1
 
 

@@ -6,16 +6,19 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from agenthub import subjects
 from agenthub.asks import Answer, Ask, Part
+from agenthub.bus.connection import Bus, Stored
 from agenthub.coordination import Coordination, Request
-from agenthub.errors import RefusedError
+from agenthub.errors import HubUnreachableError, RefusedError
 from agenthub.messages import Message, Outcome, Payload, Priority, now
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
+from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
 from tests.organization import Hub, ScriptedSession, directive, says, until
 
@@ -193,4 +196,56 @@ def test_the_first_answer_counts_and_a_long_one_is_cut() -> None:
 
 
 async def _is_empty(hub: Hub, role: str) -> bool:
-    return not await hub.waiting(role) and not await hub.stored(subjects.AGENTS, subjects.inbox(role))
+    return not await hub.bus.counts(subjects.AGENTS, f"{subjects.inbox(role)}.>") and not await hub.bus.counts(
+        subjects.AGENTS, subjects.inbox(role)
+    )
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("what", ["agent-hub.done.cto.", ".inbox.medium.cto", "$KV.ledger.cto."])
+async def test_a_crash_at_any_publication_of_a_resumed_task_loses_nothing_and_repeats_nothing(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, what: str, when: str
+) -> None:
+    manager = Manager(hub, "cto", "backend")
+    publish, has_crashed = Bus.publish, False
+
+    async def crashing(bus: Bus, subject: str, data: bytes, **named: Any) -> Stored:
+        nonlocal has_crashed
+        is_now = not has_crashed and len(manager.prompts) == 2 and what in subject
+        has_crashed = has_crashed or is_now
+        if is_now and when == "before":
+            raise HubUnreachableError("a crash")
+        stored = await publish(bus, subject, data, **named)
+        if is_now:
+            raise HubUnreachableError("a crash")
+        return stored
+
+    monkeypatch.setattr(Bus, "publish", crashing)
+    async with hub.role("backend", says("built")):
+        place = RolePlace(hub.settings, hub.organization, "cto")
+        working = asyncio.create_task(run_role(place, stop=asyncio.Event(), session=manager))
+        message_id = await hub.send("cto", "ship it")
+        with pytest.raises(BaseException, match=r"a crash|unhandled errors"):
+            await asyncio.wait_for(working, 20)
+        async with hub.role("cto", manager):
+            done = await hub.completion("cto", message_id, within_s=10)
+            (reply,) = await until(lambda: hub.waiting("you"))
+            await until(lambda: _is_empty(hub, "cto"))
+            await until(lambda: _no_asks(hub))
+    assert has_crashed
+    assert (done.outcome, "built" in done.text, reply.causation_id) == ("done", True, message_id)
+    assert len(manager.prompts) == 2  # the turn that was recorded was not taken again
+    assert len(await hub.waiting("you")) == 1
+
+
+async def _no_asks(hub: Hub) -> bool:
+    return not await Ledger(hub.bus).of("cto")
+
+
+async def test_a_delegation_that_cannot_be_sent_leaves_nothing_open(hub: Hub) -> None:
+    task = Message.read(json.dumps(directive("x")).encode(), default_id="x")
+    own = coordination(hub, "cto")
+    with pytest.raises(RefusedError, match="Put it into a file"):
+        await own.ask([to("backend", "x" * 600_000), to("qa")], about=task, key="k", within_s=60)
+    assert await _no_asks(hub)
+    assert not own.waits(task.id)

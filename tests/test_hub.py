@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,10 +21,12 @@ import pytest
 from agenthub.bus.server import start_server
 from agenthub.client import Client, RoleStatus, open_client
 from agenthub.errors import HubError
+from agenthub.forks import EXIT_AWAY
 from agenthub.messages import Event
 from agenthub.organization import load_organization
 from agenthub.run_file import RUN_VARIABLE, RunFile, processes_of
 from agenthub.settings import Settings
+from agenthub.supervisor import Child, RoleState, Supervisor
 from tests.organization import write_organization
 
 T = TypeVar("T")
@@ -252,3 +255,60 @@ def test_a_role_that_dies_again_and_again_is_left_alone_and_said(folder: Folder)
     until(lambda: folder.events("quarantined"))
     until(lambda: folder.state_of("qa") == "down")
     assert folder.state_of("backend") == "idle"
+
+
+def test_ctrl_c_while_it_starts_stops_what_has_started(folder: Folder) -> None:
+    process = folder.popen("up", "--rehearse")
+    run = until(lambda: RunFile.read(folder.state))
+    folder.run_ids.add(run.run_id)
+    until(lambda: len(processes_of(run.run_id)) >= 4)  # the server, the nursery, and the first that were forked
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WITHIN_S)
+    assert (process.returncode, "killed" in err) == (0, False), err
+    assert has_gone(run)
+
+
+def test_down_proves_that_nothing_is_left_also_of_a_hub_whose_supervisor_was_killed(folder: Folder) -> None:
+    run = folder.up()
+    os.kill(run.pid, signal.SIGKILL)
+    down = folder.json("down")
+    assert down["left"] == []
+    assert has_gone(run)
+
+
+def test_down_now_does_not_wait_for_the_messages_in_hand(folder: Folder) -> None:
+    run = folder.up()
+    folder.json("send", "backend", "rehearse: slow 60")
+    until(lambda: folder.state_of("backend") == "working")
+    started = time.monotonic()
+    assert folder.json("down", "--now")["left"] == []
+    assert time.monotonic() - started < 18  # below the grace time of 20 s
+    assert has_gone(run)
+
+
+def test_a_role_that_cannot_start_is_said_and_the_others_work(folder: Folder) -> None:
+    (folder.state / "journals").mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(folder.state / "journals" / "qa.db")) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    process = folder.popen("up", "-d", "--wait")
+    _, err = process.communicate(timeout=WITHIN_S)
+    folder.hub()
+    assert process.returncode == 1
+    assert "3 of 4 roles work; qa left alone" in err
+    assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
+
+
+async def test_a_role_that_finds_no_broker_is_started_again_as_long_as_it_takes(tmp_path: Path) -> None:
+    write_organization(tmp_path)
+    settings = Settings.load(config=tmp_path / "agenthub.toml")
+    supervisor = Supervisor(settings, load_organization(settings), say=lambda _: None)
+    child = Child("qa", "qa")
+    for _ in range(20):
+        supervisor._has_ended(child, EXIT_AWAY)
+        assert child.state is RoleState.WAITING
+    for _ in range(5):
+        supervisor._has_ended(child, 1)
+    assert child.state is RoleState.QUARANTINED
+    supervisor.kill_now()  # those that wait are not started any more
+    for task in supervisor._tasks:
+        task.cancel()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from agenthub import subjects
-from agenthub.errors import ModelRefusedError, ModelUnavailableError, RefusedError, SessionError
+from agenthub.errors import HubError, ModelRefusedError, ModelUnavailableError, RefusedError, SessionError
 from agenthub.messages import Completion, Outcome
+from agenthub.runtime import RolePlace
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
 from tests.organization import Hub, ScriptedSession, directive, says, until
 
@@ -208,7 +210,9 @@ def _json(value: object) -> bytes:
 
 
 async def _is_empty(hub: Hub, role: str) -> bool:
-    return not await hub.waiting(role) and not await hub.stored(subjects.AGENTS, subjects.inbox(role))
+    return not await hub.bus.counts(subjects.AGENTS, f"{subjects.inbox(role)}.>") and not await hub.bus.counts(
+        subjects.AGENTS, subjects.inbox(role)
+    )
 
 
 async def _ends(hub: Hub) -> list[Completion]:
@@ -256,3 +260,74 @@ async def test_what_a_killed_process_held_is_worked_on_at_once_by_the_next(hub: 
             assert (await hub.completion("backend", str(body["id"]))).text == "by the next"
     assert [prompt.task.payload.message for prompt in session.prompts] == ["taken", "held"]
     assert loop.time() - started_at < 15
+
+
+@pytest.mark.parametrize("header", ["a.b.c", "a b.>", "*", "x" * 500, "\\n"])
+async def test_a_strangers_header_is_no_id(hub: Hub, header: str) -> None:
+    body = directive("with a header")
+    del body["id"]
+    async with hub.role("backend", says("ok")):
+        await hub.put("backend", body, **{subjects.ID: header})
+        await hub.put("backend", b"not json", **{subjects.ID: header})
+        assert (await hub.completion("backend", await hub.send("backend", "next"))).outcome is Outcome.DONE
+        await until(lambda: _is_empty(hub, "backend"))
+    assert sorted(str(end.outcome) for end in await _ends(hub)) == ["dead", "done", "done"]
+
+
+async def test_a_full_dead_letter_stream_stops_no_role_and_loses_no_letter(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agenthub.loop.FULL_PAUSE_S", 0.3)
+    config = (await hub.bus.js.stream_info(subjects.DEAD_LETTERS)).config
+    await hub.bus.js.update_stream(replace(config, max_msgs=1))
+    await hub.bus.publish(subjects.dead_letter("qa"), b"{}")
+    async with hub.role("backend", says("ok")):
+        await hub.put("backend", b"not json")
+        await hub.bus.publish(subjects.lane("backend", "high", "you"), _json(directive("late") | {"hop": -1}))
+        good = directive("a good one", priority="high")
+        await hub.bus.publish(subjects.lane("backend", "high", "you"), _json(good))
+        assert (await hub.completion("backend", str(good["id"]))).outcome is Outcome.DONE
+        await hub.bus.js.update_stream(replace(config, max_msgs=-1))
+        await until(lambda: _letters(hub, 2))
+        await until(lambda: _is_empty(hub, "backend"))
+    assert {str(end.outcome) for end in await _ends(hub) if end.message_id != good["id"]} == {"dead"}
+
+
+async def _letters(hub: Hub, count: int) -> bool:
+    found = await hub.bus.counts(subjects.DEAD_LETTERS, subjects.dead_letter("backend"))
+    return found == {subjects.dead_letter("backend"): count}
+
+
+async def test_a_reply_that_finds_a_full_inbox_is_delivered_when_there_is_room(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agenthub.loop.FULL_PAUSE_S", 0.3)
+    config = (await hub.bus.js.stream_info(subjects.AGENTS)).config
+    await hub.bus.js.update_stream(replace(config, max_msgs_per_subject=1))
+    full = subjects.lane("ceo", "medium", "backend")
+    await hub.bus.publish(full, _json(directive("in the way", sender="backend")))
+    async with hub.role("backend", says("here it is")):
+        asked = directive("a question", sender="ceo")
+        await hub.put("backend", asked)
+        await hub.completion("backend", str(asked["id"]))
+        await hub.bus.js.purge_stream(subjects.AGENTS, subject=full)
+        (reply,) = await until(lambda: hub.waiting("ceo"))
+    assert reply.payload.message == "here it is"
+
+
+async def test_a_message_that_kills_its_process_again_and_again_is_buried(hub: Hub) -> None:
+    message_id = await hub.send("backend", "kills")
+    journal = RolePlace(hub.settings, hub.organization, "backend").journal()
+    for _ in range(3):  # what three crashes in its turn leave behind
+        journal.open_turn(message_id, message_id=message_id, ack_subject="")
+    journal.close()
+    session = says("never")
+    async with hub.role("backend", session):
+        done = await hub.completion("backend", message_id)
+    assert (done.outcome, session.prompts) == ("dead", [])
+    assert "died 3 times" in done.text
+
+
+async def test_a_lane_that_does_not_exist_takes_nothing(hub: Hub) -> None:
+    with pytest.raises(HubError, match="No stream stores"):
+        await hub.bus.publish(f"{subjects.inbox('backend')}.urgent.stranger", b"{}")

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import BadSubjectError, MaxPayloadError, NoServersError
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError, NoServersError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NoStreamResponseError
@@ -130,6 +130,8 @@ class Bus:
                 return Stored(ack.stream, ack.seq, is_new=not ack.duplicate)
             except MaxPayloadError as error:
                 raise RefusedError(_too_large(subject, data)) from error
+            except BadSubjectError as error:
+                raise HubError(f"{subject!r} is no subject that can be published on.") from error
             except APIError as error:
                 if error.err_code == _WRONG_LAST_SEQUENCE and only_after is not None:
                     return Stored(error.stream or "", 0, is_new=False)

@@ -52,7 +52,8 @@ class Delivery:
     @property
     def default_id(self) -> str:
         """Id of a message whose sender gave it none: where it is stored, which never changes."""
-        return self.headers.get(subjects.ID) or f"{self.stream}-{self.sequence}"
+        given = self.headers.get(subjects.ID, "")
+        return given if subjects.message_id(given) else f"{self.stream}-{self.sequence}"
 
     @property
     def attempts_before(self) -> int:

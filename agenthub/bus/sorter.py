@@ -76,31 +76,32 @@ class Sorter:
                 await delivery.give_back()
 
     async def _move(self, delivery: Delivery) -> None:
+        while True:
+            try:
+                await self._move_or_bury(delivery)
+                break
+            except StreamFullError as error:
+                logger.warning("%s; %s waits outside", error, delivery.default_id)
+                await asyncio.sleep(_FULL_PAUSE_S)
+        await delivery.ack()
+
+    async def _move_or_bury(self, delivery: Delivery) -> None:
         try:
             message = Message.read(delivery.data, default_id=delivery.default_id)
         except MessageError as error:
             await bury(self._bus, self._role, delivery, str(error))
-            await delivery.ack()
             return
         if delivery.stream == subjects.TOPICS and message.from_role == self._role:
-            await delivery.ack()  # own output never wakes its author
-            return
+            return  # own output never wakes its author
         headers = {subjects.DOOR: delivery.headers.get(subjects.DOOR, delivery.subject), subjects.ID: message.id}
         if subjects.ATTEMPTS in delivery.headers:
             headers[subjects.ATTEMPTS] = delivery.headers[subjects.ATTEMPTS]
         lane = subjects.lane(self._role, message.payload.priority, self._role)
         identity = f"sort-{self._role}-{delivery.stream}-{delivery.sequence}"
-        while True:
-            try:
-                await self._bus.publish(lane, delivery.data, message_id=identity, headers=headers)
-            except StreamFullError as error:
-                logger.warning("%s; %s waits outside", error, message.id)
-                await asyncio.sleep(_FULL_PAUSE_S)
-                continue
-            except RefusedError as error:  # the headers made it too large for a lane
-                await bury(self._bus, self._role, delivery, str(error))
-            break
-        await delivery.ack()
+        try:
+            await self._bus.publish(lane, delivery.data, message_id=identity, headers=headers)
+        except RefusedError as error:  # the headers made it too large for a lane
+            await bury(self._bus, self._role, delivery, str(error))
 
 
 @contextlib.asynccontextmanager

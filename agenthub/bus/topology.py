@@ -38,6 +38,8 @@ LANE_DELIVERIES = 3
 """Of each lane one may be worked on and one held: else a second critical message would still be on its way
 when the first is done, and what is held of a lower lane would go before it. The third is one whose
 acknowledgement is under way: a consumer that has handed out all it may does not even answer."""
+OURS = "agenthub"
+"""Key in the metadata of a consumer that says for which role agenthub made it."""
 WAITING_PER_LANE = 200_000
 WAITING_IN_ALL = 2_000_000
 
@@ -108,7 +110,7 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
     return [
         stream(
             subjects.AGENTS,
-            sorted(name for role in roles for name in subjects.inbox_subjects(role.name)),
+            sorted(name for role in roles for name in subjects.inbox_subjects(role.name, Priority)),
             retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW, discard_new_per_subject=True,
             max_msgs_per_subject=WAITING_PER_LANE, max_msgs=WAITING_IN_ALL, max_msg_size=MAX_MESSAGE_BYTES,
             duplicate_window=3600.0, republish=RePublish(src=">", dest="agent-hub.audit.>"),
@@ -151,7 +153,7 @@ def _consumers(role: RoleQueues) -> list[tuple[str, ConsumerConfig]]:
         return ConsumerConfig(
             durable_name=durable, filter_subject=one, filter_subjects=None if one else list(filters),
             ack_policy=AckPolicy.EXPLICIT, ack_wait=role.ack_wait_s, max_deliver=-1, max_ack_pending=pending,
-            deliver_policy=DeliverPolicy.ALL, max_waiting=64,
+            deliver_policy=DeliverPolicy.ALL, max_waiting=64, metadata={OURS: role.name},
         )  # fmt: skip
 
     lanes = [
@@ -235,7 +237,7 @@ async def _provision_consumers(
     changes = [
         Change("delete", "consumer", f"{stream}/{name}", "")
         for name in sorted(set(found) - names)
-        if found[name].durable_name  # others are watches of people, not ours to delete
+        if OURS in (found[name].metadata or {})  # what others made on our streams is not ours to delete
     ]
     todo = []
     for config in wanted:
@@ -263,6 +265,8 @@ def _difference(wanted: StreamConfig | ConsumerConfig, found: StreamConfig | Con
             continue
         if not value and not other:
             continue
+        if isinstance(value, dict) and value.items() <= (other or {}).items():
+            continue  # the server adds its own
         differing.append(f"{name}: {_shown(other)} → {_shown(value)}")
     return ", ".join(differing)
 

@@ -59,7 +59,7 @@ async def up(
             print_json(run, options)
         else:
             say(
-                f"{organization.org} is up: {len(organization.roles)} roles on {run.nats_url}, ready in"
+                f"{organization.org} is up on {run.nats_url}: {_how(run, organization)}, after"
                 f" {time.monotonic() - started:.1f} s. Ctrl-C lets each finish its message and stops."
             )
 
@@ -92,9 +92,14 @@ async def supervise(
             say("ending at once; what was not finished goes on at the next start")
             supervisor.kill_now()
 
+    def at_once() -> None:
+        stopping.set()
+        supervisor.kill_now()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked, number)
+    loop.add_signal_handler(signal.SIGUSR1, at_once)  # `down --now`
     log_to_file(settings.state / "logs" / "supervisor.log", settings.log_level)
     await supervisor.run(stop=stopping, ready=ready)
     return EXIT_OK
@@ -121,9 +126,9 @@ async def _detached(settings: Settings, organization: Organization, *, wait: boo
             if options.json:
                 print_json(run, options)
             else:
-                how = f"all {len(organization.roles)} roles work" if run.is_ready else "starting"
+                how = _how(run, organization)
                 say(f"{run.org} is up on {run.nats_url} (process {run.pid}): {how}. Next: agenthub ps")
-            return EXIT_OK
+            return EXIT_FAILED if run.left_alone else EXIT_OK
         if process.poll() is not None:
             raise HubError(f"It did not start:\n{log.read_text(errors='replace').strip()}")
         await asyncio.sleep(0.05)
@@ -182,11 +187,23 @@ async def demo(
     """
     from agenthub.cli.show import run_demo
 
+    if not directive.strip():
+        raise ConfigError("The directive is empty.")
     settings = options.settings(rehearse=True, rehearsal_seed=seed, rehearsal_speed=speed)
     if options.state is None:  # beside the organization's own state, so that a running hub is not in the way
         settings = settings.model_copy(update={"state": settings.state / "demo"})
     settings = settings.model_copy(update={"nats_url": ""})
     return await run_demo(settings, load_organization(settings), directive, options)
+
+
+def _how(run: RunFile, organization: Organization) -> str:
+    if not run.is_ready:
+        return "starting"
+    count = len(organization.roles)
+    if not run.left_alone:
+        return f"all {count} roles work"
+    alone, first = ", ".join(run.left_alone), run.left_alone[0]
+    return f"{count - len(run.left_alone)} of {count} roles work; {alone} left alone, see `agenthub logs {first}`"
 
 
 def _model_line(settings: Settings, organization: Organization) -> str:

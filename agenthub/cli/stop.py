@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import time
+from pathlib import Path
 from typing import Annotated
 
 import psutil
@@ -13,7 +15,7 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
-from agenthub.run_file import RunFile, processes_of
+from agenthub.run_file import RunFile, is_locked, processes_of
 
 _BEYOND_GRACE_S = 40.0
 
@@ -29,21 +31,21 @@ async def down(
         now: Do not wait for the messages in hand.
     """
     settings = options.settings()
-    run = RunFile.read(settings.state)
-    if run is None:
+    run = RunFile.last(settings.state)
+    if run is None or not (is_locked(settings.state) or processes_of(run.run_id)):
         return _nothing_runs(settings.folder.name, options)
     started = time.monotonic()
     processes = processes_of(run.run_id)
     with contextlib.suppress(psutil.NoSuchProcess):
-        supervisor = psutil.Process(run.pid)
+        supervisor = _supervisor(run, settings.state)
         processes.append(supervisor)
         if not options.json:
             say(f"stopping {run.org}: each role finishes its message ..." if not now else f"stopping {run.org} now ...")
-        supervisor.send_signal(signal.SIGTERM)
-        if now:
-            supervisor.send_signal(signal.SIGINT)
+        supervisor.send_signal(signal.SIGUSR1 if now else signal.SIGTERM)
         with contextlib.suppress(psutil.TimeoutExpired):
             supervisor.wait(settings.grace_s + _BEYOND_GRACE_S)
+    # The supervisor is gone, perhaps since before: what it started ends by itself, but not for ever.
+    await asyncio.to_thread(psutil.wait_procs, processes, timeout=0 if now else settings.grace_s + _BEYOND_GRACE_S)
     left = [process for process in {*processes, *processes_of(run.run_id)} if _is_alive(process)]
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -66,6 +68,13 @@ def _nothing_runs(name: str, options: Options) -> int:
     else:
         say("no hub runs here")
     return EXIT_OK
+
+
+def _supervisor(run: RunFile, state: Path) -> psutil.Process:
+    """The process that holds the lock; its number alone could belong to somebody else by now."""
+    if not is_locked(state):
+        raise psutil.NoSuchProcess(run.pid)
+    return psutil.Process(run.pid)
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -44,6 +44,8 @@ async def send(
 
     body = _body(text, file)
     async with options.client() as client:
+        if wait and to == client.organization.operator:
+            raise ConfigError(f"`{to}` is a person: nobody works off that inbox by itself, so --wait would never end.")
         message = await client.send(to, body, subject=subject, priority=Priority(priority))
         if not wait:
             if options.json:
@@ -52,6 +54,8 @@ async def send(
                 print(message.id)
                 say(f"stored in the inbox of {to}; watch it with `agenthub tail -f`")
             return EXIT_OK
+        if not options.json and next(role for role in await client.roles() if role.role == to).heartbeat is None:
+            say(f"{to} is down; the directive waits in its inbox until it is back")
         try:
             done = await client.completion(to, message.id, timeout_s=timeout)
         except TimeoutError as error:
@@ -69,6 +73,13 @@ async def send(
 
 
 def _body(text: str, file: Path | None) -> str:
+    body = _read(text, file)
+    if not body.strip():
+        raise ConfigError("There is no text: give it as an argument, on stdin, or with --file.")
+    return body
+
+
+def _read(text: str, file: Path | None) -> str:
     if file is not None:
         try:
             return file.read_text()
@@ -79,12 +90,9 @@ def _body(text: str, file: Path | None) -> str:
     if sys.stdin.isatty():
         say("reading the text from the terminal; end it with Ctrl-D")
     try:
-        body = sys.stdin.buffer.read().decode()
+        return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"What came on stdin is not UTF-8 text: {error}") from error
-    if not body.strip():
-        raise ConfigError("There is no text: give it as an argument, on stdin, or with --file.")
-    return body
 
 
 def _verdict(done: Completion) -> str:

@@ -212,6 +212,8 @@ class Journal:
                 ],
             )
             self._insert_usage(turn_id, message_id, model, usage, moment)
+            # Progress: what kills the process now is something else than what did before.
+            self._db.execute("UPDATE turn SET attempts = 1 WHERE id = ?", (turn_id,))
             self._db.executemany("UPDATE note SET turn_id = ? WHERE id = ?", [(turn_id, note) for note in notes])
             end = self._last_entry()
         self._end = end if self._end is not None else None
