@@ -161,10 +161,6 @@ class Journal:
         """Note that the turn was left on purpose: being taken up again is then no sign of a crash."""
         self._db.execute("UPDATE turn SET attempts = attempts - 1 WHERE id = ? AND state = 'open'", (turn_id,))
 
-    def open_turns(self) -> list[tuple[str, str]]:
-        """Turns that are not done, oldest first: id and acknowledgement subject."""
-        return self._db.execute("SELECT id, ack_subject FROM turn WHERE state = 'open' ORDER BY rowid").fetchall()
-
     # ── the conversation ───────────────────────────────────────────────────────────────────────────
     def history(self) -> list[Entry]:
         """The conversation since its last reset, oldest first. From now on only this process may add to it."""

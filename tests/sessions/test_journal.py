@@ -80,14 +80,6 @@ def test_a_turn_that_is_done_stays_as_it_was_done(opened: Callable[[], Journal])
     assert not again.is_done("unheard of")
 
 
-def test_open_turns_are_named_oldest_first_with_where_to_settle_them(journal: Journal) -> None:
-    for turn_id in ("z", "a", "m"):
-        opens(journal, turn_id)
-    opens(journal, "z", ack="ack.2")
-    journal.finish("a", {})
-    assert journal.open_turns() == [("z", "ack.2"), ("m", "ack.1")]
-
-
 def test_a_message_knows_when_its_first_turn_began_and_how_many_there_were(journal: Journal) -> None:
     assert journal.started_at("m") is None
     before = datetime.now(UTC)
