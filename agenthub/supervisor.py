@@ -13,10 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
-from enum import Enum
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, Any
@@ -27,6 +24,7 @@ from agenthub import forks
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.server import NatsServer, die_with_parent
 from agenthub.bus.topology import provision, topology
+from agenthub.children import Child, RoleState, Verdict
 from agenthub.client import role_queues
 from agenthub.errors import ConfigError, HubError
 from agenthub.messages import new_id, now
@@ -38,40 +36,9 @@ from agenthub.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-CRASHES_IN_A_MINUTE = 5
-"""So many, and the role is left alone until a person restarts it."""
 READY_WITHIN_S = 60.0
-_AWAY_PAUSE_S = 2.0
 _SIGN_OFF_WITHIN_S = 0.5
-_FIRST_BACK_OFF_S = 0.1
-_LONGEST_BACK_OFF_S = 30.0
-_HEALTHY_AFTER_S = 60.0
 REHEARSAL = "rehearsal"
-
-
-class RoleState(Enum):
-    """What the supervisor knows of a process."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    WAITING = "waiting"
-    """It crashed and is started again after a pause."""
-    QUARANTINED = "quarantined"
-    STOPPED = "stopped"
-
-
-@dataclass
-class Child:
-    """One process that is kept running."""
-
-    key: str
-    role: str
-    replica: int = 0
-    state: RoleState = RoleState.STARTING
-    pid: int | None = None
-    started_s: float = 0.0
-    crashes: deque[float] = field(default_factory=lambda: deque(maxlen=CRASHES_IN_A_MINUTE))
-    back_off_s: float = _FIRST_BACK_OFF_S
 
 
 class Supervisor:
@@ -283,35 +250,23 @@ class Supervisor:
 
     # ── keeping ────────────────────────────────────────────────────────────────────────────────────
     def _has_ended(self, child: Child, status: int) -> None:
-        child.pid = None
         if self._is_stopping:
-            child.state = RoleState.STOPPED
+            child.pid, child.state = None, RoleState.STOPPED
             self._ended.set()
             return
+        verdict = child.has_ended(status, at_s=time.monotonic())
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
-        moment = time.monotonic()
-        if moment - child.started_s > _HEALTHY_AFTER_S:
-            child.back_off_s = _FIRST_BACK_OFF_S
-        if status == forks.EXIT_AWAY:  # not its fault: it comes back as long as it takes
-            child.state = RoleState.WAITING
-            logger.info("%s could not work, started again in %.0f s", child.key, _AWAY_PAUSE_S)
-            self._in_background(self._start_again(child, _AWAY_PAUSE_S))
-            return
-        child.crashes.append(moment)
-        is_looping = len(child.crashes) == CRASHES_IN_A_MINUTE and moment - child.crashes[0] < 60
-        log = f".agenthub/logs/{child.key}.log"
-        if status == forks.EXIT_CONFIG or is_looping:
-            child.state = RoleState.QUARANTINED
-            why = "its configuration is wrong" if not is_looping else f"{CRASHES_IN_A_MINUTE} times in a minute"
-            self._report(
-                child, "quarantined", f"{how}, {why}; left alone: see {log}, mend it, then `agenthub down` and `up`"
-            )
+        if child.state is RoleState.QUARANTINED:
+            why = "again and again" if verdict is Verdict.CRASH_LOOP else "its configuration is wrong"
+            next_step = f"see .agenthub/logs/{child.key}.log, mend it, then `agenthub down` and `up`"
+            self._report(child, "quarantined", f"{how}, {why}; left alone: {next_step}")
             self._in_background(self._sign_off(child))
             return
-        child.state = RoleState.WAITING
-        self._report(child, "crashed", f"{how}; started again in {child.back_off_s:.1f} s")
-        self._in_background(self._start_again(child, child.back_off_s))
-        child.back_off_s = min(_LONGEST_BACK_OFF_S, child.back_off_s * 2)
+        if verdict is Verdict.AWAY:
+            logger.info("%s could not work; started again in %.0f s", child.key, child.pause_s)
+        else:
+            self._report(child, "crashed", f"{how}; started again in {child.pause_s:.1f} s")
+        self._in_background(self._start_again(child))
 
     async def _sign_off(self, child: Child) -> None:
         """A dead role must not look alive until its last heartbeat is over."""
@@ -320,9 +275,9 @@ class Supervisor:
                 async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
                     await Registry(self._bus).remove(child.key)
 
-    async def _start_again(self, child: Child, pause_s: float) -> None:
+    async def _start_again(self, child: Child) -> None:
         await self._sign_off(child)
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(child.pause_s)
         if not self._is_stopping:
             self._start(child)
 

@@ -21,12 +21,10 @@ import pytest
 from agenthub.bus.server import start_server
 from agenthub.client import Client, RoleStatus, open_client
 from agenthub.errors import HubError
-from agenthub.forks import EXIT_AWAY
 from agenthub.messages import Event
 from agenthub.organization import load_organization
 from agenthub.run_file import RUN_VARIABLE, RunFile, processes_of
 from agenthub.settings import Settings
-from agenthub.supervisor import Child, RoleState, Supervisor
 from tests.organization import write_organization
 
 T = TypeVar("T")
@@ -296,19 +294,3 @@ def test_a_role_that_cannot_start_is_said_and_the_others_work(folder: Folder) ->
     assert process.returncode == 1
     assert "3 of 4 roles work; qa left alone" in err
     assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
-
-
-async def test_a_role_that_finds_no_broker_is_started_again_as_long_as_it_takes(tmp_path: Path) -> None:
-    write_organization(tmp_path)
-    settings = Settings.load(config=tmp_path / "agenthub.toml")
-    supervisor = Supervisor(settings, load_organization(settings), say=lambda _: None)
-    child = Child("qa", "qa")
-    for _ in range(20):
-        supervisor._has_ended(child, EXIT_AWAY)
-        assert child.state is RoleState.WAITING
-    for _ in range(5):
-        supervisor._has_ended(child, 1)
-    assert child.state is RoleState.QUARANTINED
-    supervisor.kill_now()  # those that wait are not started any more
-    for task in supervisor._tasks:
-        task.cancel()

@@ -1,0 +1,77 @@
+"""The processes that a supervisor keeps, and the rule by which one that has ended is started again."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from agenthub.forks import EXIT_AWAY, EXIT_CONFIG
+
+CRASHES_IN_A_MINUTE = 5
+"""So many, and the role is left alone until a person has mended it."""
+FIRST_BACK_OFF_S = 0.1
+LONGEST_BACK_OFF_S = 30.0
+HEALTHY_AFTER_S = 60.0
+AWAY_PAUSE_S = 2.0
+
+
+class RoleState(Enum):
+    """What the supervisor knows of a process."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """It has ended and is started again after a pause."""
+    QUARANTINED = "quarantined"
+    STOPPED = "stopped"
+
+
+class Verdict(Enum):
+    """Why a process ended, as far as its restart is concerned."""
+
+    AWAY = "away"
+    """The broker was away, or another process had the role: no fault of its own."""
+    CRASHED = "crashed"
+    CRASH_LOOP = "crash loop"
+    MISCONFIGURED = "misconfigured"
+    """Starting it again cannot help."""
+
+
+@dataclass
+class Child:
+    """One process that is kept running."""
+
+    key: str
+    role: str
+    replica: int = 0
+    state: RoleState = RoleState.STARTING
+    pid: int | None = None
+    started_s: float = 0.0
+    pause_s: float = 0.0
+    """How long to wait before it is started again, if it is."""
+    _crashes: deque[float] = field(default_factory=lambda: deque(maxlen=CRASHES_IN_A_MINUTE))
+    _back_off_s: float = FIRST_BACK_OFF_S
+
+    def has_ended(self, status: int, *, at_s: float) -> Verdict:
+        """Take note that the process has ended, and say what becomes of it.
+
+        The pause doubles with each crash and begins anew after a minute of health. Five crashes in a minute
+        are a loop.
+        """
+        self.pid = None
+        if status == EXIT_AWAY:
+            self.state, self.pause_s = RoleState.WAITING, AWAY_PAUSE_S
+            return Verdict.AWAY
+        if at_s - self.started_s > HEALTHY_AFTER_S:
+            self._back_off_s = FIRST_BACK_OFF_S
+        self._crashes.append(at_s)
+        if status == EXIT_CONFIG:
+            self.state = RoleState.QUARANTINED
+            return Verdict.MISCONFIGURED
+        if len(self._crashes) == CRASHES_IN_A_MINUTE and at_s - self._crashes[0] < 60:
+            self.state = RoleState.QUARANTINED
+            return Verdict.CRASH_LOOP
+        self.state, self.pause_s = RoleState.WAITING, self._back_off_s
+        self._back_off_s = min(LONGEST_BACK_OFF_S, self._back_off_s * 2)
+        return Verdict.CRASHED

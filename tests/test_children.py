@@ -1,0 +1,40 @@
+"""When a process that has ended is started again."""
+
+from __future__ import annotations
+
+from agenthub.children import Child, RoleState, Verdict
+from agenthub.forks import EXIT_AWAY, EXIT_CONFIG
+
+
+def test_the_pause_doubles_with_each_crash_and_begins_anew_after_a_minute_of_health() -> None:
+    child = Child("qa", "qa", started_s=0.0)
+    pauses = []
+    for at_s in (100.0, 130.0, 160.0):
+        assert child.has_ended(1, at_s=at_s) is Verdict.CRASHED
+        pauses.append(child.pause_s)
+        child.started_s = at_s
+    assert pauses == [0.1, 0.2, 0.4]
+    child.has_ended(-9, at_s=300.0)
+    assert child.pause_s == 0.1
+
+
+def test_five_crashes_in_a_minute_are_a_loop_and_five_in_an_hour_are_not() -> None:
+    child = Child("qa", "qa")
+    assert [child.has_ended(1, at_s=1000.0 + n) for n in range(5)] == [Verdict.CRASHED] * 4 + [Verdict.CRASH_LOOP]
+    assert child.state is RoleState.QUARANTINED
+    child = Child("qa", "qa")
+    assert {child.has_ended(1, at_s=600.0 * n) for n in range(5)} == {Verdict.CRASHED}
+
+
+def test_what_was_away_is_waited_for_as_long_as_it_takes() -> None:
+    child = Child("qa", "qa")
+    for n in range(100):
+        assert child.has_ended(EXIT_AWAY, at_s=float(n)) is Verdict.AWAY
+        assert (child.state, child.pause_s) == (RoleState.WAITING, 2.0)
+    assert child.has_ended(1, at_s=101.0) is Verdict.CRASHED  # and none of it counted
+
+
+def test_a_wrong_configuration_is_not_tried_again() -> None:
+    child = Child("qa", "qa")
+    assert child.has_ended(EXIT_CONFIG, at_s=1.0) is Verdict.MISCONFIGURED
+    assert child.state is RoleState.QUARANTINED
