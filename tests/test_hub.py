@@ -134,7 +134,11 @@ def until(condition: Callable[[], T | None], within_s: float = WITHIN_S) -> T:
 
 
 def has_gone(run: RunFile) -> bool:
-    return not processes_of(run.run_id) and not psutil.pid_exists(run.pid)
+    """True if nothing of a run is alive; who has ended and is not yet collected by its parent is not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if psutil.Process(run.pid).status() != psutil.STATUS_ZOMBIE:
+            return False
+    return not processes_of(run.run_id)
 
 
 def test_up_send_ps_down_and_nothing_is_left(folder: Folder) -> None:
