@@ -331,3 +331,31 @@ async def test_a_message_that_kills_its_process_again_and_again_is_buried(hub: H
 async def test_a_lane_that_does_not_exist_takes_nothing(hub: Hub) -> None:
     with pytest.raises(HubError, match="No stream stores"):
         await hub.bus.publish(f"{subjects.inbox('backend')}.urgent.stranger", b"{}")
+
+
+async def test_a_full_lane_holds_up_its_own_door_and_no_other(hub: Hub) -> None:
+    config = (await hub.bus.js.stream_info(subjects.AGENTS)).config
+    await hub.bus.js.update_stream(replace(config, max_msgs_per_subject=1))
+    go_on, is_taken = asyncio.Event(), asyncio.Event()
+
+    async def script(prompt: Prompt) -> TurnResult | str:
+        is_taken.set()
+        await go_on.wait()
+        return "done"
+
+    async with hub.role("backend", ScriptedSession(script)):
+        await hub.send("backend", "first", priority="low")
+        await is_taken.wait()
+        await until(lambda: _at_the_door(hub, 0))
+        await hub.send("backend", "finds its lane full", priority="low")
+        topic = directive("by another door", priority="high")
+        await hub.bus.js.publish(subjects.task_topic("sql"), _json(topic))
+        await until(lambda: hub.waiting("backend", "high"))
+        assert await _at_the_door(hub, 1)
+        go_on.set()
+        await hub.completion("backend", str(topic["id"]))
+        await until(lambda: _is_empty(hub, "backend"))
+
+
+async def _at_the_door(hub: Hub, count: int) -> bool:
+    return sum((await hub.bus.counts(subjects.AGENTS, subjects.inbox("backend"))).values()) == count

@@ -25,6 +25,15 @@ logger = logging.getLogger(__name__)
 _FULL_PAUSE_S = 1.0
 
 
+class _Door:
+    """One way in: what was pulled from it, and what of that is being moved."""
+
+    def __init__(self, bus: Bus, stream: str, consumer: str) -> None:
+        self.arrived = asyncio.Event()
+        self.pull = Pull(bus, stream, consumer, self.arrived.set, batch=SORTER_BATCH)
+        self.moving: list[Delivery] = []
+
+
 class Sorter:
     """The doors of one role. Messages that cannot be read are buried here, on their first delivery."""
 
@@ -35,45 +44,49 @@ class Sorter:
         ]
         if has_topics:
             doors.append((subjects.TOPICS, subjects.topics_consumer(role)))
-        self._arrived = asyncio.Event()
-        self._pulls = [Pull(bus, stream, name, self._arrived.set, batch=SORTER_BATCH) for stream, name in doors]
+        self._doors = [_Door(bus, stream, name) for stream, name in doors]
         self._bus, self._role = bus, role
         self._keep_alive_s = keep_alive_s
-        self._moving: list[Delivery] = []
 
     async def run(self) -> None:
-        """Move messages until cancelled."""
+        """Move messages until cancelled. Each door has its task: what is stuck at one holds up no other."""
+        async with asyncio.TaskGroup() as group:
+            for door in self._doors:
+                group.create_task(self._serve(door), name=f"sort {door.pull.consumer}")
+
+    async def _serve(self, door: _Door) -> None:
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            for pull in self._pulls:
-                while pull.held:
-                    self._moving, pull.held = pull.held, []
-                    # In order, so that messages of one priority stay first in, first out.
-                    for delivery in self._moving:
-                        await self._move(delivery)
-                await pull.pull()
+            await door.arrived.wait()
+            door.arrived.clear()
+            while door.pull.held:
+                door.moving, door.pull.held = door.pull.held, []
+                # In order, so that messages of one priority stay first in, first out.
+                for delivery in door.moving:
+                    await self._move(delivery)
+            await door.pull.pull()
 
     async def keep_alive(self) -> None:
         """Keep the deliveries of a long batch; runs until cancelled."""
         while True:
             await asyncio.sleep(self._keep_alive_s)
-            for delivery in [*self._moving, *(held for pull in self._pulls for held in pull.held)]:
-                if not delivery.is_settled:
-                    await delivery.keep()
+            for door in self._doors:
+                for delivery in [*door.moving, *door.pull.held]:
+                    if not delivery.is_settled:
+                        await delivery.keep()
 
     async def open(self) -> None:
-        await asyncio.gather(*(pull.open() for pull in self._pulls))
+        await asyncio.gather(*(door.pull.open() for door in self._doors))
 
     async def pull_again(self) -> None:
-        for pull in self._pulls:
-            await pull.pull_again()
+        for door in self._doors:
+            await door.pull.pull_again()
 
     async def close(self) -> None:
-        await asyncio.gather(*(pull.close() for pull in self._pulls))
-        for delivery in self._moving:
-            if not delivery.is_settled:
-                await delivery.give_back()
+        await asyncio.gather(*(door.pull.close() for door in self._doors))
+        for door in self._doors:
+            for delivery in door.moving:
+                if not delivery.is_settled:
+                    await delivery.give_back()
 
     async def _move(self, delivery: Delivery) -> None:
         while True:
