@@ -15,6 +15,7 @@ from agenthub import subjects
 from agenthub.asks import Answer, Ask, Part
 from agenthub.bus.connection import Bus, StreamFullError
 from agenthub.errors import RefusedError, unknown
+from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Completion, Message, Outcome, Payload, Priority, derived_id
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
@@ -110,6 +111,7 @@ class Coordination:
             deadline=min(deadline, about.deadline) if about.deadline else deadline,
         )  # fmt: skip
         await asyncio.gather(self._ledger.open(ask), self._schedule_deadline(ask))
+        reach(Failpoint.ASK_OPENED)
         self._parked.setdefault(about.id, set()).add(ask.id)
         sending = [self._send(request.to, message) for message, request in zip(messages, requests, strict=True)]
         failed = [found for found in await asyncio.gather(*sending, return_exceptions=True) if found is not None]
@@ -126,9 +128,11 @@ class Coordination:
         answer = Answer(
             outcome=reply.payload.outcome or Outcome.DONE, text=reply.payload.message, evidence=reply.payload.evidence
         )
-        return await self._ledger.record(
+        ask = await self._ledger.record(
             self._role, reply.correlation_id, message_id=reply.causation_id, by=reply.from_role, answer=answer
         )
+        reach(Failpoint.ANSWER_COLLECTED)
+        return ask
 
     async def expired(self, ask_id: str) -> Ask | None:
         """An ask of this role whose time is over; None if its task has gone on, or it is not over yet."""
@@ -188,6 +192,8 @@ class Coordination:
         stored = await self._bus.publish(
             subject, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
         )
+        if message.type == "task_assignment":
+            reach(Failpoint.ASK_SENT)
         if stored.is_new:
             await self._events.tell(
                 "sent", message.title, message, to=to, type=message.type, priority=message.payload.priority

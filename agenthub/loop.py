@@ -34,6 +34,7 @@ from agenthub.errors import (
     RefusedError,
     SessionError,
 )
+from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.loop_guard import check_hops
 from agenthub.inbox import Inbox
 from agenthub.messages import Completion, Message, Outcome
@@ -99,8 +100,10 @@ class Loop:
         acknowledging: asyncio.Task[bool] | None = None
         try:
             while (delivery := await self._inbox.next()) is not None:
+                reach(Failpoint.TAKEN)
                 await self.handle(delivery)
                 self._activity.rests()
+                reach(Failpoint.BEFORE_ACK)
                 # The answer to an acknowledgement is awaited behind the next turn: if it was lost, the broker
                 # delivers again and the journal knows the turn.
                 if acknowledging is not None:
@@ -208,6 +211,7 @@ class Loop:
             work.turn_id, message_id=work.task.id, ack_subject=delivery.reply_subject,
             failures_before=delivery.attempts_before,
         )  # fmt: skip
+        reach(Failpoint.TURN_OPENED)
         if turn.is_done:  # a crash came between recording and acknowledging
             await self._publish_end(work, turn.result or {}, delivery)
             return
@@ -259,6 +263,7 @@ class Loop:
         else:
             record = {"completion": self._completion(work.task, result).model_dump(mode="json")}
         self._journal.finish(work.turn_id, record)
+        reach(Failpoint.TURN_RECORDED)
         logger.info("%s is %s", work.task.id, "parked" if "parked" in record else result.outcome)
         await self._publish_end(work, record, delivery)
 
@@ -273,6 +278,7 @@ class Loop:
         # Only now: while its ask is in the ledger, an answer that is delivered again finds the way back here.
         if work.ask is not None:
             await self._coordination.close(work.ask)
+            reach(Failpoint.ASK_CLOSED)
         if "parked" not in record:
             await self._coordination.close_all(work.task)
 
@@ -282,14 +288,19 @@ class Loop:
 
     async def _publish(self, task: Message, completion: Completion) -> None:
         """The completion, which the broker takes once, and the reply to who asked."""
-        storing = self._bus.publish(
-            subjects.done(self._role, task.id), completion.encode(), only_first=True,
-            message_id=f"{self._role}.{task.id}.done",
-        )  # fmt: skip
+        storing = self._store(task, completion)
         if completion.outcome is Outcome.NOTED:
             await storing
         else:
             await asyncio.gather(storing, self._coordination.reply(task, completion))
+        reach(Failpoint.REPLY_PUBLISHED)
+
+    async def _store(self, task: Message, completion: Completion) -> None:
+        await self._bus.publish(
+            subjects.done(self._role, task.id), completion.encode(), only_first=True,
+            message_id=f"{self._role}.{task.id}.done",
+        )  # fmt: skip
+        reach(Failpoint.COMPLETION_PUBLISHED)
 
     def _completion(self, task: Message, result: TurnResult) -> Completion:
         return Completion(
@@ -323,6 +334,7 @@ class Loop:
             self._bus, self._role, delivery, reason, traceback=trace, attempts=tries,
             message_id=message.id if message else None, about=about,
         )  # fmt: skip
+        reach(Failpoint.DEAD_LETTER_STORED)
         if not is_buried:
             return
         await self._events.tell("dead", reason, message)
@@ -344,6 +356,7 @@ class Loop:
             moment, subjects.schedule(self._role, name), subjects.due(self._role), delivery.data,
             message_id=f"later-{self._role}-{name}", headers=headers,
         )  # fmt: skip
+        reach(Failpoint.DELAYED)
         await self._events.tell("delayed", f"again in {in_s:.0f} s: {why}", message, failures=failures)
 
     def _fail(self, work: Work | None) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from agenthub import failpoints
 from agenthub.bus.buckets import Lease, hold_lease
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.lanes import open_lanes
@@ -16,6 +17,7 @@ from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
 from agenthub.guards.budget import check_day, start_of_day
 from agenthub.inbox import Inbox
+from agenthub.leader import Duty, lead
 from agenthub.loop import Loop, LoopLimits
 from agenthub.messages import now
 from agenthub.org.activity import Activity
@@ -69,6 +71,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         LeaseLostError: If another process works as the role.
     """
     settings, organization, name = place.settings, place.organization, place.role
+    failpoints.arm(settings.state / "failpoints" / place.key)
     has_topics = bool(organization.role(name).settings.subscribe)
     journal = place.journal()
     async with (
@@ -109,6 +112,9 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(sorter.run(), name="sorter"),
                     group.create_task(pulse.run(), name="pulse"),
                     group.create_task(lease.keep(), name="lease"),
+                    group.create_task(
+                        lead(bus, _duties(), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"
+                    ),
                 ]
                 working = group.create_task(loop.run(), name="loop")
                 await stop.wait()
@@ -149,6 +155,11 @@ def _session(
         before_effect=lease.ensure,
         before_call=None if settings.rehearse else _check_budget(place, journal, registry),
     )
+
+
+def _duties() -> list[Duty]:
+    """What one role process does for the whole organization, whichever of them leads."""
+    return []
 
 
 def _check_budget(place: RolePlace, journal: Journal, registry: Registry) -> Callable[[], Awaitable[None]]:

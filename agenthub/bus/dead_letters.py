@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
+from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Completion, Moment, Outcome, now
 
 _MAX_TEXT_BYTES = 768 * 1024
@@ -81,6 +82,7 @@ async def bury(
     stored = await bus.publish(
         subjects.done(role, identity), end.encode(), message_id=f"{role}.{identity}.done", only_first=True
     )
+    reach(Failpoint.DEAD_END_PUBLISHED)
     if not stored.is_new and not await _is_dead(bus, role, identity):
         return False
     body, encoded = _as_text(letter.data)

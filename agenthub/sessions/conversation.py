@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
 
 from agenthub.errors import SessionError
+from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Outcome, Usage
 from agenthub.sessions import prompts
 from agenthub.sessions.journal import Block, Journal
@@ -200,11 +201,13 @@ class Conversation:
         await self._before_effect()
         if self._before_call is not None:
             await self._before_call()
+        reach(Failpoint.MODEL_ASKED)
         request = [*self._history, {"role": "user", "content": asked}]
         answering = self._model.answer(system=self._system, tools=self._tool_calls.definitions, messages=request)
         async with aclosing(answering) as items:
             async for item in items:
                 if isinstance(item, Answer):
+                    reach(Failpoint.MODEL_ANSWERED)
                     self._record(item, request, turn_id, prompt, notes)
                 elif isinstance(item, Usage):
                     self._record_usage(item, turn_id, prompt)
@@ -226,6 +229,7 @@ class Conversation:
             turn_id, message_id=prompt.task.id, asked=request[-1]["content"], answered=answer.blocks,
             model=self._model.name, usage=answer.usage, stop_reason=answer.stop_reason, notes=notes,
         )  # fmt: skip
+        reach(Failpoint.ANSWER_RECORDED)
         self._history = [*request, {"role": "assistant", "content": answer.blocks}]
         self._context_tokens = answer.usage.tokens
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agenthub.errors import AgenthubError, HubUnreachableError, LeaseLostError
+from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Message, Outcome
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
@@ -49,9 +50,12 @@ class ToolCalls:
         else:
             if tool.repeat is Repeat.UNSAFE:
                 self._journal.intend(turn_id, number, name)
+            reach(Failpoint.TOOL_STARTED)
             outcome = await _made(tool, call, ToolCall(key=f"{turn_id}~{number + 1}", task=task))
+        reach(Failpoint.TOOL_FINISHED)
         may_repeat = tool is None or tool.repeat is Repeat.SAFE
         self._journal.record_step(turn_id, number, name, _outcome_to(outcome), may_repeat=may_repeat)
+        reach(Failpoint.TOOL_RECORDED)
         return outcome
 
     def results_of_last_turn(self) -> list[Block]:

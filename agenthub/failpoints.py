@@ -1,0 +1,65 @@
+"""Failpoints: named places at which a process can be told to die, as by `kill -9`. For fault runs only.
+
+A file says which: `<state>/failpoints/<process>` holds a name and, after a space, how often the place is passed
+before. It is read once when the process starts, and removed before the process dies, so the next one lives.
+Without the file nothing is armed, and passing a place costs a look into an empty dictionary.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from enum import StrEnum
+from pathlib import Path
+
+
+class Failpoint(StrEnum):
+    """The places, in the order in which a message passes them."""
+
+    TAKEN = "taken"
+    TURN_OPENED = "turn.opened"
+    MODEL_ASKED = "model.asked"
+    MODEL_ANSWERED = "model.answered"
+    """Paid, and not yet recorded."""
+    ANSWER_RECORDED = "answer.recorded"
+    TOOL_STARTED = "tool.started"
+    TOOL_FINISHED = "tool.finished"
+    """Done, and not yet recorded."""
+    TOOL_RECORDED = "tool.recorded"
+    ASK_OPENED = "ask.opened"
+    """In the ledger, and nobody was asked yet."""
+    ASK_SENT = "ask.sent"
+    ANSWER_COLLECTED = "answer.collected"
+    TURN_RECORDED = "turn.recorded"
+    COMPLETION_PUBLISHED = "completion.published"
+    REPLY_PUBLISHED = "reply.published"
+    ASK_CLOSED = "ask.closed"
+    DELAYED = "delayed"
+    """A message that is tried again later is with the broker, and not yet acknowledged."""
+    DEAD_END_PUBLISHED = "dead.end.published"
+    DEAD_LETTER_STORED = "dead.letter.stored"
+    BEFORE_ACK = "before.ack"
+
+
+_armed: dict[str, int] = {}
+_file: Path | None = None
+
+
+def arm(file: Path) -> None:
+    """Read which place this process shall die at; a file that is not there arms nothing."""
+    global _file
+    _armed.clear()
+    if file.exists():
+        name, _, passes = file.read_text().strip().partition(" ")
+        _file, _armed[Failpoint(name)] = file, int(passes or 0)
+
+
+def reach(point: Failpoint) -> None:
+    """Die here if this place is armed and has been passed often enough."""
+    if not _armed or point not in _armed:
+        return
+    _armed[point] -= 1
+    if _armed[point] < 0:
+        if _file is not None:
+            _file.unlink(missing_ok=True)
+        os.kill(os.getpid(), signal.SIGKILL)

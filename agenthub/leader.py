@@ -1,0 +1,42 @@
+"""One process of all does what must be done once for the organization: the leader, by lease, without a model.
+
+Which of them it is does not matter and is never configured. When it ends or loses the lease another takes over
+within the lease's time; whatever a duty does must therefore be harmless when it is done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from agenthub.bus.buckets import hold_lease
+from agenthub.bus.connection import Bus
+from agenthub.errors import HubUnreachableError, LeaseLostError
+
+logger = logging.getLogger(__name__)
+
+LEADER = "leader"
+"""Key of the lease. No role may have this name."""
+
+Duty = Callable[[], Awaitable[None]]
+"""Runs until it is cancelled; what it raises ends the process."""
+
+
+async def lead(bus: Bus, duties: Sequence[Duty], *, ttl_s: float, clock: Callable[[], float]) -> None:
+    """Do the duties whenever this process is the leader; runs until cancelled."""
+    while True:
+        try:
+            async with hold_lease(bus, LEADER, ttl_s=ttl_s, within_s=0, clock=clock) as lease:
+                logger.info("leads")
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(lease.keep(), name="keep leading")
+                    for duty in duties:
+                        group.create_task(_run(duty), name="duty")
+        except* (LeaseLostError, HubUnreachableError) as error:
+            logger.debug("does not lead: %s", error.exceptions[0])
+        await asyncio.sleep(ttl_s / 3)
+
+
+async def _run(duty: Duty) -> None:
+    await duty()
