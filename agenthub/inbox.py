@@ -52,12 +52,31 @@ class Inbox:
 
     def __init__(self, lanes: Lanes, *, ageing_s: float, clock: Callable[[], datetime]) -> None:
         self._lanes, self._ageing_s, self._clock = lanes, ageing_s, clock
+        self._kept: list[Delivery] = []
         self._lifted_last = False
         self._is_closed = False
 
+    @property
+    def has_critical(self) -> bool:
+        """True if a critical message is at hand."""
+        return any(priority is Priority.CRITICAL for priority, _ in self._lanes.held)
+
+    async def critical(self) -> None:
+        """Return when a critical message is at hand. Not while `next` is waited for."""
+        while not self.has_critical:
+            await self._lanes.arrived()
+
+    def keep(self, delivery: Delivery) -> None:
+        """Take back what made way for something critical: it is next after that."""
+        self._kept.append(delivery)
+
     async def next(self) -> Delivery | None:
         """The next message to work on, as soon as there is one; None once the inbox is closed."""
+        await self._lanes.resume()
         while not self._is_closed:
+            if self._kept and self._lanes.is_sure and not self.has_critical:
+                await self._lanes.withdraw()
+                return self._kept.pop()
             waiting = [Waiting(priority, held.stored_at) for priority, held in self._lanes.held]
             if waiting and self._lanes.is_sure:
                 choice = choose(waiting, at=self._clock(), ageing_s=self._ageing_s, lifted_last=self._lifted_last)

@@ -11,16 +11,13 @@ import contextlib
 import logging
 import random
 import sqlite3
-import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import datetime
 
 from agenthub import subjects
 from agenthub.asks import Ask
-from agenthub.bus.connection import Bus, StreamFullError
-from agenthub.bus.dead_letters import bury
+from agenthub.bus.connection import StreamFullError
 from agenthub.bus.deliveries import Delivery
 from agenthub.coordination import ASK_DEADLINE, Coordination
 from agenthub.errors import (
@@ -37,12 +34,14 @@ from agenthub.errors import (
 from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.loop_guard import check_hops
 from agenthub.inbox import Inbox
-from agenthub.messages import Completion, Message, Outcome
+from agenthub.messages import Message, Outcome
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
+from agenthub.preemption import Preemption
 from agenthub.sessions import prompts
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import ModelCalled, Prompt, Session, ToolEnded, ToolStarted, TurnEnd, TurnResult
+from agenthub.settling import Settling, Work
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +49,8 @@ FULL_PAUSE_S = 10.0
 MAX_CRASHES = 3
 """A message during which the process died this often, without any progress in between, is buried: it probably
 kills it. Fewer than the crashes after which the supervisor leaves a role alone."""
+LOOK_FOR_ROOM_S = 5.0
+"""How often a role whose disk is full looks whether there is room again."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,6 @@ class LoopLimits:
     """Back-off before the second try; doubled for each further one."""
 
 
-class Work(NamedTuple):
-    """One turn to take: for a message that came, or for a parked task that goes on."""
-
-    task: Message
-    """Whose completion the turn may bring."""
-    turn_id: str
-    prompt: str
-    ask: Ask | None = None
-    """What the task was parked for."""
-
-
 class Loop:
     """Works off one role's inbox, one message at a time."""
 
@@ -81,19 +71,23 @@ class Loop:
         self,
         role: str,
         *,
-        bus: Bus,
         inbox: Inbox,
         session: Session,
         journal: Journal,
         coordination: Coordination,
+        settling: Settling,
+        preemption: Preemption,
         events: Events,
         activity: Activity,
         limits: LoopLimits,
         clock: Callable[[], datetime],
+        before_effect: Callable[[], Awaitable[None]],
     ) -> None:
-        self._role, self._bus, self._inbox = role, bus, inbox
-        self._session, self._journal, self._coordination = session, journal, coordination
+        """`before_effect` raises if this process may not act as the role any more."""
+        self._role, self._inbox, self._session, self._journal = role, inbox, session, journal
+        self._coordination, self._settling, self._preemption = coordination, settling, preemption
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
+        self._before_effect = before_effect
 
     async def run(self) -> None:
         """Work until the inbox is closed."""
@@ -101,8 +95,11 @@ class Loop:
         try:
             while (delivery := await self._inbox.next()) is not None:
                 reach(Failpoint.TAKEN)
-                await self.handle(delivery)
+                is_over = await self.handle(delivery)
                 self._activity.rests()
+                if not is_over:
+                    self._inbox.keep(delivery)
+                    continue
                 reach(Failpoint.BEFORE_ACK)
                 # The answer to an acknowledgement is awaited behind the next turn: if it was lost, the broker
                 # delivers again and the journal knows the turn.
@@ -114,44 +111,52 @@ class Loop:
             if acknowledging is not None:
                 await acknowledging
 
-    async def handle(self, delivery: Delivery) -> None:
-        """Work off one delivery; what has returned from here may be acknowledged."""
+    async def handle(self, delivery: Delivery) -> bool:
+        """Work off one delivery. True: it may be acknowledged. False: it is to be handled again from here."""
         try:
-            await self._handle(delivery)
+            return await self._handle(delivery)
+        except sqlite3.OperationalError as error:
+            if not is_for_want_of_room(error):
+                raise
+            await self._until_there_is_room(error)
+            return False
         except HubUnreachableError:
             raise
         except HubError as error:  # a stream is full: what was to be published is recorded, and is tried again
-            await self._later(delivery, None, error, in_s=FULL_PAUSE_S, failures=delivery.attempts_before)
+            await self._settling.later(delivery, None, error, in_s=FULL_PAUSE_S, failures=delivery.attempts_before)
+        return True
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _handle(self, delivery: Delivery) -> bool:
         message: Message | None = None
         work: Work | None = None
         try:
+            await self._before_effect()
             message = Message.read(delivery.data, default_id=delivery.default_id)
             self._check(message, delivery)
             work = await self._sort(message)
-            if work is not None:
-                await self._work(work, delivery)
+            return work is None or await self._work(work, delivery)
         except MessageError as error:
-            await self._bury(delivery, message, str(error))
+            await self._settling.bury(delivery, message, str(error))
         except RefusedError as error:
             assert message is not None
-            await self._complete(message, TurnResult(TurnEnd.FINISHED, Outcome.REFUSED, str(error)))
+            await self._settling.complete(message, Outcome.REFUSED, str(error))
         except (BudgetExhaustedError, ModelUnavailableError) as error:
             self._put_back(work)
-            await self._later(delivery, message, error, in_s=error.retry_after_s, failures=delivery.attempts_before)
+            await self._settling.later(
+                delivery, message, error, in_s=error.retry_after_s, failures=delivery.attempts_before
+            )
         except SessionError as error:
             assert work is not None
             failures = self._fail(work)
             if failures >= self._limits.max_tries or isinstance(error, ModelRefusedError):
-                await self._end(work, TurnResult(TurnEnd.FINISHED, Outcome.FAILED, str(error)), delivery)
+                await self._settling.end(work, TurnResult(TurnEnd.FINISHED, Outcome.FAILED, str(error)), delivery)
             else:
-                await self._later(delivery, message, error, in_s=self._back_off_s(failures), failures=failures)
+                await self._settling.later(delivery, message, error, in_s=self._back_off_s(failures), failures=failures)
         except StreamFullError:
             self._put_back(work)
             raise
         except sqlite3.Error:
-            raise  # nothing can be recorded, so nothing may be done: the supervisor tries again with back-off
+            raise  # nothing can be recorded, so nothing may be done
         except (LeaseLostError, HubUnreachableError, asyncio.CancelledError):
             self._put_back(work)
             raise  # this process can act no more, or must not: leaving gives the delivery back
@@ -159,9 +164,13 @@ class Loop:
             logger.exception("handling %s failed", delivery.default_id)
             failures = self._fail(work) if work else delivery.attempts_before + 1
             if failures >= self._limits.max_tries:
-                await self._bury(delivery, message, f"{type(error).__name__}: {error}", work=work, tries=failures)
+                await self._settling.bury(
+                    delivery, message, f"{type(error).__name__}: {error}", work=work, tries=failures
+                )
             else:
-                await self._later(delivery, message, error, in_s=self._back_off_s(failures), failures=failures)
+                await self._settling.later(delivery, message, error, in_s=self._back_off_s(failures), failures=failures)
+
+        return True
 
     # ── what is to be done ─────────────────────────────────────────────────────────────────────────
     def _check(self, message: Message, delivery: Delivery) -> None:
@@ -176,7 +185,7 @@ class Loop:
         """The turn that a message asks for; None if it asks for none and is done with."""
         if message.type == "system_event" and message.payload.subject == ASK_DEADLINE:
             ask = await self._coordination.expired(message.correlation_id)
-            return self._continuation(ask) if ask is not None else None
+            return await self._continuation(ask) if ask is not None else None
         if message.from_role == self._role:
             await self._note(message)  # own output never wakes its author
             return None
@@ -186,39 +195,44 @@ class Loop:
                 if not self._journal.is_done(_continuation_id(message.correlation_id)):
                     await self._note(message)
                 return None
-            return self._continuation(ask) if ask.is_over(self._clock()) else None
+            return await self._continuation(ask) if ask.is_over(self._clock()) else None
         if not message.is_actionable:
             await self._note(message)
             return None
         return Work(message, message.id, prompts.framed(message))
 
-    def _continuation(self, ask: Ask) -> Work:
+    async def _continuation(self, ask: Ask) -> Work | None:
+        turn_id = _continuation_id(ask.id)
+        if not self._journal.is_done(turn_id) and await self._settling.has_ended(ask.task):
+            await self._coordination.close(ask)  # another replica has finished the task without this answer
+            return None
         prompt = prompts.answered(ask)
         if not self._journal.turns_of(ask.task.id):  # this session never saw the task
             prompt = f"{prompts.framed(ask.task)}\n{prompt}"
-        return Work(ask.task, _continuation_id(ask.id), prompt, ask)
+        return Work(ask.task, turn_id, prompt, ask)
 
     async def _note(self, message: Message) -> None:
         """Keep a message that asks for no work for the next turn to read."""
         if message.from_role != self._role:
             self._journal.add_note(message.id, prompts.note(message))
         if not message.is_answer:
-            await self._complete(message, TurnResult(TurnEnd.FINISHED, Outcome.NOTED))
+            await self._settling.complete(message, Outcome.NOTED)
 
     # ── doing it ───────────────────────────────────────────────────────────────────────────────────
-    async def _work(self, work: Work, delivery: Delivery) -> None:
+    async def _work(self, work: Work, delivery: Delivery) -> bool:
+        """Take a turn and settle what comes of it; False if it made way for something critical and goes on later."""
         turn = self._journal.open_turn(
             work.turn_id, message_id=work.task.id, ack_subject=delivery.reply_subject,
             failures_before=delivery.attempts_before,
         )  # fmt: skip
         reach(Failpoint.TURN_OPENED)
         if turn.is_done:  # a crash came between recording and acknowledging
-            await self._publish_end(work, turn.result or {}, delivery)
-            return
+            await self._settling.publish_end(work, turn.result or {}, delivery)
+            return True
         if turn.attempts > MAX_CRASHES:
             reason = f"the process of `{self._role}` died {turn.attempts - 1} times while it worked on this"
-            await self._bury(delivery, work.task, reason, work=work, tries=turn.attempts)
-            return
+            await self._settling.bury(delivery, work.task, reason, work=work, tries=turn.attempts)
+            return True
         self._activity.works(work.task)
         logger.info(
             "%s %s: %s from %s", "goes on with" if work.ask else "took", work.task.id, work.task.payload.priority,
@@ -227,15 +241,20 @@ class Loop:
         kind = "resumed" if work.ask else "taken"
         await self._events.tell(kind, work.task.title, work.task, from_role=work.task.from_role, attempt=turn.attempts)
         try:
-            async with asyncio.timeout(self._limits.turn_timeout_s):
+            async with asyncio.timeout(self._limits.turn_timeout_s), self._preemption.watch(work.task):
                 result = await self._turn(work)
         except TimeoutError as error:
             raise SessionError(f"The turn took longer than {self._limits.turn_timeout_s:.0f} s.") from error
+        if self._preemption.made_way(result):
+            self._put_back(work)
+            await self._events.tell("interrupted", "makes way for a critical message, then goes on", work.task)
+            return False
         if result.end is TurnEnd.INTERRUPTED:
             self._put_back(work)
-            await self._later(delivery, work.task, "the turn was interrupted", in_s=0, failures=turn.failures)
-            return
-        await self._end(work, result, delivery)
+            await self._settling.later(delivery, work.task, "the turn was interrupted", in_s=0, failures=turn.failures)
+            return True
+        await self._settling.end(work, result, delivery)
+        return True
 
     async def _turn(self, work: Work) -> TurnResult:
         turn = self._session.turn(Prompt(work.prompt, work.task), turn_id=work.turn_id)
@@ -254,110 +273,17 @@ class Loop:
                         pass
         raise SessionError("The session ended a turn without a result.")
 
-    # ── ending it ──────────────────────────────────────────────────────────────────────────────────
-    async def _end(self, work: Work, result: TurnResult, delivery: Delivery) -> None:
-        """Record how a turn ended, then publish it."""
-        waits = self._coordination.waits(work.task.id, besides=work.ask)
-        if result.end is TurnEnd.PARKED or (result.end is TurnEnd.STOPPED and waits):
-            record: dict[str, Any] = {"parked": result.text}
-        else:
-            record = {"completion": self._completion(work.task, result).model_dump(mode="json")}
-        self._journal.finish(work.turn_id, record)
-        reach(Failpoint.TURN_RECORDED)
-        logger.info("%s is %s", work.task.id, "parked" if "parked" in record else result.outcome)
-        await self._publish_end(work, record, delivery)
-
-    async def _publish_end(self, work: Work, record: dict[str, Any], delivery: Delivery) -> None:
-        """Publish what a recorded turn brought; again after a crash, which changes nothing."""
-        if "parked" in record:
-            await self._events.tell("parked", str(record["parked"]), work.task)
-        elif "dead" in record:
-            await self._publish_dead(delivery, work.task, **record["dead"])
-        else:
-            await self._publish(work.task, Completion.model_validate(record["completion"]))
-        # Only now: while its ask is in the ledger, an answer that is delivered again finds the way back here.
-        if work.ask is not None:
-            await self._coordination.close(work.ask)
-            reach(Failpoint.ASK_CLOSED)
-        if "parked" not in record:
-            await self._coordination.close_all(work.task)
-
-    async def _complete(self, task: Message, result: TurnResult) -> None:
-        """Complete a message that needed no turn."""
-        await self._publish(task, self._completion(task, result))
-
-    async def _publish(self, task: Message, completion: Completion) -> None:
-        """The completion, which the broker takes once, and the reply to who asked."""
-        storing = self._store(task, completion)
-        if completion.outcome is Outcome.NOTED:
-            await storing
-        else:
-            await asyncio.gather(storing, self._coordination.reply(task, completion))
-        reach(Failpoint.REPLY_PUBLISHED)
-
-    async def _store(self, task: Message, completion: Completion) -> None:
-        await self._bus.publish(
-            subjects.done(self._role, task.id), completion.encode(), only_first=True,
-            message_id=f"{self._role}.{task.id}.done",
-        )  # fmt: skip
-        reach(Failpoint.COMPLETION_PUBLISHED)
-
-    def _completion(self, task: Message, result: TurnResult) -> Completion:
-        return Completion(
-            message_id=task.id, role=self._role, outcome=result.outcome, subject=task.title, text=result.text,
-            evidence=list(result.evidence), implicit=result.end is TurnEnd.STOPPED, from_role=task.from_role,
-            trace_id=task.trace_id, causation_id=task.causation_id, priority=task.payload.priority,
-            started_at=self._journal.started_at(task.id) or self._clock(), ended_at=self._clock(),
-            turns=self._journal.turns_of(task.id), usage=self._journal.usage_of(task.id),
-        )  # fmt: skip
-
     # ── when it went wrong ─────────────────────────────────────────────────────────────────────────
-    async def _bury(
-        self, delivery: Delivery, message: Message | None, reason: str, *, work: Work | None = None, tries: int = 1
-    ) -> None:
-        """Give up on a message for good, and tell who asked."""
-        record: dict[str, Any] = {"reason": reason, "trace": traceback.format_exc() if work else "", "tries": tries}
-        if work is None:
-            await self._publish_dead(delivery, message, **record)
-        else:
-            self._journal.finish(work.turn_id, {"dead": record})
-            await self._publish_end(work, {"dead": record}, delivery)
-
-    async def _publish_dead(
-        self, delivery: Delivery, message: Message | None, *, reason: str, trace: str, tries: int
-    ) -> None:
-        about = {} if message is None else {
-            "from_role": message.from_role, "subject": message.title, "trace_id": message.trace_id,
-            "priority": message.payload.priority,
-        }  # fmt: skip
-        is_buried = await bury(
-            self._bus, self._role, delivery, reason, traceback=trace, attempts=tries,
-            message_id=message.id if message else None, about=about,
-        )  # fmt: skip
-        reach(Failpoint.DEAD_LETTER_STORED)
-        if not is_buried:
-            return
-        await self._events.tell("dead", reason, message)
-        if message is not None and not message.is_answer:
-            result = TurnResult(TurnEnd.FINISHED, Outcome.DEAD, f"Not worked off: {reason}")
-            await self._coordination.reply(message, self._completion(message, result))
-
-    async def _later(
-        self, delivery: Delivery, message: Message | None, why: Exception | str, *, in_s: float, failures: int
-    ) -> None:
-        """Have the broker bring the message again after a while; a delayed nak would block the lane meanwhile."""
-        logger.warning("%s goes back for %.1f s: %s", delivery.default_id, in_s, why)
-        moment = self._clock() + timedelta(seconds=in_s)
-        name = f"{delivery.stream}-{delivery.sequence}"
-        headers = {subjects.ID: delivery.default_id, subjects.ATTEMPTS: str(failures)}
-        if subjects.DOOR in delivery.headers:
-            headers[subjects.DOOR] = delivery.headers[subjects.DOOR]
-        await self._bus.publish_at(
-            moment, subjects.schedule(self._role, name), subjects.due(self._role), delivery.data,
-            message_id=f"later-{self._role}-{name}", headers=headers,
-        )  # fmt: skip
-        reach(Failpoint.DELAYED)
-        await self._events.tell("delayed", f"again in {in_s:.0f} s: {why}", message, failures=failures)
+    async def _until_there_is_room(self, error: Exception) -> None:
+        """Nothing that could not be recorded may be done: wait until the disk takes records again."""
+        logger.error("%s cannot be written: %s; looking again every %.0f s", self._journal.path, error, LOOK_FOR_ROOM_S)
+        self._activity.cannot_work("the disk is full")
+        await self._events.tell("stuck", f"the disk is full: {self._journal.path.name} cannot be written")
+        while True:
+            await asyncio.sleep(LOOK_FOR_ROOM_S)
+            if self._journal.is_writable():
+                break
+        logger.info("the disk takes records again")
 
     def _fail(self, work: Work | None) -> int:
         """Count a failed try; how many there were."""
@@ -369,6 +295,12 @@ class Loop:
 
     def _back_off_s(self, failures: int) -> float:
         return float(self._limits.first_retry_s * 2 ** (failures - 1) * random.uniform(0.75, 1.25))
+
+
+def is_for_want_of_room(error: sqlite3.Error) -> bool:
+    """True if the disk is full, or does not take writes for another reason that may pass."""
+    name = getattr(error, "sqlite_errorname", "")
+    return name in ("SQLITE_FULL", "SQLITE_READONLY") or name.startswith("SQLITE_IOERR")
 
 
 def _continuation_id(ask_id: str) -> str:

@@ -287,7 +287,7 @@ class Heartbeat(_Wire):
 
     role: str
     state: str
-    """idle, working, stopping"""
+    """idle, working, stopping, stuck"""
     doing: str = ""
     message_id: str = ""
     priority: Priority | None = None

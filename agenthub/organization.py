@@ -65,6 +65,8 @@ class Defaults(_Table):
     """Tokens that one model call may write."""
     turn_timeout_s: _Seconds = 1800.0
     """Seconds from the first call of a turn to its end."""
+    critical_grace_s: _Seconds = 30.0
+    """Seconds that a busy role gets to make way for a critical message by itself, before it is interrupted."""
 
 
 class Budget(_Table):

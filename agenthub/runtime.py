@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from agenthub import failpoints
@@ -25,12 +26,14 @@ from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Pulse, Registry
 from agenthub.organization import Organization
+from agenthub.preemption import Preemption
 from agenthub.sessions import prompts
 from agenthub.sessions.anthropic import AnthropicModel
 from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session
 from agenthub.settings import Settings
+from agenthub.settling import Settling
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.workspace import workspace_tools
 
@@ -55,6 +58,10 @@ class RolePlace(NamedTuple):
     def key(self) -> str:
         """Its name in the registry and the leases."""
         return self.role if self.replica == 0 else f"{self.role}.{self.replica}"
+
+    def alive(self) -> Path:
+        """File that is touched as long as what the process holds is kept alive at the broker."""
+        return self.settings.state / "journals" / f"{self.key}.alive"
 
     def journal(self) -> Journal:
         return Journal(self.settings.state / "journals" / f"{self.key}.db")
@@ -85,19 +92,31 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         coordination = Coordination(bus, organization, name, ledger=Ledger(bus), events=events, clock=now)
         await coordination.start()
         activity.parked = lambda: coordination.parked
-        session = session or _session(place, journal, coordination, lease, Registry(bus))
+        session = session or _session(
+            place, journal, coordination, lease, Registry(bus), is_urgent=lambda: inbox.has_critical
+        )
         await session.start()
         pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)
         activity.changed = pulse.changed
         keep_s = settings.keep_alive_s
+        is_shared = organization.role(name).settings.replicas > 1
         async with (
-            open_lanes(bus, name, keep_alive_s=keep_s) as lanes,
-            open_sorter(bus, name, has_topics=has_topics, keep_alive_s=keep_s) as sorter,
+            open_lanes(
+                bus, name, keep_alive_s=keep_s, is_shared=is_shared, owns=lambda: lease.is_held, alive=place.alive()
+            ) as lanes,
+            open_sorter(bus, name, has_topics=has_topics, keep_alive_s=keep_s, owns=lambda: lease.is_held) as sorter,
         ):
             inbox = Inbox(lanes, ageing_s=organization.defaults.ageing_s, clock=now)
+            for delivery in await lanes.left_open(journal.open_deliveries(), within_s=_redelivered_after_s(settings)):
+                inbox.keep(delivery)
+            settling = Settling(
+                name, bus=bus, journal=journal, coordination=coordination, events=events, clock=now,
+                before_effect=lease.ensure,
+            )  # fmt: skip
             loop = Loop(
-                name, bus=bus, inbox=inbox, session=session, journal=journal, coordination=coordination,
-                events=events, activity=activity, clock=now,
+                name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
+                preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
+                events=events, activity=activity, clock=now, before_effect=lease.ensure,
                 limits=LoopLimits(
                     max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,
@@ -108,6 +127,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             async with asyncio.TaskGroup() as group:
                 services = [
                     group.create_task(lanes.keep_alive(), name="keep lanes"),
+                    group.create_task(lanes.probe(), name="probe lanes"),
                     group.create_task(sorter.keep_alive(), name="keep sorter"),
                     group.create_task(sorter.run(), name="sorter"),
                     group.create_task(pulse.run(), name="pulse"),
@@ -130,9 +150,15 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     journal.close()
 
 
+def _redelivered_after_s(settings: Settings) -> float:
+    """How long what a dead process held is surely nobody else's: then the broker, or the watchdog, hands it on."""
+    return min(settings.ack_wait_s, 3 * settings.heartbeat_s) / 2
+
+
 def _session(
-    place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease, registry: Registry
-) -> Session:
+    place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease, registry: Registry, *,
+    is_urgent: Callable[[], bool],
+) -> Session:  # fmt: skip
     """The session that the role's settings ask for."""
     settings, organization, name = place.settings, place.organization, place.role
     terms = organization.terms(name)
@@ -143,7 +169,7 @@ def _session(
         max_output_tokens=terms.max_output_tokens,
     )
     tools = [
-        *mesh_tools(coordination, ask_within_s=terms.ask_within_s),
+        *mesh_tools(coordination, ask_within_s=terms.ask_within_s, is_urgent=is_urgent),
         *workspace_tools(settings.state / "workspaces" / name),
     ]
     return Conversation(

@@ -44,6 +44,7 @@ ALL_DONE = "agent-hub.done.*.*"
 ALL_EVENTS = "agent-hub.events.>"
 ALL_SCHEDULES = ("agent-hub.sched.>", "agent-hub.due.*")
 ALL_DEAD_LETTERS = "agent-hub.dlq.*"
+ALL_LATE = "agent-hub.late.*"
 ALL_AUDIT = "agent-hub.audit.>"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -125,6 +126,11 @@ def due(role: str) -> str:
 
 def dead_letter(role: str) -> str:
     return f"agent-hub.dlq.{role}"
+
+
+def late(role: str) -> str:
+    """Results that came after another process had ended the message; kept for a person to look at."""
+    return f"agent-hub.late.{role}"
 
 
 # ── durable consumers ──────────────────────────────────────────────────────────────────────────────

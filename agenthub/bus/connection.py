@@ -248,6 +248,14 @@ class Bus:
             found.append(Received(raw.subject or "", raw.data or b"", dict(raw.headers or {}), raw.seq or 0, raw.time))
         return found
 
+    async def stored_at(self, stream: str, sequence: int) -> Received | None:
+        """The message at a place of a stream; None if it is gone."""
+        try:
+            raw = await self.js.get_msg(stream, sequence)
+        except StreamMissing:
+            return None
+        return Received(raw.subject or "", raw.data or b"", dict(raw.headers or {}), sequence, raw.time)
+
     async def counts(self, stream: str, subject: str) -> dict[str, int]:
         """How many messages a stream holds under each subject that matches."""
         info = await self.js.stream_info(stream, subjects_filter=subject)

@@ -49,6 +49,15 @@ class Delivery:
         """Loop time at which it arrived here."""
         self.is_settled = False
 
+    @classmethod
+    async def restored(cls, bus: Bus, ack_subject: str) -> Delivery | None:
+        """The delivery that can be acknowledged at `ack_subject`; None if its message is settled and gone."""
+        raw = await bus.stored_at(subjects.AGENTS, int(ack_subject.split(".")[-5]))
+        if raw is None:
+            return None
+        msg = Msg(_client=bus.nc, subject=raw.subject, reply=ack_subject, data=raw.data, headers=raw.headers)
+        return cls(bus, msg, asyncio.get_running_loop().time())
+
     @property
     def default_id(self) -> str:
         """Id of a message whose sender gave it none: where it is stored, which never changes."""
@@ -104,6 +113,8 @@ class Pull:
         """Deliveries that the broker may still send for the last pull."""
         self._arrived = arrived
         self._subscription: Subscription | None = None
+        self._waits = True
+        """False: where nothing is there it does not ask to be told."""
         self._inbox = ""
         self._guard: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,7 +127,7 @@ class Pull:
 
     async def pull(self) -> None:
         """Ask for more, unless something is held or was asked for already."""
-        if not self.held and not self._outstanding:
+        if self._subscription is not None and not self.held and not self._outstanding:
             self.is_sure = False
             await self._ask({"no_wait": True}, answer_within_s=ANSWER_WITHIN_S)
 
@@ -125,7 +136,22 @@ class Pull:
         self._outstanding = 0
         await self.pull()
 
-    async def close(self) -> None:
+    async def pause(self) -> None:
+        """Pull no more and give back what is held, until `resume`; `probe` asks once meanwhile."""
+        await self.close()
+        self._waits, self._outstanding = False, 0
+        self._become_sure()
+
+    async def resume(self) -> None:
+        """Pull again after `pause`."""
+        self._waits = True
+        await (self.open() if self._subscription is None else self.pull())
+
+    async def probe(self) -> None:
+        """Ask once what there is, without waiting for more."""
+        await (self.open() if self._subscription is None else self.pull())
+
+    async def close(self, *, gives_back: bool = True) -> None:
         """Pull no more, then give back what is held.
 
         Unsubscribe first: a pull left open would catch what is given back.
@@ -137,7 +163,7 @@ class Pull:
             self._subscription = None
         await self._bus.flush()
         held, self.held = self.held, []
-        for delivery in held:
+        for delivery in held if gives_back else ():
             await delivery.give_back()
 
     async def _ask(self, how: dict[str, Any], *, answer_within_s: float) -> None:
@@ -178,7 +204,7 @@ class Pull:
         if status not in ("404", "408"):
             logger.info("%s: %s %s", self.consumer, status, (msg.headers or {}).get("Description", ""))
             await asyncio.sleep(_PAUSE_S)
-        if not self.held:
+        if not self.held and self._waits:
             waiting = {"expires": int(PULL_EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
             await self._ask(waiting, answer_within_s=2 * HEARTBEAT_S)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
@@ -16,18 +18,34 @@ from agenthub.bus.deliveries import Delivery, Pull
 from agenthub.bus.topology import LANE_DELIVERIES
 from agenthub.messages import Priority
 
+PROBE_S = 1.0
+"""How often a busy replica asks for critical messages. One that is free waits for them and gets them first."""
+
 
 class Lanes:
-    """The four priorities of one role's inbox, at most one delivery held in each."""
+    """The four priorities of one role's inbox, at most one delivery held in each.
 
-    def __init__(self, bus: Bus, role: str, *, keep_alive_s: float) -> None:
+    A role with replicas shares its inbox: one that works holds nothing that another could begin with.
+    """
+
+    def __init__(
+        self, bus: Bus, role: str, *, keep_alive_s: float, is_shared: bool, owns: Callable[[], bool], alive: Path
+    ) -> None:
+        """Lanes that are not open yet.
+
+        Args:
+            is_shared: True if the role has replicas.
+            owns: Whether this process still is the role: else what it held is not its to give back.
+            alive: File that is touched whenever the broker was told that what is held is worked on.
+        """
         self._arrived = asyncio.Event()
         self._pulls = {
             p: Pull(bus, subjects.AGENTS, subjects.lane_consumer(role, p), self._arrived.set) for p in Priority
         }
         self._bus = bus
-        self._keep_alive_s = keep_alive_s
+        self._keep_alive_s, self._is_shared, self._owns, self._alive = keep_alive_s, is_shared, owns, alive
         self._taken: set[Delivery] = set()
+        self._is_withdrawn = False
 
     @property
     def is_sure(self) -> bool:
@@ -53,12 +71,50 @@ class Lanes:
         pull = self._pulls[priority]
         delivery = pull.held.pop(0)
         self._taken.add(delivery)
-        await pull.pull()
+        if self._is_shared:
+            await self.withdraw()
+        else:
+            await pull.pull()
         return delivery
+
+    async def left_open(self, ack_subjects: Sequence[str], *, within_s: float) -> list[Delivery]:
+        """What a dead process of this replica worked on, taken over as it is: the journal here knows the turns.
+
+        Nothing if its last sign of life is older than `within_s`: then another replica may work on it. Without
+        replicas the broker gives back at once what the dead process held, and this gives nothing.
+        """
+        if not self._is_shared or not self._alive.exists() or time.time() - self._alive.stat().st_mtime > within_s:
+            return []
+        found = [await Delivery.restored(self._bus, subject) for subject in ack_subjects]
+        restored = [delivery for delivery in found if delivery is not None]
+        for delivery in restored:
+            await delivery.keep()
+        self._taken.update(restored)
+        return restored
+
+    async def withdraw(self) -> None:
+        """Leave what waits to the other replicas, if there are any, until `resume`."""
+        if self._is_shared and not self._is_withdrawn:
+            self._is_withdrawn = True
+            await asyncio.gather(*(pull.pause() for pull in self._pulls.values()))
+
+    async def resume(self) -> None:
+        """Pull again from all lanes."""
+        if self._is_withdrawn:
+            self._is_withdrawn = False
+            await asyncio.gather(*(pull.resume() for pull in self._pulls.values()))
+
+    async def probe(self) -> None:
+        """Ask for critical messages while this replica is busy; runs until cancelled."""
+        while True:
+            await asyncio.sleep(PROBE_S)
+            if self._is_withdrawn:
+                await self._pulls[Priority.CRITICAL].probe()
 
     async def keep_alive(self) -> None:
         """Keep the broker from handing to somebody else what is held or worked on; runs until cancelled."""
         while True:
+            self._alive.touch()
             await asyncio.sleep(self._keep_alive_s)
             self._taken = {delivery for delivery in self._taken if not delivery.is_settled}
             for delivery in [*self._taken, *(held for _, held in self.held)]:
@@ -74,21 +130,23 @@ class Lanes:
 
     async def close(self) -> None:
         """Give back at once what is held and what was taken but not settled."""
-        await asyncio.gather(*(pull.close() for pull in self._pulls.values()))
+        await asyncio.gather(*(pull.close(gives_back=self._owns()) for pull in self._pulls.values()))
         for delivery in self._taken:
-            if not delivery.is_settled:
+            if not delivery.is_settled and self._owns():
                 await delivery.give_back()
 
 
 @contextlib.asynccontextmanager
-async def open_lanes(bus: Bus, role: str, *, keep_alive_s: float) -> AsyncIterator[Lanes]:
+async def open_lanes(
+    bus: Bus, role: str, *, keep_alive_s: float, is_shared: bool, owns: Callable[[], bool], alive: Path
+) -> AsyncIterator[Lanes]:
     """The lanes of one role, read for the length of the block.
 
     What a dead predecessor held comes back within milliseconds, not after the acknowledgement time-out; so
     call this only with the role's lease in hand.
     """
     await _reclaim(bus, role)
-    lanes = Lanes(bus, role, keep_alive_s=keep_alive_s)
+    lanes = Lanes(bus, role, keep_alive_s=keep_alive_s, is_shared=is_shared, owns=owns, alive=alive)
     bus.on_reconnect(lanes.pull_again)
     await lanes.open()
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus, StreamFullError
@@ -37,7 +37,7 @@ class _Door:
 class Sorter:
     """The doors of one role. Messages that cannot be read are buried here, on their first delivery."""
 
-    def __init__(self, bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float) -> None:
+    def __init__(self, bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool]) -> None:
         doors = [
             (subjects.AGENTS, subjects.door_consumer(role)),
             (subjects.SCHEDULES, subjects.due_consumer(role)),
@@ -46,7 +46,7 @@ class Sorter:
             doors.append((subjects.TOPICS, subjects.topics_consumer(role)))
         self._doors = [_Door(bus, stream, name) for stream, name in doors]
         self._bus, self._role = bus, role
-        self._keep_alive_s = keep_alive_s
+        self._keep_alive_s, self._owns = keep_alive_s, owns
 
     async def run(self) -> None:
         """Move messages until cancelled. Each door has its task: what is stuck at one holds up no other."""
@@ -82,10 +82,10 @@ class Sorter:
             await door.pull.pull_again()
 
     async def close(self) -> None:
-        await asyncio.gather(*(door.pull.close() for door in self._doors))
+        await asyncio.gather(*(door.pull.close(gives_back=self._owns()) for door in self._doors))
         for door in self._doors:
             for delivery in door.moving:
-                if not delivery.is_settled:
+                if not delivery.is_settled and self._owns():
                     await delivery.give_back()
 
     async def _move(self, delivery: Delivery) -> None:
@@ -118,9 +118,11 @@ class Sorter:
 
 
 @contextlib.asynccontextmanager
-async def open_sorter(bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float) -> AsyncIterator[Sorter]:
+async def open_sorter(
+    bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool]
+) -> AsyncIterator[Sorter]:
     """The doors of one role, read for the length of the block."""
-    sorter = Sorter(bus, role, has_topics=has_topics, keep_alive_s=keep_alive_s)
+    sorter = Sorter(bus, role, has_topics=has_topics, keep_alive_s=keep_alive_s, owns=owns)
     bus.on_reconnect(sorter.pull_again)
     await sorter.open()
     try:

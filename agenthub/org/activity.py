@@ -37,6 +37,10 @@ class Activity:
         self._doing = what
         self.changed()
 
+    def cannot_work(self, why: str) -> None:
+        """It waits for something without which it may do nothing."""
+        self._enter("stuck", why, None)
+
     def rests(self) -> None:
         """It has settled the message."""
         if self._state != "idle":

@@ -113,6 +113,17 @@ class Journal:
     def close(self) -> None:
         self._db.close()
 
+    def is_writable(self) -> bool:
+        """True if the disk takes a record of some size."""
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute("INSERT INTO note VALUES ('probe', hex(zeroblob(32768)), 0, '')")
+                self._db.execute("DELETE FROM note WHERE id = 'probe'")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
     @contextlib.contextmanager
     def _unsynced(self) -> Iterator[None]:
         """For records that survive the death of this process, but not of the machine until the next synced one."""
@@ -136,6 +147,11 @@ class Journal:
                 (turn_id, message_id, failures_before, ack_subject, time.time()),
             ).fetchall()  # fmt: skip
         return Turn(state == "done", attempts, failures, json.loads(result) if result else None)
+
+    def open_deliveries(self) -> list[str]:
+        """Where the deliveries of the turns that are open can be acknowledged, oldest first."""
+        rows = self._db.execute("SELECT ack_subject FROM turn WHERE state = 'open' ORDER BY opened_at").fetchall()
+        return [subject for (subject,) in rows]
 
     def is_done(self, turn_id: str) -> bool:
         """True if the turn was closed for good."""

@@ -35,7 +35,7 @@ class ToolCalls:
         """The outcome of one call: from the journal if it is known there, else by making it."""
         known = self._journal.step(turn_id, number)
         if known is not None and known.result is not None:
-            return _outcome_from(known.result)
+            return _not_set_aside(_outcome_from(known.result))
         name = str(call["name"])
         await self._before_effect()
         tool = self._tools.get(name)
@@ -98,6 +98,12 @@ def result_block(call: Block, outcome: ToolOutcome) -> Block:
     if outcome.is_error:
         block["is_error"] = True
     return block
+
+
+def _not_set_aside(outcome: ToolOutcome) -> ToolOutcome:
+    """A turn that was set aside and is taken up again goes on behind the call that set it aside."""
+    ends = outcome.ends_turn
+    return replace(outcome, ends_turn=None) if ends is not None and ends.end is TurnEnd.INTERRUPTED else outcome
 
 
 async def _made(tool: Tool, call: Block, circumstances: ToolCall) -> ToolOutcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -53,8 +54,18 @@ class Finish(_Arguments):
     )
 
 
-def mesh_tools(coordination: Coordination, *, ask_within_s: float) -> list[Tool]:
-    """The tools by which a role works with others. All may be repeated: their messages have derived ids."""
+class YieldTurn(_Arguments):
+    pass
+
+
+def mesh_tools(
+    coordination: Coordination, *, ask_within_s: float, is_urgent: Callable[[], bool] = lambda: False
+) -> list[Tool]:
+    """The tools by which a role works with others. All may be repeated: their messages have derived ids.
+
+    Args:
+        is_urgent: True while a critical message waits, for which the task in hand may be set aside.
+    """
 
     async def delegate(arguments: Delegate, call: ToolCall) -> ToolOutcome:
         usual = call.task.payload.priority
@@ -83,6 +94,12 @@ def mesh_tools(coordination: Coordination, *, ask_within_s: float) -> list[Tool]
         end = TurnResult(TurnEnd.FINISHED, Outcome(arguments.outcome), arguments.summary, tuple(arguments.evidence))
         return ToolOutcome("Recorded.", ends_turn=end, summary=arguments.outcome)
 
+    async def yield_turn(arguments: YieldTurn, call: ToolCall) -> ToolOutcome:
+        if not is_urgent():
+            raise RefusedError("Nothing critical waits for you. Go on with your task.")
+        text = "Set aside; you go on with it after the critical message."
+        return ToolOutcome(text, ends_turn=TurnResult(TurnEnd.INTERRUPTED), summary="makes way")
+
     return [
         Tool(
             "delegate",
@@ -102,5 +119,11 @@ def mesh_tools(coordination: Coordination, *, ask_within_s: float) -> list[Tool]
         Tool(
             "finish", "End the task: say how it ended, what was done, and what shows it.", Finish, finish,
             describe=lambda a: a.outcome,
+        ),
+        Tool(
+            "yield_turn",
+            "Set your task aside for a critical message, when the host has said that one waits. You get it back "
+            "right after and go on where you were.",
+            YieldTurn, yield_turn,
         ),
     ]  # fmt: skip

@@ -1,0 +1,188 @@
+"""How a message ends at a role: record, then publish, then let it be acknowledged. Or it comes again later.
+
+What is published here derives from what is recorded, and has an id: doing it again after a crash changes nothing.
+Every door out is behind the lease: a process that lost its role ends nothing, and its result is kept for review.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from agenthub import subjects
+from agenthub.asks import Ask
+from agenthub.bus.connection import Bus
+from agenthub.bus.dead_letters import bury
+from agenthub.bus.deliveries import Delivery
+from agenthub.coordination import Coordination
+from agenthub.errors import HubError, LeaseLostError
+from agenthub.failpoints import Failpoint, reach
+from agenthub.messages import Completion, Message, Outcome
+from agenthub.org.events import Events
+from agenthub.sessions.journal import Journal
+from agenthub.sessions.session import TurnEnd, TurnResult
+
+logger = logging.getLogger(__name__)
+
+
+class Work(NamedTuple):
+    """One turn to take: for a message that came, or for a parked task that goes on."""
+
+    task: Message
+    """Whose completion the turn may bring."""
+    turn_id: str
+    prompt: str
+    ask: Ask | None = None
+    """What the task was parked for."""
+
+
+class Settling:
+    """Ends the messages of one role."""
+
+    def __init__(
+        self,
+        role: str,
+        *,
+        bus: Bus,
+        journal: Journal,
+        coordination: Coordination,
+        events: Events,
+        clock: Callable[[], datetime],
+        before_effect: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`before_effect` is awaited before anything is published; it raises if this process may not act."""
+        self._role, self._bus, self._journal = role, bus, journal
+        self._coordination, self._events, self._clock = coordination, events, clock
+        self._before_effect = before_effect
+
+    async def has_ended(self, task: Message) -> bool:
+        """True if the message has its end already."""
+        return await self._bus.last(subjects.DONE, subjects.done(self._role, task.id)) is not None
+
+    async def end(self, work: Work, result: TurnResult, delivery: Delivery) -> None:
+        """Record how a turn ended, then publish it."""
+        waits = self._coordination.waits(work.task.id, besides=work.ask)
+        if result.end is TurnEnd.PARKED or (result.end is TurnEnd.STOPPED and waits):
+            record: dict[str, Any] = {"parked": result.text}
+        else:
+            record = {"completion": self._completion(work.task, result).model_dump(mode="json")}
+        self._journal.finish(work.turn_id, record)
+        reach(Failpoint.TURN_RECORDED)
+        logger.info("%s is %s", work.task.id, "parked" if "parked" in record else result.outcome)
+        await self.publish_end(work, record, delivery)
+
+    async def publish_end(self, work: Work, record: dict[str, Any], delivery: Delivery) -> None:
+        """Publish what a recorded turn brought; again after a crash, which changes nothing."""
+        if "parked" in record:
+            await self._events.tell("parked", str(record["parked"]), work.task)
+        elif "dead" in record:
+            await self._publish_dead(delivery, work.task, **record["dead"])
+        else:
+            await self._publish(work.task, Completion.model_validate(record["completion"]))
+        # Only now: while its ask is in the ledger, an answer that is delivered again finds the way back here.
+        if work.ask is not None:
+            await self._coordination.close(work.ask)
+            reach(Failpoint.ASK_CLOSED)
+        if "parked" not in record:
+            await self._coordination.close_all(work.task)
+
+    async def complete(self, task: Message, outcome: Outcome, text: str = "") -> None:
+        """Complete a message that needed no turn."""
+        await self._publish(task, self._completion(task, TurnResult(TurnEnd.FINISHED, outcome, text)))
+
+    async def bury(
+        self, delivery: Delivery, message: Message | None, reason: str, *, work: Work | None = None, tries: int = 1
+    ) -> None:
+        """Give up on a message for good, and tell who asked."""
+        record: dict[str, Any] = {"reason": reason, "trace": traceback.format_exc() if work else "", "tries": tries}
+        if work is None:
+            await self._publish_dead(delivery, message, **record)
+        else:
+            self._journal.finish(work.turn_id, {"dead": record})
+            await self.publish_end(work, {"dead": record}, delivery)
+
+    async def later(
+        self, delivery: Delivery, message: Message | None, why: Exception | str, *, in_s: float, failures: int
+    ) -> None:
+        """Have the broker bring the message again after a while; a delayed nak would block the lane meanwhile."""
+        await self._before_effect()
+        logger.warning("%s goes back for %.1f s: %s", delivery.default_id, in_s, why)
+        moment = self._clock() + timedelta(seconds=in_s)
+        name = f"{delivery.stream}-{delivery.sequence}"
+        headers = {subjects.ID: delivery.default_id, subjects.ATTEMPTS: str(failures)}
+        if subjects.DOOR in delivery.headers:
+            headers[subjects.DOOR] = delivery.headers[subjects.DOOR]
+        await self._bus.publish_at(
+            moment, subjects.schedule(self._role, name), subjects.due(self._role), delivery.data,
+            message_id=f"later-{self._role}-{name}", headers=headers,
+        )  # fmt: skip
+        reach(Failpoint.DELAYED)
+        await self._events.tell("delayed", f"again in {in_s:.0f} s: {why}", message, failures=failures)
+
+    # ── completions ────────────────────────────────────────────────────────────────────────────────
+    def _completion(self, task: Message, result: TurnResult) -> Completion:
+        return Completion(
+            message_id=task.id, role=self._role, outcome=result.outcome, subject=task.title, text=result.text,
+            evidence=list(result.evidence), implicit=result.end is TurnEnd.STOPPED, from_role=task.from_role,
+            trace_id=task.trace_id, causation_id=task.causation_id, priority=task.payload.priority,
+            started_at=self._journal.started_at(task.id) or self._clock(), ended_at=self._clock(),
+            turns=self._journal.turns_of(task.id), usage=self._journal.usage_of(task.id),
+        )  # fmt: skip
+
+    async def _publish(self, task: Message, completion: Completion) -> None:
+        """The completion, which the broker takes once, and the reply to who asked."""
+        try:
+            await self._before_effect()
+        except LeaseLostError:
+            await self._keep_late(completion)
+            raise
+        storing = self._store(completion)
+        if completion.outcome is Outcome.NOTED:
+            await storing
+        else:
+            await asyncio.gather(storing, self._coordination.reply(task, completion))
+        reach(Failpoint.REPLY_PUBLISHED)
+
+    async def _store(self, completion: Completion) -> None:
+        subject = subjects.done(self._role, completion.message_id)
+        stored = await self._bus.publish(
+            subject, completion.encode(), only_first=True, message_id=f"{self._role}.{completion.message_id}.done"
+        )
+        reach(Failpoint.COMPLETION_PUBLISHED)
+        if not stored.is_new:
+            first = await self._bus.last(subjects.DONE, subject)
+            if first is not None and Completion.decode(first).ended_at != completion.ended_at:
+                await self._keep_late(completion)
+
+    async def _keep_late(self, completion: Completion) -> None:
+        """Keep for a person what came after another process had ended the message, or had taken the role."""
+        logger.warning("the result of %s came too late; it is kept for review", completion.message_id)
+        identity = f"{self._role}.{completion.message_id}.late.{completion.ended_at.timestamp()}"
+        try:
+            await self._bus.publish(subjects.late(self._role), completion.encode(), message_id=identity)
+        except HubError as error:
+            logger.error("it could not be kept: %s", error)
+
+    async def _publish_dead(
+        self, delivery: Delivery, message: Message | None, *, reason: str, trace: str, tries: int
+    ) -> None:
+        await self._before_effect()
+        about = {} if message is None else {
+            "from_role": message.from_role, "subject": message.title, "trace_id": message.trace_id,
+            "priority": message.payload.priority,
+        }  # fmt: skip
+        is_buried = await bury(
+            self._bus, self._role, delivery, reason, traceback=trace, attempts=tries,
+            message_id=message.id if message else None, about=about,
+        )  # fmt: skip
+        reach(Failpoint.DEAD_LETTER_STORED)
+        if not is_buried:
+            return
+        await self._events.tell("dead", reason, message)
+        if message is not None and not message.is_answer:
+            result = TurnResult(TurnEnd.FINISHED, Outcome.DEAD, f"Not worked off: {reason}")
+            await self._coordination.reply(message, self._completion(message, result))
