@@ -31,6 +31,7 @@ from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED, Ended, Fork, Sig
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 
 _STOP_WITHIN_S = 30.0
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def preload() -> None:
@@ -79,6 +80,8 @@ def _obey(order: Fork | Signal, connection: Connection, children: dict[int, str]
             os.kill(order.pid, order.number)
         return
     die = die_with_parent()
+    # A signal that came before the fork has its own handlers would run those of the nursery, and be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     pid = os.fork()
     if pid == 0:
         status = EXIT_FAILED
@@ -89,6 +92,7 @@ def _obey(order: Fork | Signal, connection: Connection, children: dict[int, str]
             status = _live(order)
         finally:
             os._exit(status)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     children[pid] = order.key
     connection.send(Started(order.key, pid))
 
@@ -98,6 +102,7 @@ def _live(order: Fork) -> int:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     log = order.settings.state / "logs" / f"{order.key}.log"
     log_to_file(log, order.settings.log_level)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -25,6 +25,9 @@ from agenthub.messages import Moment, now
 
 logger = logging.getLogger(__name__)
 
+_LAST_WORDS_S = 1.0
+"""How long a process that lost its role lives on, so that what waited for the lease can be kept for review."""
+
 Value = TypeVar("Value", bound=BaseModel)
 
 
@@ -186,6 +189,7 @@ class Lease:
             async with self._renewed:
                 self._renewed.notify_all()
             if self._is_lost:
+                await asyncio.sleep(_LAST_WORDS_S)
                 raise self._lost()
 
     async def release(self) -> None:

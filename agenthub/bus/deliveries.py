@@ -52,7 +52,8 @@ class Delivery:
     @classmethod
     async def restored(cls, bus: Bus, ack_subject: str) -> Delivery | None:
         """The delivery that can be acknowledged at `ack_subject`; None if its message is settled and gone."""
-        raw = await bus.stored_at(subjects.AGENTS, int(ack_subject.split(".")[-5]))
+        place = Msg(_client=bus.nc, reply=ack_subject).metadata
+        raw = await bus.stored_at(place.stream, place.sequence.stream)
         if raw is None:
             return None
         msg = Msg(_client=bus.nc, subject=raw.subject, reply=ack_subject, data=raw.data, headers=raw.headers)

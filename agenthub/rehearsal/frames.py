@@ -20,6 +20,10 @@ _SKILLS = re.compile(r"\[skills:\s*([^\]]*)\]\s*$")
 _UNKNOWN = "unknown whether"
 """How the host words the result of a tool that was started before a crash."""
 _ENDING_TOOLS = ("finish", "delegate")
+_TAKEN_UP_AGAIN = "You began with the next message before"
+"""How the host begins a message on which work was interrupted."""
+_NOT_MADE = "was not made"
+_SETS_ASIDE = "yield_turn"
 _NOTICES = ("<hub:notice", "[")
 """How the host begins a text of its own, in a frame or in brackets."""
 
@@ -94,6 +98,8 @@ class Situation(NamedTuple):
     tools: dict[str, frozenset[str]]
     """The tools that are offered, each with the names of its inputs; no names: they are not told."""
     turns: list[MergedTurn]
+    is_urged: bool = False
+    """True if the host has just said that something critical waits."""
 
     @property
     def rounds(self) -> int:
@@ -122,7 +128,8 @@ def read(request: MessagesRequest) -> Situation:
     if request.tool_choice and request.tool_choice.type == "none":
         offered = {}
     system = "\n".join(block["text"] for block in request.system_blocks())
-    return Situation(place_of(system), arrival, _steps(turns[index + 1 :]), offered, turns)
+    is_urged = _SETS_ASIDE in offered and any(_SETS_ASIDE in text for turn in turns[-1:] for text in _texts(turn))
+    return Situation(place_of(system), arrival, _steps(_since(turns, index, arrival)), offered, turns, is_urged)
 
 
 def place_of(system: str) -> Place | None:
@@ -182,6 +189,22 @@ def _last_arrival(turns: list[MergedTurn]) -> tuple[int, Arrival | Answers]:
         if texts and not texts[-1].lstrip().startswith(_NOTICES) and not _is_amid(turns, index):
             return index, Arrival(body=texts[-1])
     return 0, Arrival()
+
+
+def _since(turns: list[MergedTurn], index: int, arrival: Arrival | Answers) -> list[MergedTurn]:
+    """The work on the last arrival; of one that was interrupted also what was done before."""
+    work = turns[index + 1 :]
+    if not any(_TAKEN_UP_AGAIN in text for text in _texts(turns[index])):
+        return work
+    before: list[MergedTurn] = []
+    is_on_it = False
+    for at, turn in enumerate(turns[: index + 1]):
+        found = [_frame(text, turns[: at + 1]) for text in _texts(turn)] if turn.role == "user" else []
+        # A turn that brings another message also brings the results of the calls before.
+        before += [turn] if is_on_it else []
+        if any(found):
+            is_on_it = arrival in found
+    return before + work
 
 
 def _is_amid(turns: list[MergedTurn], index: int) -> bool:
@@ -258,9 +281,11 @@ def _steps(turns: list[MergedTurn]) -> tuple[Step, ...]:
     rounds = [turn for turn in turns if turn.role == "assistant"]
     for number, turn in enumerate(rounds):
         for block in turn.blocks:
-            if block["type"] == "tool_use":
+            if block["type"] == "tool_use" and block["name"] != _SETS_ASIDE:
                 result = results.get(block["id"], {})
                 text = content_text(result.get("content"))
+                if _NOT_MADE in text:
+                    continue
                 steps.append(Step(block["name"], block["input"], text, bool(result.get("is_error")), number))
     return tuple(steps)
 

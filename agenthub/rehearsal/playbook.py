@@ -43,9 +43,15 @@ class Reply(NamedTuple):
 def play(request: MessagesRequest, seed: int) -> Reply:
     """The answer to a request."""
     situation = frames.read(request)
+    if situation.is_urged and not steering.read(_body(situation.arrival)).stubborn:
+        return Reply("Something critical waits; I set this aside.", (Call("yield_turn", {}),))
     if isinstance(situation.arrival, Answers):
         return _merge(situation, situation.arrival)
     return _work_on(situation, situation.arrival, steering.read(situation.arrival.body), seed)
+
+
+def _body(arrival: Arrival | Answers) -> str:
+    return arrival.asked.body if isinstance(arrival, Answers) else arrival.body
 
 
 def _work_on(situation: Situation, arrival: Arrival, steered: Steering, seed: int) -> Reply:

@@ -6,6 +6,7 @@ rehearse: say <text>                        finish done with exactly this text
 rehearse: slow 5                            stream the first answer over 5 seconds
 rehearse: tool <name> <json>                call this tool with this input first
 rehearse: alone                             a manager does the work itself
+rehearse: stubborn                          go on although something critical waits
 rehearse: steps 5                           write so many files, one by one, then finish
 rehearse@backend: fail                      for the report `backend`; its manager passes it on
 """
@@ -16,7 +17,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-WORDS = ("fail", "blocked", "needs_human", "silent", "say", "slow", "tool", "alone", "steps")
+WORDS = ("fail", "blocked", "needs_human", "silent", "say", "slow", "tool", "alone", "stubborn", "steps")
 _START = re.compile(r"\brehearse(?:@([A-Za-z0-9_-]+))?:[ \t]*([A-Za-z_]*)[ \t]*", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _TOOL = re.compile(r"[A-Za-z0-9_-]+[ \t]*")
@@ -32,6 +33,7 @@ class Steering(NamedTuple):
     say: str | None = None
     silent: bool = False
     alone: bool = False
+    stubborn: bool = False
     slow_s: float | None = None
     steps: int | None = None
     tools: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -74,7 +76,7 @@ def _argument(body: str, start: int, word: str) -> tuple[int, dict[str, Any] | s
             return start, {"outcome": "failed"}
         case "blocked" | "needs_human":
             return start, {"outcome": word}
-        case "silent" | "alone":
+        case "silent" | "alone" | "stubborn":
             return start, {word: True}
         case "say":
             return line_end, {"say": body[start:line_end].strip()}
