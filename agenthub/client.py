@@ -14,6 +14,7 @@ from agenthub.bus.connection import Bus, Received, connect
 from agenthub.bus.topology import RoleQueues
 from agenthub.errors import HubUnreachableError, MessageError, NotFoundError, unknown
 from agenthub.messages import (
+    Absence,
     Completion,
     Event,
     Heartbeat,
@@ -40,6 +41,8 @@ class RoleStatus(NamedTuple):
     """Messages in its inbox that nobody works on yet."""
     unsorted: int
     """Messages at its plain inbox that no process of the role has seen."""
+    absence: Absence | None = None
+    """Since when it gives no sign of life; None if it does, or nobody has noticed yet."""
 
 
 class WaitingMessage(NamedTuple):
@@ -101,13 +104,15 @@ class Client:
 
     async def roles(self) -> list[RoleStatus]:
         """Every configured role and every process that beats, in the order of the organization."""
-        beats, counts = await asyncio.gather(
-            Registry(self.bus).all(), self.bus.counts(subjects.AGENTS, "agent-hub.operators.>")
+        registry = Registry(self.bus)
+        beats, absences, counts = await asyncio.gather(
+            registry.all(), registry.absences(), self.bus.counts(subjects.AGENTS, "agent-hub.operators.>")
         )
         result: list[RoleStatus] = []
         for name in self.organization.roles:
-            keys = [key for key in beats if key == name or key.startswith(f"{name}.")] or [name]
-            result += [_status(name, key, beats.get(key), counts) for key in sorted(keys)]
+            known = {*beats, *absences}
+            keys = {key for key in known if key == name or key.startswith(f"{name}.")} or {name}
+            result += [_status(name, key, beats.get(key), absences.get(key), counts) for key in sorted(keys)]
         return result
 
     async def waiting(self, role: str, *, most: int = 50) -> list[WaitingMessage]:
@@ -200,14 +205,14 @@ def check_topic(name: str) -> str:
     return full
 
 
-def _status(role: str, key: str, beat: Heartbeat | None, counts: dict[str, int]) -> RoleStatus:
+def _status(role: str, key: str, beat: Heartbeat | None, absence: Absence | None, counts: dict[str, int]) -> RoleStatus:
     waiting = {}
     for priority in Priority:
         prefix = subjects.lane_filter(role, priority).removesuffix("*")
         waiting[priority] = sum(count for name, count in counts.items() if name.startswith(prefix))
     if beat is not None and beat.priority is not None and waiting[beat.priority]:
         waiting[beat.priority] -= 1  # it is in the stream until it is settled, but it does not wait
-    return RoleStatus(key, beat, waiting, counts.get(subjects.inbox(role), 0))
+    return RoleStatus(key, beat, waiting, counts.get(subjects.inbox(role), 0), None if beat else absence)
 
 
 def _waiting(received: Received) -> WaitingMessage:

@@ -10,14 +10,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from agenthub import subjects
 from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubUnreachableError, LeaseLostError
 
 logger = logging.getLogger(__name__)
-
-LEADER = "leader"
-"""Key of the lease. No role may have this name."""
 
 Duty = Callable[[], Awaitable[None]]
 """Runs until it is cancelled; what it raises ends the process."""
@@ -27,7 +25,7 @@ async def lead(bus: Bus, duties: Sequence[Duty], *, ttl_s: float, clock: Callabl
     """Do the duties whenever this process is the leader; runs until cancelled."""
     while True:
         try:
-            async with hold_lease(bus, LEADER, ttl_s=ttl_s, within_s=0, clock=clock) as lease:
+            async with hold_lease(bus, subjects.LEADER, ttl_s=ttl_s, within_s=0, clock=clock) as lease:
                 logger.info("leads")
                 async with asyncio.TaskGroup() as group:
                     group.create_task(lease.keep(), name="keep leading")

@@ -294,6 +294,12 @@ class Heartbeat(_Wire):
     """Of the message that is worked on."""
     since: Moment
     """When it entered this state."""
+    health: str = "ok"
+    """`ok`; else how far the host has gone with a turn that makes no progress: stalled, nudged, interrupted."""
+    progress_at: Moment | None = None
+    """When it last got on with its work."""
+    holds: list[str] = Field(default_factory=list)
+    """Where the broker takes acknowledgements of what it has in hand: whoever knows that it is dead gives it back."""
     beat_at: Moment
     started_at: Moment
     pid: int
@@ -304,6 +310,18 @@ class Heartbeat(_Wire):
     context_window: int = 0
     parked: int = 0
     """Tasks that wait for answers of others."""
+
+
+class Absence(_Wire):
+    """A role process that should beat and does not, as the leader has found it."""
+
+    role: str
+    since: Moment
+    """Of its last sign of life; of the first look, if there never was one."""
+    reason: str
+    """A few words for people."""
+    was_stopped: bool = False
+    """True if it had said that it was stopping: then nothing is wrong."""
 
 
 def _hex(identity: str, digits: int) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from agenthub import subjects
 from agenthub.errors import ConfigError, NotFoundError, unknown
 from agenthub.roles import (
     DEFAULT_GLOBS,
@@ -67,6 +68,11 @@ class Defaults(_Table):
     """Seconds from the first call of a turn to its end."""
     critical_grace_s: _Seconds = 30.0
     """Seconds that a busy role gets to make way for a critical message by itself, before it is interrupted."""
+    stall_s: _Seconds = 300.0
+    """Seconds without progress in a turn after which a role counts as stalled. Its model is told after twice
+    that time, the turn is interrupted after three times, the process started again after four times."""
+    reassign_after_s: _Seconds = 60.0
+    """Seconds that a role must be gone before what it had in hand goes to its `fallback`."""
 
 
 class Budget(_Table):
@@ -294,6 +300,9 @@ def _across(
     if file.operator in roles:
         text = f"`{file.operator}` is the operator; give the role or `operator` another name"
         yield Problem(shown(roles[file.operator].path, settings.folder), None, "error", text)
+    if subjects.LEADER in roles:
+        text = f"`{subjects.LEADER}` is what the hub calls the process that leads; give the role another name"
+        yield Problem(shown(roles[subjects.LEADER].path, settings.folder), None, "error", text)
     names = [*roles, file.operator]
     for role in roles.values():
         for key in ("reports_to", "fallback"):

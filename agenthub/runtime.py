@@ -36,6 +36,7 @@ from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.workspace import workspace_tools
+from agenthub.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(pulse.run(), name="pulse"),
                     group.create_task(lease.keep(), name="lease"),
                     group.create_task(
-                        lead(bus, _duties(), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"
+                        lead(bus, _duties(place, bus), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"
                     ),
                 ]
                 working = group.create_task(loop.run(), name="loop")
@@ -183,9 +184,15 @@ def _session(
     )
 
 
-def _duties() -> list[Duty]:
+def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
     """What one role process does for the whole organization, whichever of them leads."""
-    return []
+
+    async def look_after_all() -> None:
+        heartbeat_s = place.settings.heartbeat_s
+        watchdog = Watchdog(bus, place.organization, heartbeat_s=heartbeat_s, clock=time.monotonic, now=now)
+        await watchdog.run()
+
+    return [look_after_all]
 
 
 def _check_budget(place: RolePlace, journal: Journal, registry: Registry) -> Callable[[], Awaitable[None]]:

@@ -22,6 +22,10 @@ AUDIT = "AGENTHUB_AUDIT"
 REGISTRY = "registry"
 LEASES = "leases"
 LEDGER = "ledger"
+HEALTH = "health"
+
+LEADER = "leader"
+"""Key of the lease of who leads. No role may have this name: the leases of roles have their names as keys."""
 
 # ── headers ────────────────────────────────────────────────────────────────────────────────────────
 MESSAGE_ID = "Nats-Msg-Id"

@@ -182,6 +182,10 @@ def test_what_is_wrong_in_the_file_is_named_with_its_line(toml: str, expected: s
             {"a": "c", "b": "a", "c": "b", "d": "a"},
             [f"roles/a.md, line 4: {CIRCLE} a → c → b → a. Let one of them report to `you`"],
         ),
+        (
+            {"ceo": None, "leader": "ceo"},
+            ["roles/leader.md: `leader` is what the hub calls the process that leads; give the role another name"],
+        ),
         ({"a": "a", "b": None}, [f"roles/a.md, line 4: {CIRCLE} a → a. Let one of them report to `you`"]),
     ],
 )

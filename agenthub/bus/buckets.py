@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import psutil
+from nats.errors import Error as NatsError
 from pydantic import BaseModel, ConfigDict
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.errors import LeaseLostError, MessageError
+from agenthub.errors import HubUnreachableError, LeaseLostError, MessageError
 from agenthub.messages import Moment, now
 
 logger = logging.getLogger(__name__)
@@ -77,12 +78,24 @@ class Bucket(Generic[Value]):
         await self._bus.publish(self._subject(key), b"", headers={"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
 
     async def items(self, prefix: str = ">") -> dict[str, Value]:
-        """All values whose keys match `prefix` (`>`: all; `backend.>`: below backend)."""
-        info = await self._bus.js.stream_info(self._stream, subjects_filter=self._subject(prefix))
+        """All values whose keys match `prefix` (`>`: all; `backend.>`: below backend).
+
+        Raises:
+            HubUnreachableError: If the broker did not answer.
+        """
+        try:
+            info = await self._bus.js.stream_info(self._stream, subjects_filter=self._subject(prefix))
+        except (NatsError, TimeoutError, OSError) as error:
+            raise HubUnreachableError(f"{self._bus.url} did not list {self._name}: {error!r}") from error
         names = sorted(info.state.subjects or ())
         entries = await asyncio.gather(*(self._read(name) for name in names))
         offset = len(self._subject(""))
         return {name[offset:]: value for name, (value, _) in zip(names, entries, strict=True) if value is not None}
+
+    async def has_expired(self, key: str) -> bool:
+        """True if the value ended by its time, and nobody has deleted or replaced it."""
+        found = await self._bus.last_with_revision(self._stream, self._subject(key))
+        return found is not None and found[2].get("Nats-Marker-Reason") == "MaxAge"
 
     async def read(self, key: str) -> tuple[Value | None, int]:
         """The value of a key, or None, with the revision that the next `update` must name."""

@@ -143,6 +143,7 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
         bucket(subjects.REGISTRY, subject_delete_marker_ttl=60.0, **fleeting),
         bucket(subjects.LEASES, subject_delete_marker_ttl=60.0),
         bucket(subjects.LEDGER),
+        bucket(subjects.HEALTH),
     ]  # fmt: skip
 
 

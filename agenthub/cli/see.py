@@ -28,7 +28,7 @@ from agenthub.cli.output import (
 )
 from agenthub.client import RoleStatus, WaitingMessage
 from agenthub.errors import ConfigError, NotFoundError, unknown
-from agenthub.messages import Priority, now
+from agenthub.messages import Heartbeat, Priority, now
 
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
 Last = Annotated[int, Parameter(name=["--last", "-n"])]
@@ -38,6 +38,9 @@ _STATES = {
     "idle": "[dim]○ idle[/]",
     "stopping": "[yellow]◌ stopping[/]",
     "down": "[bold red]✖ down[/]",
+    "stalled": "[yellow]▲ stalled[/]",
+    "nudged": "[yellow]▲ nudged[/]",
+    "interrupted": "[bold yellow]▲ interrupted[/]",
 }
 _POLL_S = 0.2
 
@@ -54,12 +57,25 @@ async def ps(*, options: Options = DEFAULT) -> int:
         beat = status.heartbeat
         waits = [_count(status.waiting[priority], priority) for priority in Priority]
         if beat is None:
-            rows.append([status.role, _STATES["down"], "", "-", *waits, "-", "-", "-"])
+            gone = status.absence
+            since = ago(gone.since) if gone else "-"
+            rows.append(
+                [
+                    status.role,
+                    _STATES["down"],
+                    f"[dim]{escaped(gone.reason if gone else '')}[/]",
+                    since,
+                    *waits,
+                    "-",
+                    "-",
+                    "-",
+                ]
+            )
             continue
         doing = escaped(beat.doing) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
         rows.append(
             [
-                status.role, _STATES.get(beat.state, beat.state), doing[:60], ago(beat.since), *waits,
+                status.role, _STATES.get(_state(beat), _state(beat)), doing[:60], ago(beat.since), *waits,
                 tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
             ]
         )  # fmt: skip
@@ -73,9 +89,17 @@ async def ps(*, options: Options = DEFAULT) -> int:
     return EXIT_OK
 
 
+def _state(beat: Heartbeat) -> str:
+    """One word: what it does, or that it does not get on."""
+    return beat.state if beat.health == "ok" else beat.health
+
+
 def _as_data(status: RoleStatus) -> dict[str, object]:
-    beat = status.heartbeat
-    data: dict[str, object] = {"role": status.role, "state": "down"}
+    beat, gone = status.heartbeat, status.absence
+    data: dict[str, object] = {"role": status.role, "state": "down", "health": "unhealthy"}
+    if gone is not None:
+        data |= {"health": "stopped" if gone.was_stopped else "unhealthy", "reason": gone.reason}
+        data |= {"since": gone.since.isoformat(), "since_s": round((now() - gone.since).total_seconds(), 3)}
     if beat is not None:
         data |= beat.model_dump(mode="json", exclude={"role"})
         data |= {

@@ -1,0 +1,129 @@
+"""Who is there and who is gone: one process looks after all of them, whichever leads. Without a model.
+
+Alive is what beats. A heartbeat has a time to live in the registry; who has not renewed it by then is marked
+as unhealthy where everybody can see it, and as healthy again when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from agenthub.bus.connection import Bus
+from agenthub.errors import HubError
+from agenthub.messages import Absence, Heartbeat
+from agenthub.org.events import Events
+from agenthub.org.registry import Registry, Sightings, beat_ttl_s
+from agenthub.organization import Organization
+
+logger = logging.getLogger(__name__)
+
+LOOKS_PER_BEAT = 4
+_LEAST_PAUSE_S = 0.25
+
+
+class Findings(NamedTuple):
+    """What has changed since the last look; keys of processes."""
+
+    gone: list[str]
+    """Fell silent."""
+    back: list[str]
+    """Were gone, and beat."""
+    dismissed: list[str]
+    """Were gone, and nobody expects them any more."""
+
+
+def judge(
+    expected: Collection[str], beating: Collection[str], absent: Collection[str], silent_s: Callable[[str], float],
+    *, ttl_s: float,
+) -> Findings:  # fmt: skip
+    """Who is to be marked as unhealthy, and who as healthy.
+
+    Args:
+        expected: Who should beat.
+        absent: Who is marked as unhealthy already.
+        silent_s: For how long a process has given no new sign.
+        ttl_s: Time to live of a heartbeat.
+    """
+    return Findings(
+        gone=[k for k in expected if k not in beating and k not in absent and silent_s(k) >= ttl_s],
+        back=[k for k in absent if k in beating],
+        dismissed=[k for k in absent if k not in expected and k not in beating],
+    )
+
+
+class Watchdog:
+    """Looks at the registry for as long as this process leads."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        organization: Organization,
+        *,
+        heartbeat_s: float,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        """`clock` gives seconds that never go back, `now` the moment that people see."""
+        self._bus, self._organization = bus, organization
+        self._registry = Registry(bus)
+        self._ttl_s = beat_ttl_s(heartbeat_s)
+        self._every_s = max(_LEAST_PAUSE_S, heartbeat_s / LOOKS_PER_BEAT)
+        self._clock, self._now = clock, now
+        self._roles = {
+            key: role.name
+            for role in organization.roles.values()
+            for key in role_keys(role.name, role.settings.replicas)
+        }
+        self._sightings = Sightings(longest_gap_s=self._ttl_s / 2)
+        self._last: dict[str, Heartbeat] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled. A broker that does not answer is no reason to stop, and nobody's fault."""
+        while True:
+            try:
+                await self.look()
+            except HubError as error:
+                logger.info("could not look after the others: %s", error)
+            await asyncio.sleep(self._every_s)
+
+    async def look(self) -> None:
+        """See who beats, and tell what has changed."""
+        beats, absences = await asyncio.gather(self._registry.all(), self._registry.absences())
+        at_s = self._clock()
+        self._sightings.look({key: (beat.pid, beat.beat_at) for key, beat in beats.items()}, at_s=at_s)
+        self._last.update(beats)
+        found = judge(
+            self._roles, beats, absences, lambda key: self._sightings.silent_s(key, at_s=at_s), ttl_s=self._ttl_s
+        )
+        for key in found.gone:
+            await self._has_gone(key)
+        for key in found.back:
+            await self._is_back(key, absences, beats[key])
+        for key in found.dismissed:
+            await self._registry.forget_absence(key)
+
+    async def _has_gone(self, key: str) -> None:
+        last = self._last.get(key)
+        was_stopped = last is not None and last.state == "stopping"
+        reason = "stopped" if was_stopped else "no sign of life"
+        role, since = self._roles[key], last.beat_at if last else self._now()
+        await self._registry.note_absence(key, Absence(role=role, since=since, reason=reason, was_stopped=was_stopped))
+        if not was_stopped:
+            doing = f"; it was at work on {last.doing}" if last and last.message_id else ""
+            await Events(self._bus, role).tell("unhealthy", f"{key}: {reason} since {since:%H:%M:%S} UTC{doing}")
+
+    async def _is_back(self, key: str, absences: Mapping[str, Absence], beat: Heartbeat) -> None:
+        await self._registry.forget_absence(key)
+        absence = absences[key]
+        if not absence.was_stopped:
+            gone_s = (self._now() - absence.since).total_seconds()
+            await Events(self._bus, absence.role).tell("healthy", f"{key} is back after {gone_s:.0f} s, pid {beat.pid}")
+
+
+def role_keys(role: str, replicas: int) -> list[str]:
+    """Names of a role's processes in the registry and the leases."""
+    return [role, *(f"{role}.{number}" for number in range(1, replicas))]

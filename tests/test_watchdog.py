@@ -1,0 +1,105 @@
+"""Who is there and who is gone, as one process sees it for all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from agenthub import subjects
+from agenthub.client import Client
+from agenthub.messages import Event, Heartbeat, now
+from agenthub.org.registry import Registry, Sightings
+from agenthub.watchdog import Findings, judge
+from tests.organization import Hub, says, until
+
+TTL_S = 15.0
+
+
+@pytest.mark.parametrize(
+    ("beating", "absent", "silent_s", "found"),
+    [
+        (["qa"], [], 0.0, Findings([], [], [])),
+        ([], [], 14.9, Findings([], [], [])),  # signed off, or started again: not yet anybody's business
+        ([], [], 15.0, Findings(["qa"], [], [])),
+        ([], ["qa"], 99.0, Findings([], [], [])),  # said already
+        (["qa"], ["qa"], 0.0, Findings([], ["qa"], [])),
+        ([], ["qa", "old"], 99.0, Findings([], [], ["old"])),
+    ],
+)
+def test_who_is_gone_and_who_is_back(
+    beating: Sequence[str], absent: Sequence[str], silent_s: float, found: Findings
+) -> None:
+    assert judge(["qa"], beating, absent, lambda _: silent_s, ttl_s=TTL_S) == found
+
+
+def test_silence_counts_from_the_last_new_beat() -> None:
+    sightings = Sightings(longest_gap_s=5)
+    for at_s, sign in ((0.0, 1), (4.0, 1), (8.0, 2), (12.0, 2)):
+        sightings.look({"qa": sign}, at_s=at_s)
+    assert sightings.silent_s("qa", at_s=12.0) == 4.0
+    assert sightings.silent_s("never seen", at_s=12.0) == 12.0
+
+
+def test_who_could_not_look_for_a_while_holds_nobody_guilty() -> None:
+    sightings = Sightings(longest_gap_s=5)
+    sightings.look({"qa": 1}, at_s=0.0)
+    sightings.look({}, at_s=600.0)  # the broker was away, or this process was stopped
+    assert sightings.silent_s("qa", at_s=600.0) == 0.0
+    sightings.look({}, at_s=604.0)
+    assert sightings.silent_s("qa", at_s=604.0) == 4.0
+
+
+def beat(role: str, *, state: str = "working") -> Heartbeat:
+    return Heartbeat(
+        role=role, state=state, doing="a test", message_id="m", since=now(), beat_at=now(), started_at=now(), pid=1,
+        host="elsewhere",
+    )  # fmt: skip
+
+
+async def events(hub: Hub, kind: str, role: str) -> list[Event]:
+    found = await hub.bus.history(subjects.EVENTS, subjects.event(kind, role))
+    return [Event.decode(received.data) for received in found]
+
+
+async def test_a_role_that_falls_silent_is_unhealthy_for_everybody_and_healthy_when_it_is_back(hub: Hub) -> None:
+    client = Client(hub.bus, hub.organization)
+    await Registry(hub.bus).put("qa", beat("qa"), every_s=0.5)
+    async with hub.role("backend", says("ok")):
+        (event,) = await until(lambda: events(hub, "unhealthy", "qa"))
+        assert "at work on a test" in event.text
+        (status,) = [status for status in await client.roles() if status.role == "qa"]
+        assert status.absence is not None
+        assert (status.heartbeat, status.absence.reason) == (None, "no sign of life")
+        async with hub.role("qa", says("ok")):
+            await until(lambda: events(hub, "healthy", "qa"))
+            (status,) = [status for status in await client.roles() if status.role == "qa"]
+            assert status.heartbeat is not None
+            assert status.absence is None
+    assert len(await events(hub, "unhealthy", "qa")) == 1
+    assert not await events(hub, "unhealthy", "backend")
+
+
+async def test_a_role_that_said_goodbye_is_down_and_not_unhealthy(hub: Hub) -> None:
+    registry = Registry(hub.bus)
+    await registry.put("qa", beat("qa", state="stopping"), every_s=0.5)
+    async with hub.role("backend", says("ok")):
+        absence = await until(lambda: _absence(registry, "qa"))
+    assert absence.was_stopped
+    assert not await events(hub, "unhealthy", "qa")
+
+
+async def _absence(registry: Registry, key: str) -> object:
+    return (await registry.absences()).get(key)
+
+
+async def test_two_leaders_in_a_row_tell_it_once(hub: Hub) -> None:
+    async with hub.role("backend", says("ok")):
+        await until(lambda: events(hub, "unhealthy", "qa"))
+    registry = Registry(hub.bus)
+    async with hub.role("cto", says("ok")):
+        await until(lambda: events(hub, "healthy", "cto"))
+        await asyncio.sleep(0)
+        await until(lambda: _absence(registry, "backend"))  # so it has looked at everybody
+    assert len(await events(hub, "unhealthy", "qa")) == 1
