@@ -7,6 +7,8 @@ through the inbox like everything else, and so does the deadline, which the brok
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -14,8 +16,9 @@ from typing import NamedTuple
 from agenthub import subjects
 from agenthub.asks import Answer, Ask, Part
 from agenthub.bus.connection import Bus, StreamFullError
-from agenthub.errors import RefusedError, unknown
+from agenthub.errors import RateExceededError, RefusedError, unknown
 from agenthub.failpoints import Failpoint, reach
+from agenthub.guards.rate_gate import RateGate
 from agenthub.messages import Completion, Message, Outcome, Payload, Priority, derived_id
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
@@ -50,6 +53,8 @@ class Coordination:
         self._bus, self._organization, self._role = bus, organization, role
         self._ledger, self._events, self._clock = ledger, events, clock
         self._parked: dict[str, set[str]] = {}
+        limits = organization.defaults
+        self._gate = RateGate(rate=limits.pair_rate, window_s=limits.pair_window_s)
 
     async def start(self) -> None:
         """Load what this role waits for."""
@@ -69,7 +74,7 @@ class Coordination:
         """Send a message that needs no answer. `key` makes its id: telling again after a crash tells once.
 
         Raises:
-            RefusedError: If there is no such recipient.
+            RefusedError: If there is no such recipient, or it got too many messages from this role just now.
         """
         self._check_recipient(request.to, or_operator=True)
         message = self._message("direct_message", request, about=about, message_id=derived_id(self._role, key))
@@ -87,12 +92,15 @@ class Coordination:
         """Ask others and park the task until they have answered, or the time is over.
 
         Raises:
-            RefusedError: If there is no such recipient, it is this role, or nothing is asked.
+            RefusedError: If there is no such recipient, it is this role, nothing is asked, or a recipient got
+                too many messages from this role just now.
         """
         if not requests:
             raise RefusedError("Nothing is asked: `tasks` is empty.")
         for request in requests:
             self._check_recipient(request.to, or_operator=False)
+        for to, more in Counter(request.to for request in requests).items():
+            await self._check_rate(to, more, about)  # before anybody is asked, not halfway through
         ask_id = derived_id(self._role, key)
         opened_at = self._clock()
         deadline = opened_at + timedelta(seconds=within_s)
@@ -188,6 +196,9 @@ class Coordination:
         )  # fmt: skip
 
     async def _send(self, to: str, message: Message) -> None:
+        if not message.is_answer:
+            await self._check_rate(to, 1, message)
+            self._gate.pass_through(to, at_s=self._clock().timestamp())
         subject = subjects.lane(to, message.payload.priority, self._role)
         stored = await self._bus.publish(
             subject, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
@@ -198,6 +209,26 @@ class Coordination:
             await self._events.tell(
                 "sent", message.title, message, to=to, type=message.type, priority=message.payload.priority
             )
+
+    async def _check_rate(self, to: str, more: int, about: Message) -> None:
+        """Raise if this role may not send `more` messages to another now, or only say so.
+
+        Raises:
+            RateExceededError: Says when it may go on.
+        """
+        limits, moment = self._organization.defaults, self._clock()
+        wait_s = self._gate.wait_s(to, at_s=moment.timestamp(), more=more)
+        if not wait_s or limits.rate_gate == "off":
+            return
+        may_go_on = moment + timedelta(seconds=math.ceil(min(wait_s, limits.pair_window_s)))
+        error = RateExceededError(
+            to, more=more, rate=limits.pair_rate, window_s=limits.pair_window_s, retry_after_s=wait_s,
+            when=f"{may_go_on:%H:%M:%S} UTC",
+        )  # fmt: skip
+        text = f"{more} more to {to} than {limits.pair_rate:.0f} within {limits.pair_window_s:g} s"
+        await self._events.record("rate", text, about, to=to, is_refused=limits.rate_gate == "enforce")
+        if limits.rate_gate == "enforce":
+            raise error
 
     async def _schedule_deadline(self, ask: Ask) -> None:
         reminder = Message(

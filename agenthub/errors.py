@@ -8,6 +8,7 @@
     │   └── NotFoundError           no such role or message
     ├── MessageError                the bytes are wrong: buried
     ├── RefusedError                the sender changes the request: refused reply, ack
+    │   └── RateExceededError       too many messages from one role to another: the sender waits
     ├── LeaseLostError              another process took the role: this one stops, its deliveries go back
     └── SessionError                the turn failed: retried with back-off, then a failed reply
         ├── ModelUnavailableError   time heals it: given back until then, not a try
@@ -54,6 +55,23 @@ class MessageError(AgenthubError):
 
 class RefusedError(AgenthubError):
     """The request is not allowed as it stands; the sender hears what to change."""
+
+
+class RateExceededError(RefusedError):
+    """One role sends another more messages than it may; what was to be sent was not."""
+
+    def __init__(self, to: str, *, more: int, rate: float, window_s: float, retry_after_s: float, when: str) -> None:
+        many = f"{more} messages to `{to}` at once are" if more > rate else f"Messages to `{to}` are now"
+        super().__init__(
+            f"{many} more than {rate:.0f} within {window_s:g} s (`defaults.pair_rate`). Nothing was sent. "
+            + (
+                "Put what you have to say into fewer messages."
+                if more > rate
+                else f"You may go on at {when}. Better put what you have to say into one message; "
+                "if you two answer each other in a circle, finish."
+            )
+        )
+        self.to, self.rate, self.window_s, self.retry_after_s = to, rate, window_s, retry_after_s
 
 
 class LeaseLostError(AgenthubError):

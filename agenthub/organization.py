@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,6 +41,18 @@ MODEL_ALIASES: Mapping[str, str] = {
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def _count(value: object) -> object:
+    if value == "unlimited":
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"must be a whole number above 0, or the word `unlimited`; found {value!r}")
+    return float(value)
+
+
+Count = Annotated[float, BeforeValidator(_count)]
+"""How many, above 0; `math.inf` where the file says `unlimited`."""
+
+
 class _Table(BaseModel):
     """A table of agenthub.toml: frozen, and a key that is not known is an error."""
 
@@ -60,6 +73,12 @@ class Defaults(_Table):
     """Seconds of waiting after which a message counts as one priority more urgent."""
     max_hops: int = Field(default=16, ge=1)
     """Roles that one directive may pass through."""
+    pair_rate: Count = 40.0
+    """Messages that one role may send another within `pair_window_s`; answers are not counted."""
+    pair_window_s: _Seconds = 10.0
+    """Seconds in which they are counted."""
+    rate_gate: Literal["enforce", "observe", "off"] = "enforce"
+    """`observe` tells what `enforce` would refuse, and lets it pass."""
     max_turn_steps: int = Field(default=50, ge=1)
     """Model calls in one turn."""
     max_output_tokens: int = Field(default=16_000, ge=1)

@@ -120,6 +120,11 @@ def event(kind: str, role: str) -> str:
     return f"agent-hub.events.{kind}.{role}"
 
 
+def audit(kind: str, role: str) -> str:
+    """Where a guard's decision is kept, beside the copies of all messages."""
+    return f"agent-hub.audit.guards.{kind}.{role}"
+
+
 def schedule(role: str, name: str) -> str:
     return f"agent-hub.sched.{role}.{name}"
 

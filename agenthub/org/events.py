@@ -27,7 +27,19 @@ class Events:
             kind: One word, for example `taken`, `step`, `parked`; the token after `agent-hub.events.`.
             about: The message that it is about.
         """
-        event = Event(
+        event = self._event(kind, text, about, data)
+        logger.debug("%s %s", kind, event.message_id)
+        await self._bus.tell(subjects.event(kind, self._role), event.encode())
+
+    async def record(self, kind: str, text: str, about: Message, **data: Any) -> None:
+        """Publish one event, and keep it on the audit stream: what a guard decided, and why."""
+        event = self._event(kind, text, about, data)
+        logger.warning("%s %s: %s", kind, event.message_id, text)
+        await self._bus.tell(subjects.event(kind, self._role), event.encode())
+        await self._bus.tell(subjects.audit(kind, self._role), event.encode())
+
+    def _event(self, kind: str, text: str, about: Message | None, data: dict[str, Any]) -> Event:
+        return Event(
             kind=kind,
             role=self._role,
             at=now(),
@@ -36,5 +48,3 @@ class Events:
             trace_id=about.trace_id if about else "",
             data=data,
         )
-        logger.debug("%s %s", kind, event.message_id)
-        await self._bus.tell(subjects.event(kind, self._role), event.encode())
