@@ -1,0 +1,8 @@
+"""All that people and programs may do with a hub: send, wait, watch, list. CLI, TUI and MCP only call this."""
+
+from agenthub.client.history import completions
+from agenthub.client.hub import Client, open_client
+from agenthub.client.inboxes import RoleStatus, WaitingMessage
+from agenthub.client.names import check_topic, role_queues
+
+__all__ = ["Client", "RoleStatus", "WaitingMessage", "check_topic", "completions", "open_client", "role_queues"]

@@ -1,0 +1,55 @@
+"""Roles and their inboxes as people look at them; nothing is taken."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from agenthub import subjects
+from agenthub.bus.connection import Received
+from agenthub.errors import MessageError
+from agenthub.messages import Absence, Heartbeat, Message, Priority
+
+
+class RoleStatus(NamedTuple):
+    """One role as people see it."""
+
+    role: str
+    heartbeat: Heartbeat | None
+    """Its newest sign of life; None if it gives none."""
+    waiting: dict[Priority, int]
+    """Messages in its inbox that nobody works on yet."""
+    unsorted: int
+    """Messages at its plain inbox that no process of the role has seen."""
+    absence: Absence | None = None
+    """Since when it gives no sign of life; None if it does, or nobody has noticed yet."""
+
+
+class WaitingMessage(NamedTuple):
+    """A message in an inbox, looked at without taking it."""
+
+    message: Message | None
+    """None if it cannot be read."""
+    subject: str
+    sequence: int
+    stored_at: datetime | None
+    data: bytes
+
+
+def status(role: str, key: str, beat: Heartbeat | None, absence: Absence | None, counts: dict[str, int]) -> RoleStatus:
+    waiting = {}
+    for priority in Priority:
+        prefix = subjects.lane_filter(role, priority).removesuffix("*")
+        waiting[priority] = sum(count for name, count in counts.items() if name.startswith(prefix))
+    if beat is not None and beat.priority is not None and waiting[beat.priority]:
+        waiting[beat.priority] -= 1  # it is in the stream until it is settled, but it does not wait
+    return RoleStatus(key, beat, waiting, counts.get(subjects.inbox(role), 0), None if beat else absence)
+
+
+def waiting_message(received: Received) -> WaitingMessage:
+    default = received.headers.get(subjects.ID) or f"{subjects.AGENTS}-{received.sequence}"
+    try:
+        message = Message.read(received.data, default_id=default)
+    except MessageError:
+        message = None
+    return WaitingMessage(message, received.subject, received.sequence, received.stored_at, received.data)

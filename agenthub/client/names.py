@@ -1,0 +1,31 @@
+"""Names and queues that follow from an organization: what provisioning must make, what a topic is called in full."""
+
+from __future__ import annotations
+
+from agenthub import subjects
+from agenthub.bus.topology import RoleQueues
+from agenthub.errors import NotFoundError, unknown
+from agenthub.organization import Organization
+from agenthub.settings import Settings
+
+
+def role_queues(organization: Organization, settings: Settings) -> list[RoleQueues]:
+    """What provisioning must make: queues for each role, and an inbox for the operator."""
+    roles = [
+        RoleQueues(role.name, role.settings.subscribe, role.settings.replicas, settings.ack_wait_s)
+        for role in organization.roles.values()
+    ]
+    return [*roles, RoleQueues(organization.operator, works=False)]
+
+
+def check_topic(name: str) -> str:
+    """Full subject of a topic as people write it.
+
+    Raises:
+        NotFoundError: If there is no such kind of topic.
+    """
+    full = subjects.topic(name)
+    kinds = ("tasks", "decisions", "status")
+    if full != subjects.ANNOUNCEMENTS and full.removeprefix("agent-hub.topics.").split(".")[0] not in kinds:
+        raise NotFoundError(unknown("kind of topic", name.split(".")[0], [*kinds, "announcements"]))
+    return full
