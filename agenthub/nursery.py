@@ -1,9 +1,9 @@
 """The nursery: a process that has imported everything once and forks role processes from itself.
 
 A fork shares what was imported, so eleven roles are ready in the time of one and cost a fifth of the
-memory. `gc.freeze()` before the first fork keeps the collector from undoing that. The supervisor starts the
-nursery with one end of a pipe and tells it what to fork; it tells back what ended. When the pipe closes, the
-supervisor is gone and everything here ends.
+memory. `gc.freeze()` before the first fork keeps the collector from undoing that. The cradle starts the
+nursery with one end of a pipe; on it the supervisor says where to log, and then what to fork, and is told what
+ended. When the pipe closes, the supervisor is gone and everything here ends.
 
 This process has no event loop and no threads: both would break in a fork.
 """
@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from agenthub.bus.server import die_with_parent
+from agenthub.cradle import die_with_parent
 from agenthub.errors import AgenthubError, ConfigError, HubUnreachableError, LeaseLostError
 from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED, Ended, Fork, Signal, Started, log_to_file
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
@@ -35,15 +35,20 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def preload() -> None:
-    """Import what every role needs, once; then keep the collector's hands off it."""
+    """Import what every role needs, once; then keep the collector's hands off it.
+
+    The caller has disabled the collector: while importing it takes a fifth of the time and finds next to nothing.
+    """
     import genai_prices.data
-    import genai_prices.data_snapshot  # noqa: F401
+    import genai_prices.data_snapshot
+    import genai_prices.decompose
+    import genai_prices.validation  # noqa: F401
 
     from agenthub.sessions import anthropic
 
     anthropic.preload()
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def main() -> None:
@@ -54,8 +59,11 @@ def main() -> None:
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    try:
+        preload()
+    finally:  # what is wrong with the preload is said in the log, too
+        _log_to(connection)
     signal.signal(signal.SIGTERM, lambda *_: connection.close())
-    preload()
     connection.send("ready")
     children: dict[int, str] = {}
     with selectors.DefaultSelector() as selector, contextlib.suppress(EOFError, OSError, ValueError):
@@ -72,6 +80,18 @@ def main() -> None:
             if connection.closed:
                 break
     _end(children)
+
+
+def _log_to(connection: Connection) -> None:
+    """Have all that this process says written to the file that the supervisor names first."""
+    try:
+        log: Path = connection.recv()
+    except (EOFError, OSError):  # no hub was to be started, after all
+        os._exit(0)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
 
 
 def _obey(order: Fork | Signal, connection: Connection, children: dict[int, str]) -> None:

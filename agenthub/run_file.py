@@ -10,11 +10,9 @@ from typing import IO
 import psutil
 from pydantic import BaseModel, Field
 
+from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import HubRunningError
 from agenthub.messages import Moment
-
-RUN_VARIABLE = "_AGENTHUB_RUN"
-"""Environment variable that every process of a run carries, so that none can hide from `down`."""
 
 
 class RunFile(BaseModel):

@@ -11,10 +11,8 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
@@ -22,16 +20,17 @@ from pydantic import SecretStr
 
 from agenthub import forks
 from agenthub.bus.connection import Bus, connect
-from agenthub.bus.server import NatsServer, die_with_parent
+from agenthub.bus.server import NatsServer
 from agenthub.bus.topology import provision, topology
 from agenthub.children import Child, RoleState, Verdict
 from agenthub.client import role_queues
+from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import ConfigError, HubError
-from agenthub.messages import new_id, now
+from agenthub.messages import now
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry
 from agenthub.organization import Organization
-from agenthub.run_file import RUN_VARIABLE, RunFile, lock
+from agenthub.run_file import RunFile, lock
 from agenthub.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -44,21 +43,23 @@ REHEARSAL = "rehearsal"
 class Supervisor:
     """Runs one organization in this process's folder."""
 
-    def __init__(self, settings: Settings, organization: Organization, *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, organization: Organization, nursery: Nursery, *, say: Callable[[str], None]
+    ) -> None:
         """`say` gets one line for each thing that a person should know."""
         self.settings, self.organization = settings, organization
         self._say = say
         self._server: NatsServer | None = None
         self._bus: Bus | None = None
         self._lock: IO[str] | None = None
-        self._nursery: asyncio.subprocess.Process | None = None
+        self._nursery = nursery
         self._connection: Connection | None = None
         self._nursery_ready = asyncio.Event()
         self._children: dict[str, Child] = {}
         self._ended = asyncio.Event()
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.run_id = new_id()
+        self.run_id = nursery.run_id
         self._failed: asyncio.Future[None] | None = None
 
     @property
@@ -77,7 +78,7 @@ class Supervisor:
         self._failed = asyncio.get_running_loop().create_future()
         try:
             os.environ[RUN_VARIABLE] = self.run_id
-            await self._start_nursery()
+            self._adopt_nursery()
             async with self._running_server() as url:
                 self.settings = self.settings.model_copy(update={"nats_url": url})
                 run_file = self._write_run_file()
@@ -152,20 +153,14 @@ class Supervisor:
         run_file.write(self.settings.state)
         return run_file
 
-    async def _start_nursery(self) -> None:
-        """Begin to import, while the server starts and the queues are made."""
-        ours, theirs = Pipe()
-        self._connection = ours
+    def _adopt_nursery(self) -> None:
+        """Listen to the nursery, which goes on importing while the server starts and the queues are made."""
         log = self.settings.state / "logs" / "supervisor.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            self._nursery = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", "from agenthub.nursery import main; main()", str(theirs.fileno()),
-                pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True, preexec_fn=die_with_parent(),
-            )  # fmt: skip
-        theirs.close()
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._listen)
+        self._connection = Connection(self._nursery.pipe.detach())
+        asyncio.get_running_loop().add_reader(self._connection.fileno(), self._listen)
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, which the reader says
+            self._connection.send(log.absolute())
 
     async def _nursery_imported(self, stop: asyncio.Event) -> bool:
         """True when the nursery can fork; False if a person or a failure came first."""
@@ -335,13 +330,10 @@ class Supervisor:
         if self._connection is not None:
             asyncio.get_running_loop().remove_reader(self._connection.fileno())
             self._connection.close()
-        if self._nursery is not None:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.grace_s + 15):
-                    await self._nursery.wait()
-            except TimeoutError:
-                self._nursery.kill()
-                await self._nursery.wait()
+                    await asyncio.to_thread(self._nursery.process.wait)
+        self._nursery.end()
 
 
 def choose_model(settings: Settings) -> Settings:

@@ -6,14 +6,17 @@ Run as `python -m bench.fork_floor <url> <number>`; says `ready` on stdout and e
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 
-import nats
+gc.disable()  # as the nursery does
 
-from agenthub.bus.server import die_with_parent
-from agenthub.nursery import preload
+import nats  # noqa: E402
+
+from agenthub.cradle import die_with_parent  # noqa: E402
+from agenthub.nursery import preload  # noqa: E402
 
 BUCKET = "floor"
 

@@ -16,7 +16,8 @@ import psutil
 from nats.js.api import StreamConfig
 
 from agenthub.bus.connection import connect
-from agenthub.bus.server import die_with_parent, start_server
+from agenthub.bus.server import start_server
+from agenthub.cradle import die_with_parent
 from agenthub.run_file import RunFile, processes_of
 from bench.children import REPOSITORY, environment
 from bench.fork_floor import BUCKET

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from agenthub import subjects
-from agenthub.run_file import RUN_VARIABLE
+from agenthub.cradle import RUN_VARIABLE
 from agenthub.sessions.session import TurnEnd, TurnResult
 from tests.organization import Hub, directive, says, until, write_organization
 
@@ -222,3 +222,18 @@ async def test_a_command_that_only_talks_imports_no_model(tmp_path: Path) -> Non
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     assert out == b"[]\n"
+
+
+@pytest.mark.parametrize("words", [["send", "ceo", "Ship it"], ["ps"], ["--help"], ["send", "--help"]])
+async def test_no_model_is_imported_either_while_a_command_runs(hub: Hub, words: list[str]) -> None:
+    code = (
+        "import atexit, sys; from agenthub.cli import main;"
+        "atexit.register(lambda: print(sorted({'anthropic', 'mcp', 'textual'} & set(sys.modules))));"
+        f"main({[*words, *([] if '--help' in words else ['--nats', hub.server.url])]})"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, cwd=hub.folder, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert out.endswith(b"\n[]\n")

@@ -20,10 +20,11 @@ import pytest
 
 from agenthub.bus.server import start_server
 from agenthub.client import Client, RoleStatus, open_client
+from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import HubError
 from agenthub.messages import Event
 from agenthub.organization import load_organization
-from agenthub.run_file import RUN_VARIABLE, RunFile, processes_of
+from agenthub.run_file import RunFile, processes_of
 from agenthub.settings import Settings
 from tests.organization import write_organization
 

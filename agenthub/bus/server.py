@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import importlib.metadata
 import json
-import os
 import shutil
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
 
+from agenthub.cradle import die_with_parent
 from agenthub.errors import ConfigError, HubError, HubRunningError
 
 READY_WITHIN_S = 20.0
@@ -34,24 +31,6 @@ max_payload: 1MB
 feature_flags {{ js_ack_fc_v2: false }}
 jetstream {{ store_dir: {store}, sync_interval: {sync}, max_file: 20GB, max_mem: 64MB }}
 """
-
-
-def die_with_parent() -> Callable[[], None] | None:
-    """What a child runs before it becomes another program, so that it never outlives this process.
-
-    None where the system cannot promise that (only Linux can).
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it died between fork and prctl
-            os._exit(1)
-
-    return ask
 
 
 def binary() -> str:

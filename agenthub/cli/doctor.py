@@ -17,9 +17,10 @@ from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.client import open_client, role_queues
+from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import AgenthubError
 from agenthub.organization import load_organization
-from agenthub.run_file import RUN_VARIABLE, RunFile
+from agenthub.run_file import RunFile
 from agenthub.settings import Settings
 
 _LEAST_FREE_BYTES = 1024**3

@@ -9,17 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Annotated
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_TIMEOUT
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
+from agenthub.cradle import RUN_VARIABLE, Nursery, begin_nursery
 from agenthub.errors import ConfigError, HubError
-from agenthub.organization import Organization, load_organization
-from agenthub.run_file import RUN_VARIABLE, RunFile, lock
-from agenthub.settings import Settings
+
+if TYPE_CHECKING:  # `up` and `demo` begin the nursery before these are imported
+    from agenthub.organization import Organization
+    from agenthub.run_file import RunFile
+    from agenthub.settings import Settings
 
 Flag = Parameter(negative="")
 READY_WITHIN_S = 120.0
@@ -43,34 +47,38 @@ async def up(
         seed: Of the rehearsal model: the same seed answers the same.
         speed: Of the rehearsal model: 1 is 400 tokens a second.
     """
-    from agenthub.supervisor import choose_model
-
-    settings = choose_model(options.settings(rehearse=rehearse or None, rehearsal_seed=seed, rehearsal_speed=speed))
-    organization = load_organization(settings)
-    lock(settings.state, organization.org).close()  # says at once if one runs already
-    for problem in organization.problems:
-        say(f"agenthub: {problem.level}: {problem}")
-    if detach:
-        return await _detached(settings, organization, wait=wait, options=options)
     started = time.monotonic()
+    with nullcontext() if detach else begin_nursery() as nursery:
+        from agenthub.organization import load_organization
+        from agenthub.run_file import lock
+        from agenthub.supervisor import choose_model
 
-    def ready(run: RunFile) -> None:
-        if options.json:
-            print_json(run, options)
-        else:
-            say(
-                f"{organization.org} is up on {run.nats_url}: {_how(run, organization)}, after"
-                f" {time.monotonic() - started:.1f} s. Ctrl-C lets each finish its message and stops."
-            )
+        settings = choose_model(options.settings(rehearse=rehearse or None, rehearsal_seed=seed, rehearsal_speed=speed))
+        organization = load_organization(settings)
+        lock(settings.state, organization.org).close()  # says at once if one runs already
+        for problem in organization.problems:
+            say(f"agenthub: {problem.level}: {problem}")
+        if nursery is None:
+            return await _detached(settings, organization, wait=wait, options=options)
 
-    if not options.json:
-        say(_model_line(settings, organization))
-    return await supervise(settings, organization, ready=ready, say=say)
+        def ready(run: RunFile) -> None:
+            if options.json:
+                print_json(run, options)
+            else:
+                say(
+                    f"{organization.org} is up on {run.nats_url}: {_how(run, organization)}, after"
+                    f" {time.monotonic() - started:.1f} s. Ctrl-C lets each finish its message and stops."
+                )
+
+        if not options.json:
+            say(_model_line(settings, organization))
+        return await supervise(settings, organization, nursery, ready=ready, say=say)
 
 
 async def supervise(
     settings: Settings,
     organization: Organization,
+    nursery: Nursery,
     *,
     ready: Callable[[RunFile], None],
     say: Callable[[str], None],
@@ -80,7 +88,7 @@ async def supervise(
     from agenthub.forks import log_to_file
     from agenthub.supervisor import Supervisor
 
-    supervisor = Supervisor(settings, organization, say=say)
+    supervisor = Supervisor(settings, organization, nursery, say=say)
     stopping = stop or asyncio.Event()
 
     def asked(number: int) -> None:
@@ -107,6 +115,8 @@ async def supervise(
 
 async def _detached(settings: Settings, organization: Organization, *, wait: bool, options: Options) -> int:
     """Start `up` again as a process of its own session, and watch it come up."""
+    from agenthub.run_file import RunFile
+
     log = settings.state / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [word for word in sys.argv[1:] if word not in ("-d", "--detach", "--wait")]
@@ -143,6 +153,8 @@ async def role(name: str, /, *, replica: int = 0, options: Options = DEFAULT) ->
         name: Which role.
         replica: Number of this copy, from 0.
     """
+    from agenthub.organization import load_organization
+    from agenthub.run_file import RunFile
     from agenthub.runtime import RolePlace, run_role, stop_on_signals
 
     settings = options.settings()
@@ -185,15 +197,17 @@ async def demo(
         seed: The same seed plays the same.
         speed: 1 is 400 tokens a second.
     """
-    from agenthub.cli.show import run_demo
-
     if not directive.strip():
         raise ConfigError("The directive is empty.")
-    settings = options.settings(rehearse=True, rehearsal_seed=seed, rehearsal_speed=speed)
-    if options.state is None:  # beside the organization's own state, so that a running hub is not in the way
-        settings = settings.model_copy(update={"state": settings.state / "demo"})
-    settings = settings.model_copy(update={"nats_url": ""})
-    return await run_demo(settings, load_organization(settings), directive, options)
+    with begin_nursery() as nursery:
+        from agenthub.cli.show import run_demo
+        from agenthub.organization import load_organization
+
+        settings = options.settings(rehearse=True, rehearsal_seed=seed, rehearsal_speed=speed)
+        if options.state is None:  # beside the organization's own state, so that a running hub is not in the way
+            settings = settings.model_copy(update={"state": settings.state / "demo"})
+        settings = settings.model_copy(update={"nats_url": ""})
+        return await run_demo(settings, load_organization(settings), nursery, directive, options)
 
 
 def _how(run: RunFile, organization: Organization) -> str:

@@ -18,6 +18,7 @@ from agenthub.cli.options import Options
 from agenthub.cli.output import console, dollars, escaped, print_json, tokens
 from agenthub.cli.run import supervise
 from agenthub.client import Client, completions, open_client
+from agenthub.cradle import Nursery
 from agenthub.errors import HubError
 from agenthub.messages import Completion, Event, Message, Usage, now
 from agenthub.organization import Organization
@@ -29,14 +30,18 @@ _WIDEST = 150
 _QUIET = {"ready", "stopped", "noted"}
 
 
-async def run_demo(settings: Settings, organization: Organization, directive: str, options: Options) -> int:
+async def run_demo(
+    settings: Settings, organization: Organization, nursery: Nursery, directive: str, options: Options
+) -> int:
     """Run the demo; 0 if the directive was done and nothing is left running."""
     show = _Show(organization, options)
     if not is_locked(settings.state):
         shutil.rmtree(settings.state, ignore_errors=True)  # each demo begins with empty journals
     stop, is_up = asyncio.Event(), asyncio.get_running_loop().create_future()
     started = time.monotonic()
-    running = asyncio.create_task(supervise(settings, organization, ready=is_up.set_result, say=show.say, stop=stop))
+    running = asyncio.create_task(
+        supervise(settings, organization, nursery, ready=is_up.set_result, say=show.say, stop=stop)
+    )
     try:
         await asyncio.wait([running, is_up], return_when=asyncio.FIRST_COMPLETED)
         if not is_up.done():

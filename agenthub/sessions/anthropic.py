@@ -7,7 +7,9 @@ means what was measured on anthropic 2.11; half of them are no errors of the SDK
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import importlib
 import json
 import logging
 import math
@@ -158,8 +160,12 @@ def _marked(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def preload() -> None:
-    """Read the certificates, once for all roles that are forked from this process."""
+    """Read the certificates and import what the first request needs, once for all roles forked from this process."""
     _certificates(None)
+    AnthropicModel("", api_key="none")
+    for late in ("anyio._backends._asyncio", "anyio.streams.stapled", "opentelemetry.propagate"):
+        with contextlib.suppress(ImportError):  # the SDK's own affair, and another version may do without
+            importlib.import_module(late)
 
 
 @functools.lru_cache
