@@ -14,6 +14,8 @@ FIRST_BACK_OFF_S = 0.1
 LONGEST_BACK_OFF_S = 30.0
 HEALTHY_AFTER_S = 60.0
 AWAY_PAUSE_S = 2.0
+START_WITHIN_S = 60.0
+"""So long a process may take to its first heartbeat: it may have to wait for the lease of the one before it."""
 
 
 class RoleState(Enum):
@@ -23,6 +25,8 @@ class RoleState(Enum):
     RUNNING = "running"
     WAITING = "waiting"
     """It has ended and is started again after a pause."""
+    KILLED = "killed"
+    """It gave no sign of life and is being killed; that it has ended is not known yet."""
     QUARANTINED = "quarantined"
     STOPPED = "stopped"
 
@@ -75,3 +79,17 @@ class Child:
         self.state, self.pause_s = RoleState.WAITING, self._back_off_s
         self._back_off_s = min(LONGEST_BACK_OFF_S, self._back_off_s * 2)
         return Verdict.CRASHED
+
+
+def is_stuck(child: Child, *, has_beaten: bool, silent_s: float, patience_s: float, at_s: float) -> bool:
+    """True if a process lives and does nothing any more: it was stopped, or its event loop is blocked.
+
+    Args:
+        has_beaten: Whether this very process ever gave a sign of life.
+        silent_s: For how long it has certainly given none, while whoever looks could see the others.
+        patience_s: The lease's time; after that another process could have the role anyway.
+    """
+    if child.state is not RoleState.RUNNING or child.pid is None:
+        return False
+    within_s = patience_s if has_beaten else max(patience_s, START_WITHIN_S)
+    return min(silent_s, at_s - child.started_s) >= within_s

@@ -107,6 +107,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             ) as lanes,
             open_sorter(bus, name, has_topics=has_topics, keep_alive_s=keep_s, owns=lambda: lease.is_held) as sorter,
         ):
+            activity.holds = lambda: lanes.holding
             inbox = Inbox(lanes, ageing_s=organization.defaults.ageing_s, clock=now)
             for delivery in await lanes.left_open(journal.open_deliveries(), within_s=_redelivered_after_s(settings)):
                 inbox.keep(delivery)

@@ -20,15 +20,16 @@ from pydantic import SecretStr
 
 from agenthub import forks
 from agenthub.bus.connection import Bus, connect
+from agenthub.bus.in_flight import give_back
 from agenthub.bus.server import NatsServer
 from agenthub.bus.topology import provision, topology
-from agenthub.children import Child, RoleState, Verdict
+from agenthub.children import Child, RoleState, Verdict, is_stuck
 from agenthub.client import role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import ConfigError, HubError
 from agenthub.messages import now
 from agenthub.org.events import Events
-from agenthub.org.registry import Registry
+from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.organization import Organization
 from agenthub.run_file import RunFile, lock
 from agenthub.settings import Settings
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 READY_WITHIN_S = 60.0
 _SIGN_OFF_WITHIN_S = 0.5
+_LOOK_EVERY_S = 1.0
+_LOOK_WITHIN_S = 2.0
 REHEARSAL = "rehearsal"
 
 
@@ -89,6 +92,7 @@ class Supervisor:
                         logger.info("%s %s %s %s", *change)
                     if await self._nursery_imported(stop):
                         await self._start_children()
+                        self._in_background(self._watch_beats(bus))
                         await self._until_ready(stop)
                     if not stop.is_set():
                         alone = [key for key, state in self.states().items() if state is RoleState.QUARANTINED]
@@ -264,11 +268,42 @@ class Supervisor:
         self._in_background(self._start_again(child))
 
     async def _sign_off(self, child: Child) -> None:
-        """A dead role must not look alive until its last heartbeat is over."""
+        """A dead role must not look alive until its last heartbeat is over, nor hold what a replica could do."""
         if child.role and self._bus is not None:
+            registry = Registry(self._bus)
             with contextlib.suppress(HubError, TimeoutError):  # without a broker nobody sees it
                 async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
-                    await Registry(self._bus).remove(child.key)
+                    if (last := await registry.find(child.key)) is not None:
+                        await give_back(self._bus, child.role, last.holds)
+                    await registry.remove(child.key)
+
+    async def _watch_beats(self, bus: Bus) -> None:
+        """Kill what lives and does not beat. Nobody is held guilty of a broker that cannot be reached from here."""
+        patience_s = max(self.settings.lease_ttl_s, beat_ttl_s(self.settings.heartbeat_s))
+        sightings = Sightings(longest_gap_s=patience_s / 2)
+        while not self._is_stopping:
+            await asyncio.sleep(min(_LOOK_EVERY_S, patience_s / 8))
+            with contextlib.suppress(HubError, TimeoutError):
+                async with asyncio.timeout(_LOOK_WITHIN_S):
+                    beats = await Registry(bus).all()
+                at_s = time.monotonic()
+                sightings.look({f"{key} {beat.pid}": beat.beat_at for key, beat in beats.items()}, at_s=at_s)
+                for child in list(self._children.values()):
+                    name = f"{child.key} {child.pid}"
+                    if child.role and is_stuck(
+                        child, has_beaten=sightings.has_seen(name), silent_s=sightings.silent_s(name, at_s=at_s),
+                        patience_s=patience_s, at_s=at_s,
+                    ):  # fmt: skip
+                        await self._kill(child, bus, f"process {child.pid} lives but does not beat; killing it")
+
+    async def _kill(self, child: Child, bus: Bus, why: str) -> None:
+        """Kill a process, once the broker has stored why: if it cannot, that is why nobody beats."""
+        async with asyncio.timeout(_LOOK_WITHIN_S):
+            await Events(bus, child.role).store("killed", why)
+        logger.warning("%s %s", child.key, why)
+        self._say(f"{child.key}: {why}")
+        child.state = RoleState.KILLED
+        self._signal([child], signal.SIGKILL)
 
     async def _start_again(self, child: Child) -> None:
         await self._sign_off(child)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from agenthub.children import Child, RoleState, Verdict
+import pytest
+
+from agenthub.children import Child, RoleState, Verdict, is_stuck
 from agenthub.forks import EXIT_AWAY, EXIT_CONFIG
 
 
@@ -38,3 +40,23 @@ def test_a_wrong_configuration_is_not_tried_again() -> None:
     child = Child("qa", "qa")
     assert child.has_ended(EXIT_CONFIG, at_s=1.0) is Verdict.MISCONFIGURED
     assert child.state is RoleState.QUARANTINED
+
+
+@pytest.mark.parametrize(
+    ("state", "has_beaten", "silent_s", "age_s", "expected"),
+    [
+        (RoleState.RUNNING, True, 15.0, 600.0, True),
+        (RoleState.RUNNING, True, 14.9, 600.0, False),
+        (RoleState.RUNNING, True, 600.0, 10.0, False),  # it has only just been started
+        (RoleState.RUNNING, False, 600.0, 59.0, False),  # it may wait for a lease
+        (RoleState.RUNNING, False, 600.0, 60.0, True),
+        (RoleState.KILLED, True, 600.0, 600.0, False),  # once is enough
+        (RoleState.WAITING, True, 600.0, 600.0, False),
+    ],
+)
+def test_what_lives_and_does_not_beat_is_stuck(
+    state: RoleState, has_beaten: bool, silent_s: float, age_s: float, expected: bool
+) -> None:
+    child = Child("qa", "qa", state=state, pid=1, started_s=1000.0)
+    found = is_stuck(child, has_beaten=has_beaten, silent_s=silent_s, patience_s=15.0, at_s=1000.0 + age_s)
+    assert found is expected

@@ -57,6 +57,12 @@ class Lanes:
         """What is at hand, most urgent lane first."""
         return [(p, pull.held[0]) for p, pull in self._pulls.items() if pull.held]
 
+    @property
+    def holding(self) -> list[str]:
+        """Where the broker takes the acknowledgements of what is held or worked on."""
+        at_hand = [*self._taken, *(delivery for _, delivery in self.held)]
+        return [delivery.reply_subject for delivery in at_hand if not delivery.is_settled]
+
     async def arrived(self) -> None:
         """Return when something may have arrived since the last call."""
         await self._arrived.wait()

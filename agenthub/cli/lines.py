@@ -12,6 +12,7 @@ STYLES = {
     "ready": "dim", "stopped": "dim", "taken": "cyan", "sent": "blue", "step": "magenta", "parked": "dim",
     "resumed": "cyan", "completed": "green", "noted": "dim", "delayed": "yellow", "dead": "bold red",
     "crashed": "bold red", "quarantined": "bold red", "undelivered": "yellow", "unhealthy": "bold red",
+    "killed": "bold red",
     "healthy": "green",
 }  # fmt: skip
 OUTCOME_STYLES = {"done": "green", "blocked": "yellow", "needs_human": "bold yellow", "refused": "yellow"}

@@ -20,6 +20,7 @@ class Activity:
         self._role, self._model, self._clock, self._usage_of_day = role, model, clock, usage_of_day
         self.changed: Callable[[], None] = lambda: None
         self.parked: Callable[[], int] = lambda: 0
+        self.holds: Callable[[], list[str]] = list
         self.context: tuple[int, int] = (0, 0)
         self._started_at = self._since = clock()
         self._state, self._doing = "idle", ""
@@ -72,6 +73,7 @@ class Activity:
             since=self._since, beat_at=self._clock(), started_at=self._started_at, pid=os.getpid(),
             host=socket.gethostname(), model=self._model, usage_today=self._usage, parked=self.parked(),
             context_tokens=self.context[0], context_window=self.context[1],
+            holds=self.holds(),
         )  # fmt: skip
 
     def _enter(self, state: str, doing: str, message: Message | None) -> None:

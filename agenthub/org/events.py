@@ -27,9 +27,7 @@ class Events:
             kind: One word, for example `taken`, `step`, `parked`; the token after `agent-hub.events.`.
             about: The message that it is about.
         """
-        event = self._event(kind, text, about, data)
-        logger.debug("%s %s", kind, event.message_id)
-        await self._bus.tell(subjects.event(kind, self._role), event.encode())
+        await self._bus.tell(subjects.event(kind, self._role), self._event(kind, text, about, data).encode())
 
     async def record(self, kind: str, text: str, about: Message, **data: Any) -> None:
         """Publish one event, and keep it on the audit stream: what a guard decided, and why."""
@@ -38,7 +36,16 @@ class Events:
         await self._bus.tell(subjects.event(kind, self._role), event.encode())
         await self._bus.tell(subjects.audit(kind, self._role), event.encode())
 
+    async def store(self, kind: str, text: str) -> None:
+        """Publish one event and return when the broker has it.
+
+        Raises:
+            HubError: If it could not be stored.
+        """
+        await self._bus.publish(subjects.event(kind, self._role), self._event(kind, text, None, {}).encode())
+
     def _event(self, kind: str, text: str, about: Message | None, data: dict[str, Any]) -> Event:
+        logger.debug("%s %s", kind, about.id if about else "")
         return Event(
             kind=kind,
             role=self._role,

@@ -1,0 +1,52 @@
+"""A hub of real processes in which roles stop, hang or die: it notices by itself and the work ends once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agenthub.run_file import processes_of
+from tests.organization import write_organization
+from tests.test_hub import Folder, until
+
+QUICK = "[process]\nheartbeat_s = 0.5\nlease_ttl_s = 3\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """An organization whose processes are missed after three seconds."""
+    write_organization(tmp_path, QUICK)
+    folder = Folder(tmp_path)
+    yield folder
+    folder.clean()
+
+
+def test_a_role_that_was_stopped_is_killed_and_started_again_and_its_message_ends_once(folder: Folder) -> None:
+    folder.up()
+    message = folder.json("send", "backend", "rehearse: slow 2")
+    until(lambda: folder.state_of("backend") == "working")
+    stopped = folder.pid_of("backend")
+    os.kill(stopped, signal.SIGSTOP)
+    until(lambda: folder.completions(message["id"]))
+    assert folder.pid_of("backend") not in (0, stopped)
+    assert [event.role for event in folder.events("killed")] == ["backend"]
+    until(lambda: folder.state_of("backend") == "idle")
+    assert len(folder.completions(message["id"])) == 1
+
+
+def test_a_broker_that_is_away_is_no_reason_to_kill_anybody(folder: Folder) -> None:
+    run = folder.up()
+    (server,) = (p for p in processes_of(run.run_id) if p.name() == "nats-server")
+    server.suspend()
+    away_since = time.monotonic()
+    until(lambda: time.monotonic() - away_since > 7)  # twice the time after which a role is killed, and more
+    server.resume()
+    message = folder.json("send", "backend", "rehearse: say hello", "--wait")
+    assert message["text"] == "hello"
+    until(lambda: all(folder.state_of(role) == "idle" for role in ("ceo", "cto", "backend", "qa")))
+    assert folder.events("killed") == []
