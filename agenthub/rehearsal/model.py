@@ -41,7 +41,7 @@ class RehearsalModel:
         self._requests = 0
         self.faults = Faults()
         self.journal: deque[dict[str, Any]] = deque(maxlen=_JOURNAL_LENGTH)
-        """Requests to `/v1/messages` that were seen, oldest first."""
+        """Requests to `/v1/messages` that were seen, oldest first. `prompt` is the same for the same question."""
 
     def new_request_id(self) -> str:
         self._requests += 1
@@ -81,6 +81,7 @@ class RehearsalModel:
         role = place.me.name if place else ""
         noted |= {"role": role, "model": request.model, "last_user_text": text[:_JOURNAL_TEXT]}
         model, prompt = _model_of(request), cache.prompt_of(request)
+        noted["prompt"] = prompt.digests[-1].hex() if prompt.digests else ""
         if prompt.total_tokens > model.max_input_tokens:
             raise ApiError(400, f"prompt is too long: {prompt.total_tokens} tokens > {model.max_input_tokens} maximum")
         fault = self.faults.take(text, role)

@@ -1,0 +1,178 @@
+"""A role is killed at each named point of its work and started again: one end, nothing sent or paid twice.
+
+The processes, the broker, the journal and the model's HTTP endpoint are real; who counts the model calls and the
+stored messages is the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from agenthub import subjects
+from agenthub.failpoints import Failpoint
+from agenthub.messages import Message, Outcome
+from agenthub.organization import load_organization
+from agenthub.rehearsal.server import Endpoint, start_rehearsal
+from agenthub.runtime import RolePlace, run_role, stop_on_signals
+from agenthub.settings import Settings
+from tests.organization import Hub, until, write_organization
+
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["agenthub.runtime", "tests.test_failpoints"])
+
+PASSED_ONCE = {
+    Failpoint.ASK_OPENED, Failpoint.ASK_SENT, Failpoint.ANSWER_COLLECTED, Failpoint.ASK_CLOSED,
+    Failpoint.COMPLETION_PUBLISHED, Failpoint.REPLY_PUBLISHED,
+}  # fmt: skip
+"""Where the work below comes by once: it asks one other role, and goes on when that has answered."""
+NOT_IN_A_TURN = {Failpoint.DELAYED, Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED}
+PAID_AGAIN = {Failpoint.MODEL_ANSWERED}
+"""Where the call in flight is paid again: its answer had come, and nobody had written it down."""
+
+
+def work(name: str, folder: str, nats_url: str, model_url: str) -> None:
+    """A role process."""
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        settings = Settings.load(
+            config=Path(folder) / "agenthub.toml", nats_url=nats_url, model_url=model_url, api_key="rehearsal",
+            rehearse=True, ack_wait_s=60.0,
+        )  # fmt: skip
+        await run_role(RolePlace(settings, load_organization(settings), name), stop=stop)
+
+    asyncio.run(run())
+
+
+class Office:
+    """A hub with a model's endpoint, whose roles are processes."""
+
+    def __init__(self, hub: Hub, endpoint: Endpoint) -> None:
+        self.hub, self.endpoint = hub, endpoint
+        self.processes: dict[str, BaseProcess] = {}
+
+    def start(self, name: str) -> BaseProcess:
+        process = FORK.Process(  # type: ignore[attr-defined]
+            target=work, args=(name, str(self.hub.folder), self.hub.server.url, self.endpoint.url), daemon=True
+        )
+        process.start()
+        self.processes[name] = process
+        return process  # type: ignore[no-any-return]
+
+    def arm(self, name: str, point: Failpoint, passes: int = 0) -> None:
+        file = self.hub.settings.state / "failpoints" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{point} {passes}")
+
+    async def dies(self, name: str) -> None:
+        process = self.processes[name]
+        await until(lambda: not process.is_alive(), within_s=60)
+        assert process.exitcode == -signal.SIGKILL
+
+    def calls(self, name: str) -> Counter[str]:
+        """How often the model was asked the same by a role."""
+        return Counter(str(entry["prompt"]) for entry in self.endpoint.model.journal if entry["role"] == name)
+
+    async def stored(self) -> Counter[tuple[str, str, str]]:
+        """How often each message was stored in a lane: kind, sender, words. Moves by a sorter are not counted."""
+        found: Counter[tuple[str, str, str]] = Counter()
+        for received in await self.hub.bus.history(subjects.AUDIT, subjects.ALL_AUDIT):
+            if subjects.DOOR not in received.headers:
+                message = Message.read(received.data, default_id="x")
+                found[(message.type, message.from_role, message.payload.message)] += 1
+        return found
+
+    async def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            await until(lambda process=process: not process.is_alive())
+
+
+@pytest.fixture
+async def office(hub: Hub) -> AsyncIterator[Office]:
+    """A cto with one report, backend."""
+    roles = {"cto": {"skills": "architecture"}, "backend": {"reports_to": "cto", "skills": "api, sql"}}
+    for role in (hub.folder / "roles").iterdir():
+        role.unlink()
+    write_organization(hub.folder, roles=roles)
+    hub.organization = load_organization(hub.settings)
+    await hub.provision()
+    async with start_rehearsal(speed=0) as endpoint:
+        office = Office(hub, endpoint)
+        try:
+            yield office
+        finally:
+            await office.stop()
+
+
+DIRECTIVE = "Build the attachment API"
+
+
+@pytest.mark.parametrize(
+    ("point", "passes"),
+    [
+        (point, passes)
+        for point in Failpoint
+        if point not in NOT_IN_A_TURN
+        for passes in ([0] if point in PASSED_ONCE else [0, 1])
+    ],
+)
+async def test_killed_in_the_middle_of_delegated_work(office: Office, point: Failpoint, passes: int) -> None:
+    office.arm("cto", point, passes)
+    office.start("cto")
+    office.start("backend")
+    message_id = await office.hub.send("cto", DIRECTIVE, sender="you")
+    await office.dies("cto")
+    office.start("cto")
+    done = await office.hub.completion("cto", message_id, within_s=60)
+    (reply,) = await until(lambda: office.hub.waiting("you"))
+    await until(lambda: _is_empty(office.hub))
+    assert (done.outcome, reply.causation_id, reply.payload.message) == (Outcome.DONE, message_id, done.text)
+    again = {prompt: count - 1 for prompt, count in office.calls("cto").items() if count > 1}
+    assert sum(again.values()) == (1 if point in PAID_AGAIN else 0), again
+    stored = await office.stored()
+    assert {message: count for message, count in stored.items() if count > 1} == {}
+    assert sorted(sender for kind, sender, _ in stored if kind == "task_assignment") == ["cto", "you"]
+
+
+@pytest.mark.parametrize("point", [Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED, Failpoint.BEFORE_ACK])
+async def test_killed_while_it_buries(office: Office, point: Failpoint) -> None:
+    office.arm("backend", point)
+    office.start("backend")
+    overdue = {"deadline": "2020-01-01T00:00:00Z"}
+    message_id = await office.hub.send("backend", "too late", sender="cto", **overdue)
+    await office.dies("backend")
+    office.start("backend")
+    done = await office.hub.completion("backend", message_id, within_s=60)
+    (reply,) = await until(lambda: office.hub.waiting("cto"), within_s=60)
+    letters = await office.hub.bus.history(subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS)
+    assert (done.outcome, reply.payload.outcome, len(letters)) == (Outcome.DEAD, Outcome.DEAD, 1)
+    assert office.calls("backend").total() == 0
+
+
+async def test_killed_while_it_puts_off(office: Office) -> None:
+    office.endpoint.model.faults.add(b'{"faults": [{"status": 529, "times": 9, "role": "backend"}]}')
+    office.arm("backend", Failpoint.DELAYED)
+    office.start("backend")
+    message_id = await office.hub.send("backend", "rehearse: say hello", sender="you")
+    with contextlib.suppress(TimeoutError):
+        await office.dies("backend")
+    office.start("backend")
+    done = await office.hub.completion("backend", message_id, within_s=60)
+    assert (done.outcome, done.text) == (Outcome.DONE, "hello")
+    assert len(await until(lambda: office.hub.waiting("you"))) == 1
+
+
+async def _is_empty(hub: Hub) -> bool:
+    return not await hub.waiting("cto") and not await hub.waiting("backend")
