@@ -101,20 +101,22 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         activity.changed = pulse.changed
         keep_s = settings.keep_alive_s
         is_shared = organization.role(name).settings.replicas > 1
+        settling = Settling(
+            name, bus=bus, journal=journal, coordination=coordination, events=events, clock=now,
+            before_effect=lease.ensure,
+        )  # fmt: skip
         async with (
             open_lanes(
                 bus, name, keep_alive_s=keep_s, is_shared=is_shared, owns=lambda: lease.is_held, alive=place.alive()
             ) as lanes,
-            open_sorter(bus, name, has_topics=has_topics, keep_alive_s=keep_s, owns=lambda: lease.is_held) as sorter,
+            open_sorter(
+                bus, name, has_topics=has_topics, keep_alive_s=keep_s, owns=lambda: lease.is_held, bury=settling.bury
+            ) as sorter,
         ):
             activity.holds = lambda: lanes.holding
             inbox = Inbox(lanes, ageing_s=organization.defaults.ageing_s, clock=now)
             for delivery in await lanes.left_open(journal.open_deliveries(), within_s=_redelivered_after_s(settings)):
                 inbox.keep(delivery)
-            settling = Settling(
-                name, bus=bus, journal=journal, coordination=coordination, events=events, clock=now,
-                before_effect=lease.ensure,
-            )  # fmt: skip
             loop = Loop(
                 name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),

@@ -21,6 +21,7 @@ from agenthub.bus.deliveries import Delivery
 from agenthub.coordination import Coordination
 from agenthub.errors import HubError, LeaseLostError
 from agenthub.failpoints import Failpoint, reach
+from agenthub.letters import publisher, stand_in
 from agenthub.messages import Completion, Message, Outcome
 from agenthub.org.events import Events
 from agenthub.sessions.journal import Journal
@@ -171,9 +172,12 @@ class Settling:
         self, delivery: Delivery, message: Message | None, *, reason: str, trace: str, tries: int
     ) -> None:
         await self._before_effect()
-        about = {} if message is None else {
-            "from_role": message.from_role, "subject": message.title, "trace_id": message.trace_id,
-            "priority": message.payload.priority,
+        known = message
+        if message is None or message.from_role != publisher(delivery.subject, delivery.headers, delivery.data):
+            known = stand_in(delivery.subject, delivery.headers, delivery.data, default_id=delivery.default_id)
+        about = {} if known is None else {
+            "from_role": known.from_role, "subject": known.title, "trace_id": known.trace_id,
+            "causation_id": known.causation_id, "priority": known.payload.priority,
         }  # fmt: skip
         is_buried = await bury(
             self._bus, self._role, delivery, reason, traceback=trace, attempts=tries,
@@ -182,7 +186,7 @@ class Settling:
         reach(Failpoint.DEAD_LETTER_STORED)
         if not is_buried:
             return
-        await self._events.tell("dead", reason, message)
-        if message is not None and not message.is_answer:
+        await self._events.tell("dead", reason, message or known)
+        if known is not None and not known.is_answer:
             result = TurnResult(TurnEnd.FINISHED, Outcome.DEAD, f"Not worked off: {reason}")
-            await self._coordination.reply(message, self._completion(message, result))
+            await self._coordination.reply(known, self._completion(known, result))

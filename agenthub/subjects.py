@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 # ── streams ────────────────────────────────────────────────────────────────────────────────────────
 AGENTS = "GENBRAIN_AGENTS"
@@ -48,10 +49,12 @@ ALL_DONE = "agent-hub.done.*.*"
 ALL_EVENTS = "agent-hub.events.>"
 ALL_SCHEDULES = ("agent-hub.sched.>", "agent-hub.due.*")
 ALL_DEAD_LETTERS = "agent-hub.dlq.*"
+ALL_REPLAYS = "agent-hub.dlq.*.*"
 ALL_LATE = "agent-hub.late.*"
 ALL_AUDIT = "agent-hub.audit.>"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PLACE = re.compile(r"(?:agent-hub\.audit\.)?agent-hub\.operators\.operator-([^.]+)\.inbox(?:\.([^.]+)\.([^.]+))?")
 _ID = re.compile(r"[A-Za-z0-9_~-]{1,160}")
 
 
@@ -78,6 +81,28 @@ def lane(role: str, priority: str, sender: str) -> str:
 def lane_filter(role: str, priority: str) -> str:
     """Every sender's messages of one priority."""
     return f"{inbox(role)}.{priority}.*"
+
+
+class Lane(NamedTuple):
+    """A place in a role's inbox."""
+
+    role: str
+    priority: str
+    """Empty at the plain inbox."""
+    sender: str
+    """Who published; empty at the plain inbox."""
+
+
+def lane_of(subject: str) -> Lane | None:
+    """The lane that a subject names; None if it is none, also of the plain inbox."""
+    place = place_of(subject)
+    return place if place is not None and place.priority else None
+
+
+def place_of(subject: str) -> Lane | None:
+    """The lane or the plain inbox that a subject names, also that of a copy for the audit; None if neither."""
+    match = _PLACE.fullmatch(subject)
+    return Lane(match[1], match[2] or "", match[3] or "") if match else None
 
 
 def inbox_subjects(role: str, priorities: Iterable[str]) -> list[str]:
@@ -135,6 +160,11 @@ def due(role: str) -> str:
 
 def dead_letter(role: str) -> str:
     return f"agent-hub.dlq.{role}"
+
+
+def replays(role: str, message: str) -> str:
+    """Where it is noted that a dead letter was replayed, beside the letters."""
+    return f"{dead_letter(role)}.{message}"
 
 
 def late(role: str) -> str:

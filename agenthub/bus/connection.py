@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _WRONG_LAST_SEQUENCE = 10071
 _TOO_LARGE = 10054
 _FULL = (10077, 10047, 10023)  # limits of the stream, of its storage, of the server
+_NO_SUCH_MESSAGE = "no message found"
 _TRY_S = 2.0
 _PAUSE_S = 0.1
 
@@ -228,7 +229,8 @@ class Bus:
             wanted = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
             while len(found) < wanted:
                 msg = await subscription.next_msg(timeout=_TRY_S)
-                found.append(Received(msg.subject, msg.data, dict(msg.headers or {}), msg.metadata.sequence.stream))
+                place, headers = msg.metadata, dict(msg.headers or {})
+                found.append(Received(msg.subject, msg.data, headers, place.sequence.stream, place.timestamp))
         except TimeoutError:
             logger.info("%s fell silent after %d of its messages", stream, len(found))
         finally:
@@ -255,6 +257,18 @@ class Bus:
         except StreamMissing:
             return None
         return Received(raw.subject or "", raw.data or b"", dict(raw.headers or {}), sequence, raw.time)
+
+    async def delete(self, stream: str, sequence: int) -> None:
+        """Remove one message of a stream for good; removing it again changes nothing."""
+        try:
+            await self.js.delete_msg(stream, sequence)
+        except APIError as error:
+            if error.description != _NO_SUCH_MESSAGE:
+                raise HubError(f"{stream}: {error.description} ({error.err_code})") from error
+
+    async def purge(self, stream: str, subject: str) -> None:
+        """Remove for good all that a stream holds under a subject."""
+        await self.js.purge_stream(stream, subject=subject)
 
     async def counts(self, stream: str, subject: str) -> dict[str, int]:
         """How many messages a stream holds under each subject that matches."""

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.failpoints import Failpoint, reach
-from agenthub.messages import Completion, Moment, Outcome, now
+from agenthub.letters import DeadLetter, lives_of
+from agenthub.messages import Completion, Outcome, now
 
 _MAX_TEXT_BYTES = 768 * 1024
 """Longer JSON text would not fit into a message of the server (1 MB) with its history and traceback."""
@@ -36,29 +35,6 @@ class Letter(Protocol):
 
     @property
     def default_id(self) -> str: ...
-
-
-class DeadLetter(BaseModel):
-    """A buried message: what came, what was wrong, how often it was tried."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    message_id: str
-    role: str
-    reason: str
-    traceback: str = ""
-    attempts: int = 1
-    buried_at: Moment
-    stored_at: Moment
-    stream: str
-    sequence: int
-    subject: str
-    headers: dict[str, str] = Field(default_factory=dict)
-    body: str | None = None
-    """The message as text, if it is UTF-8."""
-    body_base64: str | None = None
-    """The message's bytes otherwise."""
-    history: list[dict[str, Any]] = Field(default_factory=list)
 
 
 async def bury(
@@ -90,7 +66,7 @@ async def bury(
         message_id=identity, role=role, reason=reason, traceback=traceback[-20_000:], attempts=attempts,
         buried_at=moment, stored_at=letter.stored_at, stream=letter.stream, sequence=letter.sequence,
         subject=letter.subject,
-        headers=letter.headers, body=body, body_base64=encoded,
+        headers=letter.headers, body=body, body_base64=encoded, history=lives_of(letter.data),
     )  # fmt: skip
     data = dead.model_dump_json(exclude_none=True).encode()
     await bus.publish(subjects.dead_letter(role), data, message_id=f"{role}.{identity}.dead")

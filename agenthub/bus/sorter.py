@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus, StreamFullError
-from agenthub.bus.dead_letters import bury
 from agenthub.bus.deliveries import Delivery, Pull
 from agenthub.bus.topology import SORTER_BATCH
 from agenthub.errors import MessageError, RefusedError
@@ -23,6 +22,8 @@ from agenthub.messages import Message
 logger = logging.getLogger(__name__)
 
 _FULL_PAUSE_S = 1.0
+
+Bury = Callable[[Delivery, Message | None, str], Awaitable[None]]
 
 
 class _Door:
@@ -37,7 +38,10 @@ class _Door:
 class Sorter:
     """The doors of one role. Messages that cannot be read are buried here, on their first delivery."""
 
-    def __init__(self, bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool]) -> None:
+    def __init__(
+        self, bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool], bury: Bury
+    ) -> None:
+        """`bury` gives up on a delivery, for a reason, and tells its sender."""
         doors = [
             (subjects.AGENTS, subjects.door_consumer(role)),
             (subjects.SCHEDULES, subjects.due_consumer(role)),
@@ -46,7 +50,7 @@ class Sorter:
             doors.append((subjects.TOPICS, subjects.topics_consumer(role)))
         self._doors = [_Door(bus, stream, name) for stream, name in doors]
         self._bus, self._role = bus, role
-        self._keep_alive_s, self._owns = keep_alive_s, owns
+        self._keep_alive_s, self._owns, self._bury = keep_alive_s, owns, bury
 
     async def run(self) -> None:
         """Move messages until cancelled. Each door has its task: what is stuck at one holds up no other."""
@@ -102,7 +106,7 @@ class Sorter:
         try:
             message = Message.read(delivery.data, default_id=delivery.default_id)
         except MessageError as error:
-            await bury(self._bus, self._role, delivery, str(error))
+            await self._bury(delivery, None, str(error))
             return
         if delivery.stream == subjects.TOPICS and message.from_role == self._role:
             return  # own output never wakes its author
@@ -114,15 +118,15 @@ class Sorter:
         try:
             await self._bus.publish(lane, delivery.data, message_id=identity, headers=headers)
         except RefusedError as error:  # the headers made it too large for a lane
-            await bury(self._bus, self._role, delivery, str(error))
+            await self._bury(delivery, message, str(error))
 
 
 @contextlib.asynccontextmanager
 async def open_sorter(
-    bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool]
+    bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool], bury: Bury
 ) -> AsyncIterator[Sorter]:
     """The doors of one role, read for the length of the block."""
-    sorter = Sorter(bus, role, has_topics=has_topics, keep_alive_s=keep_alive_s, owns=owns)
+    sorter = Sorter(bus, role, has_topics=has_topics, keep_alive_s=keep_alive_s, owns=owns, bury=bury)
     bus.on_reconnect(sorter.pull_again)
     await sorter.open()
     try:

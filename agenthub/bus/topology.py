@@ -133,8 +133,8 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             allow_msg_schedules=True, allow_msg_ttl=True, allow_rollup_hdrs=True, duplicate_window=3600.0,
         ),
         stream(
-            subjects.DEAD_LETTERS, [subjects.ALL_DEAD_LETTERS, subjects.ALL_LATE], discard=DiscardPolicy.NEW,
-            max_bytes=1024**3, duplicate_window=3600.0, allow_direct=True,
+            subjects.DEAD_LETTERS, [subjects.ALL_DEAD_LETTERS, subjects.ALL_REPLAYS, subjects.ALL_LATE],
+            discard=DiscardPolicy.NEW, max_bytes=1024**3, duplicate_window=3600.0, allow_direct=True,
         ),
         stream(
             subjects.AUDIT, [subjects.ALL_AUDIT], max_age=30 * DAY_S, max_bytes=2 * 1024**3,

@@ -35,7 +35,11 @@ $ agenthub down                              let each role finish, then stop
 """
 
 _GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(("Run", "Talk", "See", "Fix", "Admin"))}
-_FAMILIES = {"inbox": "Look into inboxes; nothing is taken.", "roles": "The role files."}
+_FAMILIES = {
+    "inbox": "Look into inboxes; nothing is taken.",
+    "roles": "The role files.",
+    "dlq": "Dead letters: look at what was buried, give it another life, throw it away.",
+}
 
 
 def _app() -> App:

@@ -123,6 +123,49 @@ $ agenthub inbox peek backend -n 3""",
 $ agenthub logs backend -f""",
     ),
     Command(
+        "dlq ls",
+        "Fix",
+        "dlq:ls",
+        """List the dead letters, oldest first: what was buried, when, after how many tries, and why.
+
+$ agenthub dlq ls --role backend --since 24h""",
+    ),
+    Command(
+        "dlq show",
+        "Fix",
+        "dlq:show",
+        """Print everything about one dead letter: reason, traceback, headers, earlier lives, the message.
+
+$ agenthub dlq show 1b2c3d4e
+$ agenthub dlq show 1b2c3d4e --body > message.json
+
+The beginning of an id is enough. Exit codes: 0 ok, 3 no such letter.""",
+    ),
+    Command(
+        "dlq replay",
+        "Fix",
+        "dlq:replay",
+        """Give dead letters another life: each goes into its role's inbox as a new message of the same sender.
+
+$ agenthub dlq replay 1b2c3d4e
+$ agenthub dlq replay 1b2c3d4e --body message.json     with another message instead
+$ agenthub dlq replay --all --role backend             after a bug was mended
+
+The letter stays, marked as replayed; a second replay needs --again. A deadline that has passed is taken off.
+Exit codes: 0 stored, 1 some were not, 2 the body is no message, 3 no such letter, 6 replayed already, or forged.""",
+    ),
+    Command(
+        "dlq drop",
+        "Fix",
+        "dlq:drop",
+        """Throw dead letters away for good. It asks before, unless --yes is given.
+
+$ agenthub dlq drop 1b2c3d4e
+$ agenthub dlq drop --all --role backend --yes
+
+Exit codes: 0 dropped, 1 not confirmed, 2 no terminal to ask at, 3 no such letter.""",
+    ),
+    Command(
         "doctor",
         "Fix",
         "doctor:doctor",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,3 +79,17 @@ class Options:
 
 
 DEFAULT = Options()
+
+
+def duration(text: str) -> timedelta:
+    """A length of time as people write it.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    from agenthub.errors import ConfigError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise ConfigError(f"--since takes a length of time such as 90s, 10m, 2h or 7d; found {text!r}")
+    return float(match[1]) * timedelta(seconds={"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])

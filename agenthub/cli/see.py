@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.lines import as_markup, who_width
-from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import (
     PRIORITY_STYLE,
     ago,
@@ -27,7 +26,7 @@ from agenthub.cli.output import (
     tokens,
 )
 from agenthub.client import RoleStatus, WaitingMessage
-from agenthub.errors import ConfigError, NotFoundError, unknown
+from agenthub.errors import NotFoundError, unknown
 from agenthub.messages import Heartbeat, Priority, now
 
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
@@ -137,7 +136,7 @@ async def tail(
         role: Only events of this role.
         kind: Only events of this kind, for example `completed`, `sent`, `step`, `dead`.
     """
-    begin = None if since is None else now() - _duration(since)
+    begin = None if since is None else now() - duration(since)
     async with options.client() as client:
         if role is not None:
             client.organization.role(role)
@@ -273,13 +272,6 @@ async def _print_file(path: Path, *, last: int, follow: bool, options: Options) 
                 for line in file:
                     put(line.rstrip("\n"))
                 position = file.tell()
-
-
-def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    if match is None:
-        raise ConfigError(f"--since takes a length of time such as 90s, 10m, 2h or 7d; found {text!r}")
-    return float(match[1]) * timedelta(seconds={"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
 
 
 def uptime(started_at: datetime) -> str:

@@ -12,6 +12,7 @@ from agenthub import subjects
 from agenthub.bus.connection import Bus, Received, connect
 from agenthub.client.history import event_of
 from agenthub.client.inboxes import RoleStatus, WaitingMessage, status, waiting_message
+from agenthub.client.letters import Letters
 from agenthub.errors import HubUnreachableError, NotFoundError
 from agenthub.messages import (
     Completion,
@@ -33,6 +34,7 @@ class Client:
 
     def __init__(self, bus: Bus, organization: Organization) -> None:
         self.bus, self.organization = bus, organization
+        self.letters = Letters(bus, organization)
 
     async def send(
         self, to: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM, sender: str | None = None
