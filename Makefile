@@ -39,12 +39,14 @@ format: install  ## format and mend what the linter can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: install  ## performance against the raw floor, side by side, as ratios
+bench: install  ## performance against the raw floor and the field's peers, side by side, as ratios
 	@$(BIN)/python -m bench
 
 lock: install  ## resolve the dependencies anew and lock them by hash
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --all-extras --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
+	@$(BIN)/uv pip compile --quiet bench/peers/requirements.in --universal --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o bench/peers/requirements.lock
 
 clean:  ## remove .venv and caches; the organization's state in .agenthub stays
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

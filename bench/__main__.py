@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from bench import children, cli, drain, fan, paced, priority, processes
+from bench.peers import measure as peers
 from bench.table import Result, table
 
 MEASURES: dict[str, Callable[..., Awaitable[list[Result]]]] = {
@@ -22,13 +23,16 @@ MEASURES: dict[str, Callable[..., Awaitable[list[Result]]]] = {
     "fan": fan.measure,
     "processes": processes.measure,
     "cli": cli.measure,
+    "peers": peers.measure,
 }
 _WITHIN_S = 300.0
 """Longest time that one measure may take at its usual number of rounds."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure agenthub against the raw floor.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure agenthub against the raw floor and peers."
+    )
     parser.add_argument("names", nargs="*", metavar="name", help=f"what to measure: {', '.join(MEASURES)}; all")
     parser.add_argument("--rounds", type=int, help="how often; each measure has a usual number")
     parser.add_argument("--json", action="store_true", help="print JSON with the value of each round")

@@ -35,7 +35,7 @@ def environment() -> dict[str, str]:
 
 def preload() -> None:
     """Have processes forked from one that has imported everything."""
-    _forks.set_forkserver_preload(["bench.ours", "bench.floors", "bench.paced"])
+    _forks.set_forkserver_preload(["bench.ours", "bench.floors", "bench.paced", "bench.peers.measure"])
 
 
 @contextlib.asynccontextmanager

@@ -59,11 +59,11 @@ async def _measure(
             rates: dict[str, list[float]] = {side.name: [] for side in sides}
             for turn in range(rounds):
                 for side in sides if turn % 2 == 0 else reversed(sides):
-                    rates[side.name].append(await _drain(hub, side, f"d{turn}", number))
+                    rates[side.name].append(await drained(hub, side, f"d{turn}", number))
             return Result(name, "msg/s", rates["ours"], rates["floor"], target, is_at_least=True)
 
 
-async def _drain(hub: Hub, side: Side, prefix: str, number: int) -> float:
+async def drained(hub: Hub, side: Side, prefix: str, number: int) -> float:
     """Completions a second, from the first to the last, by the server's clock."""
     await hub.fill(side.inbox, prefix, number)
     before = await hub.last_sequence(side.done_stream)

@@ -12,7 +12,7 @@ from bench.drain import floor_side, ours_side
 from bench.hub import Hub, Side, directive, empty_folder, open_hub
 from bench.table import Result
 
-_RATE, _NUMBER, _WARM = 100, 400, 20
+RATE, _NUMBER, _WARM = 100, 400, 20
 _LEAD_S = 0.5
 
 
@@ -25,9 +25,9 @@ async def measure(rounds: int = 3) -> list[Result]:
             p99: dict[str, list[float]] = {side.name: [] for side in sides}
             for turn in range(rounds):
                 for side in sides if turn % 2 == 0 else reversed(sides):
-                    latencies_s = await _latencies(hub, side, f"p{turn}")
-                    p50[side.name].append(1000 * percentile(latencies_s, 50))
-                    p99[side.name].append(1000 * percentile(latencies_s, 99))
+                    found_s = await latencies_s(hub, side, f"p{turn}")
+                    p50[side.name].append(1000 * percentile(found_s, 50))
+                    p99[side.name].append(1000 * percentile(found_s, 99))
             return [
                 Result("paced 100/s, p50, against C", "ms", p50["ours"], p50["floor"], 1.5, is_at_least=False),
                 Result("paced 100/s, p99, against C", "ms", p99["ours"], p99["floor"], 2.0, is_at_least=False),
@@ -40,7 +40,7 @@ def percentile(values: list[float], percent: float) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100).__int__() - 1)]
 
 
-async def _latencies(hub: Hub, side: Side, prefix: str) -> list[float]:
+async def latencies_s(hub: Hub, side: Side, prefix: str) -> list[float]:
     async with hub.collector(side) as collector:
         async with running(*side.jobs):
             await hub.fill(side.inbox, f"{prefix}w", _WARM)
@@ -48,7 +48,7 @@ async def _latencies(hub: Hub, side: Side, prefix: str) -> list[float]:
             start_s = time.monotonic() + _LEAD_S
             async with running(Job(pace, (hub.server.url, side.inbox, prefix, start_s))):
                 await collector.until([f"{prefix}-{n}" for n in range(_NUMBER)])
-        return [collector.seen_s[f"{prefix}-{n}"] - (start_s + n / _RATE) for n in range(_NUMBER)]
+        return [collector.seen_s[f"{prefix}-{n}"] - (start_s + n / RATE) for n in range(_NUMBER)]
 
 
 async def pace(stop: asyncio.Event, url: str, subject: str, prefix: str, start_s: float) -> None:
@@ -56,7 +56,7 @@ async def pace(stop: asyncio.Event, url: str, subject: str, prefix: str, start_s
     nc = await nats.connect(url)
     try:
         for number in range(_NUMBER):
-            due_s = start_s + number / _RATE
+            due_s = start_s + number / RATE
             await asyncio.sleep(max(0.0, due_s - time.monotonic() - 0.002))
             time.sleep(max(0.0, due_s - time.monotonic()))  # noqa: ASYNC251  # the loop's own timer is 1 ms late
             await nc.publish(subject, directive(f"{prefix}-{number}"))

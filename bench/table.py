@@ -25,14 +25,15 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """One measure: a value for us and one for the floor in each round, and what was promised."""
+    """One measure: a value for us and one for the floor or the peer in each round, and what was promised."""
 
     measure: str
     unit: str
     ours: Sequence[float]
     floor: Sequence[float]
-    """The floor of the same rounds. Empty: the target is for our value itself."""
-    target: float
+    """The floor or the peer in the same rounds. Empty: the target is for our value itself."""
+    target: float | None
+    """None: nothing was promised."""
     is_at_least: bool
     """True if the target is a lower bound."""
 
@@ -44,8 +45,10 @@ class Result:
         return Spread.of([ours / floor for ours, floor in zip(self.ours, self.floor, strict=True)])
 
     @property
-    def is_met(self) -> bool:
-        """True if the median of the rounds keeps the promise."""
+    def is_met(self) -> bool | None:
+        """True if the median of the rounds keeps the promise; None if there was none."""
+        if self.target is None:
+            return None
         value = self.ratio.median if self.ratio else statistics.median(self.ours)
         return value >= self.target if self.is_at_least else value <= self.target
 
@@ -55,7 +58,7 @@ class Result:
         return {**asdict(self), "ratio": ratio, "is_met": self.is_met}
 
 
-_HEAD = ("measure", "ours", "floor", "ratio min / median / max", "target", "met")
+_HEAD = ("measure", "ours", "theirs", "ratio min / median / max", "target", "met")
 
 
 def table(results: Iterable[Result]) -> str:
@@ -78,8 +81,8 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{_number(statistics.median(result.ours))} {result.unit}",
         f"{_number(statistics.median(result.floor))} {result.unit}" if result.floor else "–",
         str(result.ratio) if result.ratio else "–",
-        f"{sign} {result.target:g}{unit}",
-        "yes" if result.is_met else "NO",
+        "–" if result.target is None else f"{sign} {result.target:g}{unit}",
+        "–" if result.is_met is None else "yes" if result.is_met else "NO",
     )
 
 
