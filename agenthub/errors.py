@@ -8,11 +8,13 @@
     │   └── NotFoundError           no such role or message
     ├── MessageError                the bytes are wrong: buried
     ├── RefusedError                the sender changes the request: refused reply, ack
-    │   └── RateExceededError       too many messages from one role to another: the sender waits
+    │   ├── RateExceededError       too many messages from one role to another: the sender waits
+    │   └── TraceEndedError         a person ended all of this trace
     ├── LeaseLostError              another process took the role: this one stops, its deliveries go back
     └── SessionError                the turn failed: retried with back-off, then a failed reply
         ├── ModelUnavailableError   time heals it: given back until then, not a try
         ├── BudgetExhaustedError    a window or a person heals it: given back, not a try
+        ├── TraceParkedError        a person decides whether the trace goes on: given back, not a try
         └── ModelRefusedError       the provider refuses for good (key, model, request): not retried
 
 The class decides what becomes of a delivery, in one place (`loop.py`). Anything outside this tree is a
@@ -74,6 +76,14 @@ class RateExceededError(RefusedError):
         self.to, self.rate, self.window_s, self.retry_after_s = to, rate, window_s, retry_after_s
 
 
+class TraceEndedError(RefusedError):
+    """A person ended everything that belongs to a trace."""
+
+    def __init__(self, trace_id: str, reason: str) -> None:
+        super().__init__(f"The trace {trace_id} was ended by a person: {reason}")
+        self.trace_id, self.reason = trace_id, reason
+
+
 class LeaseLostError(AgenthubError):
     """Another process holds this role's lease now; this one must not act any more."""
 
@@ -100,6 +110,17 @@ class BudgetExhaustedError(SessionError):
         )
         self.account, self.spent_usd, self.limit_usd = account, spent_usd, limit_usd
         self.retry_after_s = retry_after_s
+
+
+class TraceParkedError(SessionError):
+    """The trace is parked; nothing was sent to the model."""
+
+    def __init__(self, trace_id: str, reason: str, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"the trace {trace_id} is parked: {reason} A person decides: `agenthub traces release {trace_id}` or "
+            f"`agenthub traces end {trace_id}`"
+        )
+        self.trace_id, self.reason, self.retry_after_s = trace_id, reason, retry_after_s
 
 
 class ModelRefusedError(SessionError):

@@ -30,6 +30,7 @@ from agenthub.errors import (
     ModelUnavailableError,
     RefusedError,
     SessionError,
+    TraceParkedError,
 )
 from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.loop_guard import check_hops
@@ -42,6 +43,7 @@ from agenthub.sessions import prompts
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import ModelCalled, Prompt, Session, ToolEnded, ToolStarted, TurnEnd, TurnResult
 from agenthub.settling import Settling, Work
+from agenthub.trace_guard import TraceGuard
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,7 @@ class Loop:
         coordination: Coordination,
         settling: Settling,
         preemption: Preemption,
+        traces: TraceGuard,
         events: Events,
         activity: Activity,
         limits: LoopLimits,
@@ -86,6 +89,7 @@ class Loop:
         """`before_effect` raises if this process may not act as the role any more."""
         self._role, self._inbox, self._session, self._journal = role, inbox, session, journal
         self._coordination, self._settling, self._preemption = coordination, settling, preemption
+        self._traces = traces
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
         self._before_effect = before_effect
 
@@ -139,8 +143,11 @@ class Loop:
             await self._settling.bury(delivery, message, str(error))
         except RefusedError as error:
             assert message is not None
-            await self._settling.complete(message, Outcome.REFUSED, str(error))
-        except (BudgetExhaustedError, ModelUnavailableError) as error:
+            if work is None:
+                await self._settling.complete(message, Outcome.REFUSED, str(error))
+            else:  # a parked task ends, not the answer that it waited for
+                await self._settling.end(work, TurnResult(TurnEnd.FINISHED, Outcome.REFUSED, str(error)), delivery)
+        except (BudgetExhaustedError, ModelUnavailableError, TraceParkedError) as error:
             self._put_back(work)
             await self._settling.later(
                 delivery, message, error, in_s=error.retry_after_s, failures=delivery.attempts_before
@@ -190,6 +197,7 @@ class Loop:
             await self._note(message)  # own output never wakes its author
             return None
         if message.is_answer:
+            await self._traces.answered(message)
             ask = await self._coordination.collect(message)
             if ask is None:
                 if not self._journal.is_done(_continuation_id(message.correlation_id)):
@@ -233,6 +241,7 @@ class Loop:
             reason = f"the process of `{self._role}` died {turn.attempts - 1} times while it worked on this"
             await self._settling.bury(delivery, work.task, reason, work=work, tries=turn.attempts)
             return True
+        await self._traces.check(work.task, is_new=work.ask is None)
         self._activity.works(work.task)
         logger.info(
             "%s %s: %s from %s", "goes on with" if work.ask else "took", work.task.id, work.task.payload.priority,
@@ -265,7 +274,9 @@ class Loop:
                         return event
                     case ToolStarted(name, summary):
                         self._activity.does(f"{name} {summary}")
-                    case ToolEnded(name, summary, is_error):
+                    case ToolEnded(name, summary, is_error, changes):
+                        if changes:
+                            await self._traces.changed(work.task)
                         await self._events.tell("step", f"{name} {summary}", work.task, tool=name, is_error=is_error)
                     case ModelCalled(usage):
                         self._activity.spends(usage)

@@ -73,6 +73,12 @@ class Defaults(_Table):
     """Seconds of waiting after which a message counts as one priority more urgent."""
     max_hops: int = Field(default=16, ge=1)
     """Roles that one directive may pass through."""
+    max_trace_messages: Count = 200.0
+    """Messages between roles that one directive may cause; then its trace is parked until a person decides."""
+    max_trace_usd: Dollars = 5.0
+    """US dollars that one directive may cost at all roles together; then its trace is parked."""
+    max_repeats: Count = 3.0
+    """The same words between the same two roles, so often without a change of state, park their trace."""
     pair_rate: Count = 40.0
     """Messages that one role may send another within `pair_window_s`; answers are not counted."""
     pair_window_s: _Seconds = 10.0

@@ -17,6 +17,7 @@ from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
 from agenthub.guards.budget import check_day, start_of_day
+from agenthub.guards.repeats import Memory
 from agenthub.inbox import Inbox
 from agenthub.leader import Duty, lead
 from agenthub.loop import Loop, LoopLimits
@@ -25,6 +26,7 @@ from agenthub.org.activity import Activity
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Pulse, Registry
+from agenthub.org.traces import Traces
 from agenthub.organization import Organization
 from agenthub.preemption import Preemption
 from agenthub.sessions import prompts
@@ -36,6 +38,7 @@ from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.workspace import workspace_tools
+from agenthub.trace_guard import TraceGuard, TraceLimits
 from agenthub.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -67,6 +70,9 @@ class RolePlace(NamedTuple):
     def journal(self) -> Journal:
         return Journal(self.settings.state / "journals" / f"{self.key}.db")
 
+    def memory(self) -> Memory:
+        return Memory(self.settings.state / "journals" / f"{self.key}.heard.db")
+
 
 async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | None = None) -> None:
     """Work as a role until `stop` is set.
@@ -81,7 +87,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     settings, organization, name = place.settings, place.organization, place.role
     failpoints.arm(settings.state / "failpoints" / place.key)
     has_topics = bool(organization.role(name).settings.subscribe)
-    journal = place.journal()
+    journal, memory = place.journal(), place.memory()
     async with (
         connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
         hold_lease(bus, place.key, ttl_s=settings.lease_ttl_s, within_s=LEASE_WITHIN_S, clock=time.monotonic) as lease,
@@ -99,13 +105,19 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         await session.start()
         pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)
         activity.changed = pulse.changed
+        traces = Traces(bus)
+        guard = TraceGuard(
+            name, operator=organization.operator, org=organization.org, bus=bus, traces=traces, memory=memory,
+            events=events, limits=_trace_limits(organization),
+        )  # fmt: skip
         keep_s = settings.keep_alive_s
         is_shared = organization.role(name).settings.replicas > 1
         settling = Settling(
             name, bus=bus, journal=journal, coordination=coordination, events=events, clock=now,
-            before_effect=lease.ensure,
+            before_effect=lease.ensure, spent=guard.spent,
         )  # fmt: skip
         async with (
+            traces.watched() as decisions,
             open_lanes(
                 bus, name, keep_alive_s=keep_s, is_shared=is_shared, owns=lambda: lease.is_held, alive=place.alive()
             ) as lanes,
@@ -120,7 +132,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             loop = Loop(
                 name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
-                events=events, activity=activity, clock=now, before_effect=lease.ensure,
+                traces=guard, events=events, activity=activity, clock=now, before_effect=lease.ensure,
                 limits=LoopLimits(
                     max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,
@@ -135,6 +147,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(sorter.keep_alive(), name="keep sorter"),
                     group.create_task(sorter.run(), name="sorter"),
                     group.create_task(pulse.run(), name="pulse"),
+                    group.create_task(traces.follow(decisions), name="traces"),
                     group.create_task(lease.keep(), name="lease"),
                     group.create_task(
                         lead(bus, _duties(place, bus), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"
@@ -152,6 +165,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         await session.close()
         await _sign_off(bus, place.key, events)
     journal.close()
+    memory.close()
 
 
 def _redelivered_after_s(settings: Settings) -> float:
@@ -185,6 +199,11 @@ def _session(
         before_effect=lease.ensure,
         before_call=None if settings.rehearse else _check_budget(place, journal, registry),
     )
+
+
+def _trace_limits(organization: Organization) -> TraceLimits:
+    limits = organization.defaults
+    return TraceLimits(limits.max_trace_messages, limits.max_trace_usd, limits.max_repeats)
 
 
 def _duties(place: RolePlace, bus: Bus) -> list[Duty]:

@@ -22,7 +22,7 @@ from agenthub.coordination import Coordination
 from agenthub.errors import HubError, LeaseLostError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.letters import publisher, stand_in
-from agenthub.messages import Completion, Message, Outcome
+from agenthub.messages import Completion, Message, Outcome, Usage
 from agenthub.org.events import Events
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import TurnEnd, TurnResult
@@ -54,11 +54,17 @@ class Settling:
         events: Events,
         clock: Callable[[], datetime],
         before_effect: Callable[[], Awaitable[None]],
+        spent: Callable[[Message, str, Usage], Awaitable[None]],
     ) -> None:
-        """`before_effect` is awaited before anything is published; it raises if this process may not act."""
+        """Settling of one role.
+
+        Args:
+            before_effect: Awaited before anything is published; raises if this process may not act.
+            spent: Told what each turn cost, once or more often.
+        """
         self._role, self._bus, self._journal = role, bus, journal
         self._coordination, self._events, self._clock = coordination, events, clock
-        self._before_effect = before_effect
+        self._before_effect, self._spent = before_effect, spent
 
     async def has_ended(self, task: Message) -> bool:
         """True if the message has its end already."""
@@ -78,6 +84,7 @@ class Settling:
 
     async def publish_end(self, work: Work, record: dict[str, Any], delivery: Delivery) -> None:
         """Publish what a recorded turn brought; again after a crash, which changes nothing."""
+        await self._spent(work.task, work.turn_id, self._journal.usage_of_turn(work.turn_id, message_id=work.task.id))
         if "parked" in record:
             await self._events.tell("parked", str(record["parked"]), work.task)
         elif "dead" in record:

@@ -18,6 +18,7 @@ EVENTS = "AGENTHUB_EVENTS"
 SCHEDULES = "AGENTHUB_SCHED"
 DEAD_LETTERS = "AGENTHUB_DLQ"
 AUDIT = "AGENTHUB_AUDIT"
+TRACE_COUNTS = "AGENTHUB_TRACES"
 
 # ── buckets ────────────────────────────────────────────────────────────────────────────────────────
 REGISTRY = "registry"
@@ -27,10 +28,14 @@ HEALTH = "health"
 
 LEADER = "leader"
 """Key of the lease of who leads. No role may have this name: the leases of roles have their names as keys."""
+TRACES = "traces"
+"""Traces that a guard parked, and what a person decided about them."""
 
 # ── headers ────────────────────────────────────────────────────────────────────────────────────────
 MESSAGE_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+INCREMENT = "Nats-Incr"
+"""What is added to a counter: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-49.md"""
 SCHEDULE = "Nats-Schedule"
 SCHEDULE_TARGET = "Nats-Schedule-Target"
 TRACE_PARENT = "traceparent"
@@ -52,6 +57,9 @@ ALL_DEAD_LETTERS = "agent-hub.dlq.*"
 ALL_REPLAYS = "agent-hub.dlq.*.*"
 ALL_LATE = "agent-hub.late.*"
 ALL_AUDIT = "agent-hub.audit.>"
+ALL_TRACE_COUNTS = "agent-hub.traces.*.*"
+ALL_TRACE_STATES = "agent-hub.states.traces.>"
+"""What the bucket of traces has stored, told by the broker at once to whoever listens."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PLACE = re.compile(r"(?:agent-hub\.audit\.)?agent-hub\.operators\.operator-([^.]+)\.inbox(?:\.([^.]+)\.([^.]+))?")
@@ -148,6 +156,11 @@ def event(kind: str, role: str) -> str:
 def audit(kind: str, role: str) -> str:
     """Where a guard's decision is kept, beside the copies of all messages."""
     return f"agent-hub.audit.guards.{kind}.{role}"
+
+
+def trace_count(what: str, trace: str) -> str:
+    """Counter of a trace: `messages`, or `micro_usd`."""
+    return f"agent-hub.traces.{what}.{trace}"
 
 
 def schedule(role: str, name: str) -> str:

@@ -48,6 +48,8 @@ class Stored(NamedTuple):
     sequence: int
     is_new: bool
     """False if it was there already: same id within the window, or the comparison failed."""
+    value: int | None = None
+    """Of a counter: what it stands at. None if the same addition came before."""
 
 
 class Received(NamedTuple):
@@ -128,7 +130,8 @@ class Bus:
                 sent[subjects.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(only_after)
             try:
                 ack = await self.js.publish(subject, data, headers=sent or None, timeout=_TRY_S, msg_ttl=ttl_s)
-                return Stored(ack.stream, ack.seq, is_new=not ack.duplicate)
+                value = None if ack.val is None else int(ack.val)
+                return Stored(ack.stream, ack.seq, is_new=not ack.duplicate, value=value)
             except MaxPayloadError as error:
                 raise RefusedError(_too_large(subject, data)) from error
             except BadSubjectError as error:

@@ -140,10 +140,19 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             subjects.AUDIT, [subjects.ALL_AUDIT], max_age=30 * DAY_S, max_bytes=2 * 1024**3,
             compression=StoreCompression.S2, **fleeting,
         ),
+        # A window long enough for a message that is delivered again; what goes back for longer, its role remembers.
+        stream(
+            subjects.TRACE_COUNTS, [subjects.ALL_TRACE_COUNTS], allow_msg_counter=True, max_msgs_per_subject=1,
+            max_age=7 * DAY_S, duplicate_window=3600.0, allow_direct=True, **fleeting,
+        ),
         bucket(subjects.REGISTRY, subject_delete_marker_ttl=60.0, **fleeting),
         bucket(subjects.LEASES, subject_delete_marker_ttl=60.0),
         bucket(subjects.LEDGER),
         bucket(subjects.HEALTH),
+        bucket(
+            subjects.TRACES, max_age=7 * DAY_S,
+            republish=RePublish(src=f"$KV.{subjects.TRACES}.>", dest=subjects.ALL_TRACE_STATES),
+        ),
     ]  # fmt: skip
 
 

@@ -176,6 +176,38 @@ $ agenthub doctor
 Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.""",
     ),
     Command(
+        "traces ls",
+        "Fix",
+        "traces:traces_ls",
+        """List the traces that were parked in the last week: why, by whom, what they took, what was decided.
+
+$ agenthub traces ls
+$ agenthub traces ls --json=trace_id,state,reason
+
+A trace is all that one directive caused. It is parked when it goes in a circle, or past its limits.""",
+    ),
+    Command(
+        "traces release",
+        "Fix",
+        "traces:traces_release",
+        """Let a parked trace go on, with as many messages and as much money again; what waits is looked at at once.
+
+$ agenthub traces release 4f1c09ab
+
+The first letters of its id are enough. Exit codes: 0 goes on, 3 no such trace, 4 no hub, 6 it is not parked.""",
+    ),
+    Command(
+        "traces end",
+        "Fix",
+        "traces:traces_end",
+        """End a trace: whatever of it waits or comes later is completed as refused, with the reason. Parked or not.
+
+$ agenthub traces end 4f1c09ab
+$ agenthub traces end 4f1c09ab --reason "They discuss the colour of the shed"
+
+A turn that runs at this moment comes to its end. Exit codes: 0 ended, 3 no such trace, 4 no hub.""",
+    ),
+    Command(
         "roles check",
         "Admin",
         "admin:roles_check",

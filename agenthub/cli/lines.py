@@ -14,6 +14,7 @@ STYLES = {
     "crashed": "bold red", "quarantined": "bold red", "undelivered": "yellow", "unhealthy": "bold red",
     "killed": "bold red",
     "healthy": "green",
+    "rate": "yellow", "parked_trace": "bold yellow",
 }  # fmt: skip
 OUTCOME_STYLES = {"done": "green", "blocked": "yellow", "needs_human": "bold yellow", "refused": "yellow"}
 
@@ -44,6 +45,8 @@ def line(event: Event) -> Line:
         spent = sum(int(usage.get(name, 0)) for name in usage if name.endswith("_tokens"))
         tail = f"  {tokens(spent)} tokens, {dollars(float(usage.get('cost_usd', 0)))}" if spent else ""
         who = f"{event.role} → {event.data.get('from_role') or '?'}"
+    elif kind == "parked_trace":
+        kind, text = "stopped!", f"trace {event.trace_id[:8]} is parked: {text}"
     elif kind == "taken" and event.data.get("from_role"):
         tail = f"  from {event.data['from_role']}"
     return Line(kind, style, who, _first_line(text), tail)

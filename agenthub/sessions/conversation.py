@@ -169,7 +169,9 @@ class Conversation:
                 number += 1
                 ending = ending or outcome.ends_turn
                 asked.append(result_block(call, outcome))
-                yield ToolEnded(name, outcome.summary or _first_line(outcome.content), outcome.is_error)
+                summary = outcome.summary or _first_line(outcome.content)
+                has_changed = self._tool_calls.changes(name) and not outcome.is_error
+                yield ToolEnded(name, summary, outcome.is_error, has_changed)
             if ending is not None:
                 yield ending
                 return

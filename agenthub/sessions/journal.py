@@ -269,6 +269,10 @@ class Journal:
         """What all turns for one message took."""
         return self._usage("message_id = ?", message_id)
 
+    def usage_of_turn(self, turn_id: str, *, message_id: str) -> Usage:
+        """What one turn for a message took, failed tries included."""
+        return self._usage("message_id = ? AND turn_id = ?", message_id, turn_id)
+
     def usage_since(self, moment: datetime) -> Usage:
         """What all model calls since `moment` took."""
         return self._usage("at >= ?", moment.timestamp())
@@ -282,11 +286,11 @@ class Journal:
         """How many turns were taken for one message."""
         return int(self._db.execute("SELECT count(*) FROM turn WHERE message_id = ?", (message_id,)).fetchone()[0])
 
-    def _usage(self, where: str, value: object) -> Usage:
-        row = self._db.execute(  # `where` is one of the two above
+    def _usage(self, where: str, *values: object) -> Usage:
+        row = self._db.execute(  # `where` is one of the above
             "SELECT count(*), coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cache_read), 0),"
             f" coalesce(sum(cache_write), 0), coalesce(sum(cost_usd), 0.0) FROM usage WHERE {where}",
-            (value,),
+            values,
         ).fetchone()
         return Usage(
             calls=row[0], input_tokens=row[1], output_tokens=row[2], cache_read_tokens=row[3],

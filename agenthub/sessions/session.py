@@ -62,6 +62,8 @@ class ToolEnded(NamedTuple):
     name: str
     summary: str
     is_error: bool
+    changes: bool = False
+    """True if it changed something outside of the conversation."""
 
 
 class ModelCalled(NamedTuple):
@@ -149,6 +151,8 @@ class Tool:
     run: Callable[[Any, ToolCall], Awaitable[ToolOutcome]]
     """Gets a validated instance of `arguments`. `RefusedError` and the like become an error result."""
     repeat: Repeat = Repeat.SAFE
+    changes: bool = False
+    """True if a call changes something that others could see: a file, a service. Messages do not count."""
     describe: Callable[[Any], str] = field(default=lambda _: "")
     """The call in a few words, for people."""
 

@@ -76,6 +76,10 @@ class ToolCalls:
             return ToolOutcome("The turn ended before this call; it was not made.", is_error=True)
         return ToolOutcome("The turn ended before this call; it is unknown whether it ran.", is_error=True)
 
+    def changes(self, name: str) -> bool:
+        """True if calls of this tool change something outside of the conversation."""
+        return name in self._tools and self._tools[name].changes
+
     def summary(self, call: Block) -> str:
         """A call in a few words, for people."""
         tool = self._tools.get(str(call["name"]))

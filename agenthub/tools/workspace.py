@@ -134,6 +134,13 @@ def workspace_tools(workspace: Path) -> list[Tool]:
 
     return [
         Tool("read_file", "Read a text file of your workspace.", ReadFile, read_file, describe=lambda a: a.path),
-        Tool("write_file", "Write a text file in your workspace.", WriteFile, write_file, describe=lambda a: a.path),
+        Tool(
+            "write_file",
+            "Write a text file in your workspace.",
+            WriteFile,
+            write_file,
+            changes=True,
+            describe=lambda a: a.path,
+        ),
         Tool("list_files", "List the files of your workspace.", ListFiles, list_files, describe=lambda a: a.path),
     ]
