@@ -62,12 +62,12 @@ class Office:
         self.processes: dict[str, BaseProcess] = {}
 
     def start(self, name: str) -> BaseProcess:
-        process = FORK.Process(  # type: ignore[attr-defined]
+        process = FORK.Process(
             target=work, args=(name, str(self.hub.folder), self.hub.server.url, self.endpoint.url), daemon=True
         )
         process.start()
         self.processes[name] = process
-        return process  # type: ignore[no-any-return]
+        return process
 
     def arm(self, name: str, point: Failpoint, passes: int = 0) -> None:
         file = self.hub.settings.state / "failpoints" / name
@@ -96,7 +96,7 @@ class Office:
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
-            await until(lambda process=process: not process.is_alive())
+            process.join(10)
 
 
 @pytest.fixture
