@@ -322,6 +322,10 @@ class Absence(_Wire):
     """A few words for people."""
     was_stopped: bool = False
     """True if it had said that it was stopping: then nothing is wrong."""
+    is_told: bool = False
+    """False if its supervisor has noted it and may start it again at once: then nobody need know yet."""
+    holds: list[str] = Field(default_factory=list)
+    """What it had in hand and nobody has given back yet; see `Heartbeat`."""
 
 
 def _hex(identity: str, digits: int) -> str:

@@ -20,14 +20,13 @@ from pydantic import SecretStr
 
 from agenthub import forks
 from agenthub.bus.connection import Bus, connect
-from agenthub.bus.in_flight import give_back
 from agenthub.bus.server import NatsServer
 from agenthub.bus.topology import provision, topology
 from agenthub.children import Child, RoleState, Verdict, is_stuck
 from agenthub.client import role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import ConfigError, HubError
-from agenthub.messages import now
+from agenthub.messages import Absence, now
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.organization import Organization
@@ -259,22 +258,25 @@ class Supervisor:
             why = "again and again" if verdict is Verdict.CRASH_LOOP else "its configuration is wrong"
             next_step = f"see .agenthub/logs/{child.key}.log, mend it, then `agenthub down` and `up`"
             self._report(child, "quarantined", f"{how}, {why}; left alone: {next_step}")
-            self._in_background(self._sign_off(child))
+            self._in_background(self._sign_off(child, f"left alone: {how}, {why}"))
             return
         if verdict is Verdict.AWAY:
             logger.info("%s could not work; started again in %.0f s", child.key, child.pause_s)
         else:
             self._report(child, "crashed", f"{how}; started again in {child.pause_s:.1f} s")
-        self._in_background(self._start_again(child))
+        self._in_background(self._start_again(child, how))
 
-    async def _sign_off(self, child: Child) -> None:
-        """A dead role must not look alive until its last heartbeat is over, nor hold what a replica could do."""
+    async def _sign_off(self, child: Child, how: str) -> None:
+        """A dead role must not look alive until its last heartbeat is over."""
         if child.role and self._bus is not None:
             registry = Registry(self._bus)
             with contextlib.suppress(HubError, TimeoutError):  # without a broker nobody sees it
                 async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
-                    if (last := await registry.find(child.key)) is not None:
-                        await give_back(self._bus, child.role, last.holds)
+                    last = await registry.find(child.key)
+                    holds = last.holds if last else []  # whoever leads gives it back if this role does not return
+                    await registry.note_absence(
+                        child.key, Absence(role=child.role, since=now(), reason=how, holds=holds)
+                    )
                     await registry.remove(child.key)
 
     async def _watch_beats(self, bus: Bus) -> None:
@@ -305,8 +307,8 @@ class Supervisor:
         child.state = RoleState.KILLED
         self._signal([child], signal.SIGKILL)
 
-    async def _start_again(self, child: Child) -> None:
-        await self._sign_off(child)
+    async def _start_again(self, child: Child, how: str) -> None:
+        await self._sign_off(child, how)
         await asyncio.sleep(child.pause_s)
         if not self._is_stopping:
             self._start(child)

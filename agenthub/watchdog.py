@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import NamedTuple
 
 from agenthub.bus.connection import Bus
+from agenthub.bus.in_flight import give_back
 from agenthub.errors import HubError
 from agenthub.messages import Absence, Heartbeat
 from agenthub.org.events import Events
@@ -32,8 +33,6 @@ class Findings(NamedTuple):
     """Fell silent."""
     back: list[str]
     """Were gone, and beat."""
-    dismissed: list[str]
-    """Were gone, and nobody expects them any more."""
 
 
 def judge(
@@ -51,7 +50,6 @@ def judge(
     return Findings(
         gone=[k for k in expected if k not in beating and k not in absent and silent_s(k) >= ttl_s],
         back=[k for k in absent if k in beating],
-        dismissed=[k for k in absent if k not in expected and k not in beating],
     )
 
 
@@ -96,29 +94,34 @@ class Watchdog:
         at_s = self._clock()
         self._sightings.look({key: (beat.pid, beat.beat_at) for key, beat in beats.items()}, at_s=at_s)
         self._last.update(beats)
-        found = judge(
-            self._roles, beats, absences, lambda key: self._sightings.silent_s(key, at_s=at_s), ttl_s=self._ttl_s
-        )
+        told = {key for key, absence in absences.items() if absence.is_told}
+        found = judge(self._roles, beats, told, lambda key: self._sightings.silent_s(key, at_s=at_s), ttl_s=self._ttl_s)
         for key in found.gone:
-            await self._has_gone(key)
+            await self._has_gone(key, absences.get(key))
+        for key in absences:
+            if key in beats or key not in self._roles:
+                await self._registry.forget_absence(key)
         for key in found.back:
-            await self._is_back(key, absences, beats[key])
-        for key in found.dismissed:
-            await self._registry.forget_absence(key)
+            await self._is_back(key, absences[key], beats[key])
 
-    async def _has_gone(self, key: str) -> None:
-        last = self._last.get(key)
-        was_stopped = last is not None and last.state == "stopping"
-        reason = "stopped" if was_stopped else "no sign of life"
-        role, since = self._roles[key], last.beat_at if last else self._now()
-        await self._registry.note_absence(key, Absence(role=role, since=since, reason=reason, was_stopped=was_stopped))
+    async def _has_gone(self, key: str, noted: Absence | None) -> None:
+        """Mark a process as gone, and have the broker hand on what it held: a replica may begin with it."""
+        role, last = self._roles[key], self._last.get(key)
+        was_stopped = noted is None and last is not None and last.state == "stopping"
+        if noted is None:
+            since, holds = (last.beat_at, last.holds) if last else (self._now(), [])
+            noted = Absence(role=role, since=since, reason="no sign of life", holds=holds)
         if not was_stopped:
+            await give_back(self._bus, role, noted.holds)
             doing = f"; it was at work on {last.doing}" if last and last.message_id else ""
-            await Events(self._bus, role).tell("unhealthy", f"{key}: {reason} since {since:%H:%M:%S} UTC{doing}")
+            text = f"{key}: {noted.reason}, since {noted.since:%H:%M:%S} UTC{doing}"
+            await Events(self._bus, role).tell("unhealthy", text)
+        told = {"is_told": True, "holds": [], "was_stopped": was_stopped}
+        if was_stopped:
+            told["reason"] = "stopped"
+        await self._registry.note_absence(key, noted.model_copy(update=told))
 
-    async def _is_back(self, key: str, absences: Mapping[str, Absence], beat: Heartbeat) -> None:
-        await self._registry.forget_absence(key)
-        absence = absences[key]
+    async def _is_back(self, key: str, absence: Absence, beat: Heartbeat) -> None:
         if not absence.was_stopped:
             gone_s = (self._now() - absence.since).total_seconds()
             await Events(self._bus, absence.role).tell("healthy", f"{key} is back after {gone_s:.0f} s, pid {beat.pid}")

@@ -50,3 +50,15 @@ def test_a_broker_that_is_away_is_no_reason_to_kill_anybody(folder: Folder) -> N
     assert message["text"] == "hello"
     until(lambda: all(folder.state_of(role) == "idle" for role in ("ceo", "cto", "backend", "qa")))
     assert folder.events("killed") == []
+
+
+def test_with_two_replicas_the_message_of_the_one_that_is_killed_ends_long_before_the_broker_hands_it_on(
+    folder: Folder,
+) -> None:
+    write_organization(folder.path, f"{QUICK}ack_wait_s = 600\n[roles.backend]\nreplicas = 2\n")
+    folder.up()
+    message = folder.json("send", "backend", "rehearse: slow 2")
+    key = until(lambda: next((r for r in ("backend", "backend.1") if folder.state_of(r) == "working"), None))
+    os.kill(folder.pid_of(key), signal.SIGKILL)
+    until(lambda: folder.completions(message["id"]), within_s=30)
+    assert len(folder.completions(message["id"])) == 1

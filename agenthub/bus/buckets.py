@@ -92,11 +92,6 @@ class Bucket(Generic[Value]):
         offset = len(self._subject(""))
         return {name[offset:]: value for name, (value, _) in zip(names, entries, strict=True) if value is not None}
 
-    async def has_expired(self, key: str) -> bool:
-        """True if the value ended by its time, and nobody has deleted or replaced it."""
-        found = await self._bus.last_with_revision(self._stream, self._subject(key))
-        return found is not None and found[2].get("Nats-Marker-Reason") == "MaxAge"
-
     async def read(self, key: str) -> tuple[Value | None, int]:
         """The value of a key, or None, with the revision that the next `update` must name."""
         return await self._read(self._subject(key))

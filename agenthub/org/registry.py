@@ -40,10 +40,6 @@ class Registry:
         entry = await self._beats.get(key)
         return entry.value if entry else None
 
-    async def has_expired(self, key: str) -> bool:
-        """True if a process fell silent without a word: nobody has signed it off."""
-        return await self._beats.has_expired(key)
-
     async def remove(self, key: str) -> None:
         """Sign off."""
         await self._beats.delete(key)
