@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import NamedTuple
 
 from agenthub.bus.connection import Bus
 from agenthub.bus.in_flight import give_back
@@ -26,31 +25,18 @@ LOOKS_PER_BEAT = 4
 _LEAST_PAUSE_S = 0.25
 
 
-class Findings(NamedTuple):
-    """What has changed since the last look; keys of processes."""
-
-    gone: list[str]
-    """Fell silent."""
-    back: list[str]
-    """Were gone, and beat."""
-
-
-def judge(
-    expected: Collection[str], beating: Collection[str], absent: Collection[str], silent_s: Callable[[str], float],
+def fallen_silent(
+    expected: Collection[str], beating: Collection[str], told: Collection[str], silent_s: Callable[[str], float],
     *, ttl_s: float,
-) -> Findings:  # fmt: skip
-    """Who is to be marked as unhealthy, and who as healthy.
+) -> list[str]:  # fmt: skip
+    """Who is to be marked as gone, of the processes that should beat.
 
     Args:
-        expected: Who should beat.
-        absent: Who is marked as unhealthy already.
-        silent_s: For how long a process has given no new sign.
+        told: Who is marked already.
+        silent_s: For how long a process has given no new sign. Who was signed off may be back at once.
         ttl_s: Time to live of a heartbeat.
     """
-    return Findings(
-        gone=[k for k in expected if k not in beating and k not in absent and silent_s(k) >= ttl_s],
-        back=[k for k in absent if k in beating],
-    )
+    return [key for key in expected if key not in beating and key not in told and silent_s(key) >= ttl_s]
 
 
 class Watchdog:
@@ -76,6 +62,7 @@ class Watchdog:
             for role in organization.roles.values()
             for key in role_keys(role.name, role.settings.replicas)
         }
+        self._shared = {key for key, role in self._roles.items() if organization.roles[role].settings.replicas > 1}
         self._sightings = Sightings(longest_gap_s=self._ttl_s / 2)
         self._last: dict[str, Heartbeat] = {}
 
@@ -95,14 +82,16 @@ class Watchdog:
         self._sightings.look({key: (beat.pid, beat.beat_at) for key, beat in beats.items()}, at_s=at_s)
         self._last.update(beats)
         told = {key for key, absence in absences.items() if absence.is_told}
-        found = judge(self._roles, beats, told, lambda key: self._sightings.silent_s(key, at_s=at_s), ttl_s=self._ttl_s)
-        for key in found.gone:
+        gone = fallen_silent(
+            self._roles, beats, told, lambda key: self._sightings.silent_s(key, at_s=at_s), ttl_s=self._ttl_s
+        )
+        for key in gone:
             await self._has_gone(key, absences.get(key))
-        for key in absences:
-            if key in beats or key not in self._roles:
+        for key, absence in absences.items():
+            if key in beats and beats[key].beat_at > absence.since:
+                await self._is_back(key, absence, beats[key])
+            elif key not in self._roles and key not in beats:
                 await self._registry.forget_absence(key)
-        for key in found.back:
-            await self._is_back(key, absences[key], beats[key])
 
     async def _has_gone(self, key: str, noted: Absence | None) -> None:
         """Mark a process as gone, and have the broker hand on what it held: a replica may begin with it."""
@@ -122,7 +111,10 @@ class Watchdog:
         await self._registry.note_absence(key, noted.model_copy(update=told))
 
     async def _is_back(self, key: str, absence: Absence, beat: Heartbeat) -> None:
-        if not absence.was_stopped:
+        await self._registry.forget_absence(key)
+        if key in self._shared:  # a role without replicas takes back by itself what its predecessor held
+            await give_back(self._bus, absence.role, set(absence.holds) - set(beat.holds))
+        if absence.is_told and not absence.was_stopped:
             gone_s = (self._now() - absence.since).total_seconds()
             await Events(self._bus, absence.role).tell("healthy", f"{key} is back after {gone_s:.0f} s, pid {beat.pid}")
 
