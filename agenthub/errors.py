@@ -10,6 +10,7 @@
     ├── RefusedError                the sender changes the request: refused reply, ack
     │   ├── RateExceededError       too many messages from one role to another: the sender waits
     │   └── TraceEndedError         a person ended all of this trace
+    ├── StalledError                a turn made no progress whatever was tried: the process is started again
     ├── LeaseLostError              another process took the role: this one stops, its deliveries go back
     └── SessionError                the turn failed: retried with back-off, then a failed reply
         ├── ModelUnavailableError   time heals it: given back until then, not a try
@@ -86,6 +87,10 @@ class TraceEndedError(RefusedError):
 
 class LeaseLostError(AgenthubError):
     """Another process holds this role's lease now; this one must not act any more."""
+
+
+class StalledError(AgenthubError):
+    """A turn makes no progress and cannot be interrupted either: only a new process helps."""
 
 
 class SessionError(AgenthubError):

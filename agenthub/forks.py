@@ -14,6 +14,8 @@ EXIT_CONFIG = 78
 """Exit status of a process that cannot work with its configuration: starting it again cannot help."""
 EXIT_AWAY = 75
 """Exit status of a process that could not work because others were away: the broker, or the lease was taken."""
+EXIT_STALLED = 76
+"""Exit status of a process whose turn made no progress and could not be interrupted."""
 EXIT_FAILED = 1
 
 

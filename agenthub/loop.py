@@ -165,7 +165,10 @@ class Loop:
         except sqlite3.Error:
             raise  # nothing can be recorded, so nothing may be done
         except (LeaseLostError, HubUnreachableError, asyncio.CancelledError):
-            self._put_back(work)
+            if work is not None and self._activity.is_to_be_cut_short:
+                self._fail(work)  # else a turn that hangs would be begun again for ever
+            else:
+                self._put_back(work)
             raise  # this process can act no more, or must not: leaving gives the delivery back
         except Exception as error:  # a bug
             logger.exception("handling %s failed", delivery.default_id)
@@ -241,6 +244,10 @@ class Loop:
             reason = f"the process of `{self._role}` died {turn.attempts - 1} times while it worked on this"
             await self._settling.bury(delivery, work.task, reason, work=work, tries=turn.attempts)
             return True
+        if turn.failures >= self._limits.max_tries:  # the process had to end before it could say so
+            failed = TurnResult(TurnEnd.FINISHED, Outcome.FAILED, f"{turn.failures} tries made no progress")
+            await self._settling.end(work, failed, delivery)
+            return True
         await self._traces.check(work.task, is_new=work.ask is None)
         self._activity.works(work.task)
         logger.info(
@@ -254,6 +261,8 @@ class Loop:
                 result = await self._turn(work)
         except TimeoutError as error:
             raise SessionError(f"The turn took longer than {self._limits.turn_timeout_s:.0f} s.") from error
+        if result.end is TurnEnd.INTERRUPTED and self._activity.is_to_be_cut_short:
+            raise SessionError("The turn made no progress and was interrupted.")
         if self._preemption.made_way(result):
             self._put_back(work)
             await self._events.tell("interrupted", "makes way for a critical message, then goes on", work.task)
@@ -269,11 +278,12 @@ class Loop:
         turn = self._session.turn(Prompt(work.prompt, work.task), turn_id=work.turn_id)
         async with contextlib.aclosing(turn) as happening:
             async for event in happening:
+                self._activity.progresses()
                 match event:
                     case TurnResult():
                         return event
-                    case ToolStarted(name, summary):
-                        self._activity.does(f"{name} {summary}")
+                    case ToolStarted(name, summary, patience_s):
+                        self._activity.does(f"{name} {summary}", patience_s=patience_s)
                     case ToolEnded(name, summary, is_error, changes):
                         if changes:
                             await self._traces.changed(work.task)

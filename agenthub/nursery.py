@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from agenthub.cradle import die_with_parent
-from agenthub.errors import AgenthubError, ConfigError, HubUnreachableError, LeaseLostError
-from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED, Ended, Fork, Signal, Started, log_to_file
+from agenthub.errors import AgenthubError, ConfigError, HubUnreachableError, LeaseLostError, StalledError
+from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED, EXIT_STALLED, Ended, Fork, Signal, Started, log_to_file
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 
 _STOP_WITHIN_S = 30.0
@@ -178,6 +178,8 @@ def _status_of(error: BaseException, logger: logging.Logger) -> int:
         logger.error("ended: %s", error)
         if isinstance(error, HubUnreachableError | LeaseLostError):
             return EXIT_AWAY
+        if isinstance(error, StalledError):
+            return EXIT_STALLED
         return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
     logger.error("ended by a bug", exc_info=error)
     return EXIT_FAILED

@@ -19,6 +19,7 @@ from agenthub.coordination import Coordination
 from agenthub.guards.budget import check_day, start_of_day
 from agenthub.guards.repeats import Memory
 from agenthub.inbox import Inbox
+from agenthub.ladder import Ladder
 from agenthub.leader import Duty, lead
 from agenthub.loop import Loop, LoopLimits
 from agenthub.messages import now
@@ -153,6 +154,9 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                         lead(bus, _duties(place, bus), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"
                     ),
                 ]
+                stall_s = organization.defaults.stall_s
+                ladder = Ladder(activity, session, events, stall_s=stall_s, clock=time.monotonic)
+                services.append(group.create_task(ladder.run(), name="ladder"))
                 working = group.create_task(loop.run(), name="loop")
                 await stop.wait()
                 bus.patience_s = min(bus.patience_s, STOP_PATIENCE_S)

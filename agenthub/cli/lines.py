@@ -12,7 +12,7 @@ STYLES = {
     "ready": "dim", "stopped": "dim", "taken": "cyan", "sent": "blue", "step": "magenta", "parked": "dim",
     "resumed": "cyan", "completed": "green", "noted": "dim", "delayed": "yellow", "dead": "bold red",
     "crashed": "bold red", "quarantined": "bold red", "undelivered": "yellow", "unhealthy": "bold red",
-    "killed": "bold red",
+    "killed": "bold red", "stalled": "yellow", "nudged": "yellow", "interrupted": "yellow", "restarting": "bold red",
     "healthy": "green",
     "rate": "yellow", "parked_trace": "bold yellow",
 }  # fmt: skip

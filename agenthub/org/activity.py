@@ -22,7 +22,12 @@ class Activity:
         self.parked: Callable[[], int] = lambda: 0
         self.holds: Callable[[], list[str]] = list
         self.context: tuple[int, int] = (0, 0)
-        self._started_at = self._since = clock()
+        self.progress = 0
+        """Counts what it got on with."""
+        self.patience_s = 0.0
+        """Seconds that what it does now may take without progress, if it said so."""
+        self._health = "ok"
+        self._started_at = self._since = self._progress_at = clock()
         self._state, self._doing = "idle", ""
         self._message: Message | None = None
         self._is_stopping = False
@@ -33,9 +38,37 @@ class Activity:
         """It has taken a message."""
         self._enter("working", message.title, message)
 
-    def does(self, what: str) -> None:
+    @property
+    def message(self) -> Message | None:
+        """What it works on."""
+        return self._message
+
+    @property
+    def doing(self) -> str:
+        """The step that it does, for people."""
+        return self._doing
+
+    @property
+    def is_to_be_cut_short(self) -> bool:
+        """True if its turn was interrupted, or its process ends, because it made no progress."""
+        return self._health in ("interrupted", "restarted")
+
+    def does(self, what: str, *, patience_s: float = 0.0) -> None:
         """It does a step of the work."""
-        self._doing = what
+        self._doing, self.patience_s = what, patience_s
+        self.changed()
+
+    def progresses(self) -> None:
+        """It got on with the work."""
+        self.progress += 1
+        self._progress_at, self.patience_s = self._clock(), 0.0
+        if self._health in ("stalled", "nudged"):  # what was interrupted ends as a failed try, whatever comes now
+            self._health = "ok"
+            self.changed()
+
+    def stalls(self, health: str) -> None:
+        """The host has gone so far with a turn that does not get on."""
+        self._health = health
         self.changed()
 
     def cannot_work(self, why: str) -> None:
@@ -74,10 +107,13 @@ class Activity:
             host=socket.gethostname(), model=self._model, usage_today=self._usage, parked=self.parked(),
             context_tokens=self.context[0], context_window=self.context[1],
             holds=self.holds(),
+            health=self._health, progress_at=self._progress_at,
         )  # fmt: skip
 
     def _enter(self, state: str, doing: str, message: Message | None) -> None:
         self._state, self._doing, self._message, self._since = state, doing, message, self._clock()
+        self._health = "ok"
+        self.progresses()
         self.changed()
 
     def _midnight(self) -> datetime:

@@ -54,6 +54,8 @@ class ToolStarted(NamedTuple):
     name: str
     summary: str
     """The call in a few words, for people."""
+    patience_s: float = 0.0
+    """Seconds that the call may legitimately take without a sign of progress."""
 
 
 class ToolEnded(NamedTuple):
