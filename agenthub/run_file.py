@@ -22,6 +22,9 @@ class RunFile(BaseModel):
     pid: int
     org: str
     nats_url: str
+    """Of several servers separated by commas."""
+    servers: dict[str, int] = Field(default_factory=dict)
+    """The servers that the hub runs itself: name and monitoring port. Empty if it uses somebody else's."""
     model: str
     """What the roles talk to, for people."""
     is_rehearsal: bool

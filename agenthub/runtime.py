@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -82,7 +83,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         session: Instead of the one that the role's settings ask for; in tests.
 
     Raises:
-        HubUnreachableError: If no server answers, or none did for a minute.
+        HubUnreachableError: If no server answers, or none stores while it starts or stops.
         LeaseLostError: If another process works as the role.
     """
     settings, organization, name = place.settings, place.organization, place.role
@@ -140,6 +141,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 ),
             )  # fmt: skip
             await pulse.first()
+            bus.patience_s = math.inf  # a broker that is away or does not store is waited for, and the log says so
             await events.tell("ready", f"pid {activity.beat().pid}")
             async with asyncio.TaskGroup() as group:
                 services = [

@@ -25,6 +25,8 @@ CONFIG_NAMES = ("agenthub.toml", "config/agenthub.toml")
 
 FILE_KEYS: Mapping[str, str] = {
     "nats_url": "nats.url",
+    "nats_servers": "nats.servers",
+    "nats_replicas": "nats.replicas",
     "model_url": "model.url",
     "rehearsal_seed": "rehearsal.seed",
     "rehearsal_speed": "rehearsal.speed",
@@ -64,7 +66,11 @@ class Settings(BaseSettings):
     """All that the hub writes: server data, journals, workspaces, logs, keys. Nothing outside it."""
 
     nats_url: str = ""
-    """NATS server to connect to. Empty: the hub runs its own."""
+    """NATS server to connect to; of a cluster several, separated by commas. Empty: the hub runs its own."""
+    nats_servers: Literal[1, 3, 5] = 1
+    """How many servers the hub runs, if it runs its own; more than one are a cluster."""
+    nats_replicas: Literal[1, 3, 5] | None = None
+    """Servers that hold each stream. None: 3 on a cluster of at least three, else 1."""
     model_url: str = ""
     """Base URL of a Messages API. Empty: Anthropic's."""
     api_key: SecretStr | None = Field(

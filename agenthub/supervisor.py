@@ -20,8 +20,7 @@ from pydantic import SecretStr
 
 from agenthub import forks
 from agenthub.bus.connection import Bus, connect
-from agenthub.bus.server import NatsServer
-from agenthub.bus.topology import provision, topology
+from agenthub.bus.topology import provision, topology_of
 from agenthub.children import Child, RoleState, Verdict, is_stuck
 from agenthub.client import role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
@@ -31,6 +30,7 @@ from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.organization import Organization
 from agenthub.run_file import RunFile, lock
+from agenthub.servers import Servers
 from agenthub.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ _SIGN_OFF_WITHIN_S = 0.5
 _LOOK_EVERY_S = 1.0
 _LOOK_WITHIN_S = 2.0
 REHEARSAL = "rehearsal"
+HUB = "hub"
+"""Whose events are those of no role."""
 
 
 class Supervisor:
@@ -51,7 +53,7 @@ class Supervisor:
         """`say` gets one line for each thing that a person should know."""
         self.settings, self.organization = settings, organization
         self._say = say
-        self._server: NatsServer | None = None
+        self._servers: Servers | None = None
         self._bus: Bus | None = None
         self._lock: IO[str] | None = None
         self._nursery = nursery
@@ -87,7 +89,8 @@ class Supervisor:
                 async with connect(url, name="agenthub supervisor") as bus:
                     self._bus = bus
                     queues = role_queues(self.organization, self.settings)
-                    for change in await provision(bus, topology(queues)):
+                    wanted = await topology_of(bus, queues, replicas=self.settings.nats_replicas)
+                    for change in await provision(bus, wanted):
                         logger.info("%s %s %s %s", *change)
                     if await self._nursery_imported(stop):
                         await self._start_children()
@@ -120,37 +123,18 @@ class Supervisor:
         if self.settings.nats_url:
             yield self.settings.nats_url
             return
-        server = self._server = NatsServer(self.settings.state / "nats")
-        await server.start()
-        watching = asyncio.create_task(self._keep_server(server), name="nats-server")
-        try:
-            yield server.url
-        finally:
-            self._is_stopping = True
-            watching.cancel()
-            await server.stop()
-
-    async def _keep_server(self, server: NatsServer) -> None:
-        while True:
-            status = await server.wait()
-            if self._is_stopping:
-                return
-            self._say(f"nats-server ended with {status}; starting it again")
-            for pause_s in (0.05, 0.5, 2.0, 5.0):
-                try:
-                    await asyncio.sleep(pause_s)
-                    await server.start()
-                    break
-                except HubError as error:
-                    self._say(f"nats-server does not start: {error}")
-            else:
-                self._fail(HubError("nats-server does not come up again; see .agenthub/nats/nats.log"))
-                return
+        self._servers = Servers(
+            self.settings.state / "nats", self.settings.nats_servers,
+            say=self._say, tell=lambda kind, text: self._tell(HUB, kind, text), fail=self._fail,
+        )  # fmt: skip
+        async with self._servers.running() as url:
+            yield url
 
     def _write_run_file(self) -> RunFile:
         model = "the rehearsal model" if self.is_rehearsal else self.organization.defaults.model
         run_file = RunFile(
             run_id=self.run_id, pid=os.getpid(), org=self.organization.org, nats_url=self.settings.nats_url,
+            servers=self._servers.monitor_ports if self._servers else {},
             model=model, is_rehearsal=self.is_rehearsal, started_at=now(),
         )  # fmt: skip
         run_file.write(self.settings.state)
@@ -252,6 +236,8 @@ class Supervisor:
             child.pid, child.state = None, RoleState.STOPPED
             self._ended.set()
             return
+        if status > 0 and self._servers is not None and not self._servers.is_storing:
+            status = forks.EXIT_AWAY  # its journal lies on the same disk
         verdict = child.has_ended(status, at_s=time.monotonic())
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
         if child.state is RoleState.QUARANTINED:
@@ -316,8 +302,12 @@ class Supervisor:
     def _report(self, child: Child, kind: str, text: str) -> None:
         logger.warning("%s %s", child.key, text)
         self._say(f"{child.key} {text}")
-        if self._bus is not None and child.role:
-            self._in_background(Events(self._bus, child.role).tell(kind, text))
+        if child.role:
+            self._tell(child.role, kind, text)
+
+    def _tell(self, who: str, kind: str, text: str) -> None:
+        if self._bus is not None:
+            self._in_background(Events(self._bus, who).tell(kind, text))
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from agenthub import subjects
+from agenthub.bus.cluster import NatsCluster
 from agenthub.bus.connection import Bus
 from agenthub.bus.server import NatsServer
-from agenthub.bus.topology import provision, topology
+from agenthub.bus.topology import provision, topology_of
 from agenthub.client import role_queues
 from agenthub.messages import Completion, Message, Outcome
 from agenthub.organization import Organization, load_organization
@@ -94,7 +95,7 @@ async def until(condition: Callable[[], Awaitable[Any] | Any], *, within_s: floa
 class Hub:
     """The organization of `ROLES` on a server: publish to it, run its roles in this process, see what comes."""
 
-    def __init__(self, server: NatsServer, bus: Bus, folder: Path, **settings: Any) -> None:
+    def __init__(self, server: NatsServer | NatsCluster, bus: Bus, folder: Path, **settings: Any) -> None:
         self.server, self.bus, self.folder = server, bus, folder
         write_organization(folder)
         quick = {"ack_wait_s": 3.0, "keep_alive_s": 0.5, "heartbeat_s": 0.5, "lease_ttl_s": 3.0, "grace_s": 3.0}
@@ -102,7 +103,7 @@ class Hub:
         self.organization: Organization = load_organization(self.settings)
 
     async def provision(self) -> None:
-        await provision(self.bus, topology(role_queues(self.organization, self.settings)))
+        await provision(self.bus, await topology_of(self.bus, role_queues(self.organization, self.settings)))
 
     @contextlib.asynccontextmanager
     async def role(self, name: str, session: ScriptedSession) -> AsyncIterator[asyncio.Event]:

@@ -53,6 +53,8 @@ async def in_hub(hub: Hub, *words: str, stdin: bytes | None = None) -> Ran:
         (["sned", "ceo", "x"], 2, 'Did you mean "send"?'),
         (["send", "ceo", "x", "-p", "urgent"], 2, "critical"),
         (["send"], 2, "requires an argument"),
+        (["up", "--cluster", "3", "--nats", "nats://127.0.0.1:1"], 2, "Leave one of the two out"),
+        (["up", "--cluster", "2"], 2, "3, 5"),
         (["ps"], 4, "agenthub up -d"),
         (["ps", "--nats", "nats://127.0.0.1:1"], 4, "No NATS server answers at nats://127.0.0.1:1"),
         (["logs", "bakend"], 3, "Did you mean `backend`?"),

@@ -41,6 +41,8 @@ def test_flags_win_over_environment_over_file_over_default(folder: Path, monkeyp
 def test_every_key_of_the_file_reaches_its_field(folder: Path) -> None:
     said = {
         "nats.url": "nats://x",
+        "nats.servers": 3,
+        "nats.replicas": 1,
         "model.url": "http://x",
         "rehearsal.seed": 7,
         "rehearsal.speed": 2.5,

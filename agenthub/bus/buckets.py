@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import psutil
-from nats.errors import Error as NatsError
 from pydantic import BaseModel, ConfigDict
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.errors import HubUnreachableError, LeaseLostError, MessageError
+from agenthub.errors import LeaseLostError, MessageError
 from agenthub.messages import Moment, now
 
 logger = logging.getLogger(__name__)
@@ -83,11 +82,7 @@ class Bucket(Generic[Value]):
         Raises:
             HubUnreachableError: If the broker did not answer.
         """
-        try:
-            info = await self._bus.js.stream_info(self._stream, subjects_filter=self._subject(prefix))
-        except (NatsError, TimeoutError, OSError) as error:
-            raise HubUnreachableError(f"{self._bus.url} did not list {self._name}: {error!r}") from error
-        names = sorted(info.state.subjects or ())
+        names = sorted(await self._bus.counts(self._stream, self._subject(prefix)))
         entries = await asyncio.gather(*(self._read(name) for name in names))
         offset = len(self._subject(""))
         return {name[offset:]: value for name, (value, _) in zip(names, entries, strict=True) if value is not None}

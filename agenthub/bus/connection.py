@@ -11,7 +11,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -33,7 +34,10 @@ _FULL = (10077, 10047, 10023)  # limits of the stream, of its storage, of the se
 _NO_SUCH_MESSAGE = "no message found"
 _TRY_S = 2.0
 _PAUSE_S = 0.1
+_SAY_AFTER_S = 5.0
+"""So long the broker may not store before the log says so, each time after twice as long."""
 
+Answer = TypeVar("Answer")
 Callback = Callable[[], Awaitable[None]]
 
 
@@ -93,6 +97,12 @@ class Bus:
         """False while the client looks for a server."""
         return bool(self.nc.is_connected)
 
+    @property
+    def cluster_size(self) -> int:
+        """How many servers the cluster has, as far as a client can know: 0 if the server is not in one."""
+        about = self.nc._server_info  # nothing public tells what the server says of itself
+        return max(len(about.get("connect_urls") or ()), self.url.count(",") + 1) if about.get("cluster") else 0
+
     def on_reconnect(self, callback: Callback) -> None:
         """Have `callback` run after each reconnect: pulls and watches of before are forgotten by the server."""
         self._on_reconnect.append(callback)
@@ -121,7 +131,7 @@ class Bus:
             HubUnreachableError: If the broker did not answer within `patience_s`.
         """
         only_after = 0 if only_first else only_after
-        started = asyncio.get_running_loop().time()
+        patience = _Patience(self, f"did not store {subject}")
         while True:
             sent = dict(headers or {})  # nats-py writes into the mapping
             if message_id is not None:
@@ -154,9 +164,7 @@ class Bus:
                 reason = error
             except (NatsError, TimeoutError, OSError) as error:
                 reason = error
-            if asyncio.get_running_loop().time() - started >= self.patience_s:
-                raise HubUnreachableError(f"{self.url} did not store {subject}: {reason or type(reason).__name__}")
-            await asyncio.sleep(_PAUSE_S)
+            await patience.after(reason)
 
     async def publish_at(
         self, moment: datetime, schedule: str, target: str, data: bytes, *, message_id: str,
@@ -175,20 +183,31 @@ class Bus:
     async def last_with_revision(self, stream: str, subject: str) -> tuple[bytes, int, dict[str, str]] | None:
         """Newest message of a subject with its sequence in the stream and its headers; None if there is none.
 
+        The stream's leader answers, never a replica that may be behind: decisions hang on it.
+
         Raises:
             HubUnreachableError: If the broker did not answer within `patience_s`.
         """
-        started = asyncio.get_running_loop().time()
+        try:
+            found = await self.patiently(lambda: self.js.get_last_msg(stream, subject), subject)
+        except StreamMissing:
+            return None
+        return found.data or b"", found.seq or 0, found.headers or {}
+
+    async def patiently(self, ask: Callable[[], Awaitable[Answer]], what: str) -> Answer:
+        """What `ask` returns; it is asked again while nobody answers, as while a cluster elects a leader.
+
+        Raises:
+            HubUnreachableError: If the broker did not answer within `patience_s`.
+        """
+        patience = _Patience(self, f"did not answer for {what}")
         while True:
             try:
-                found = await self.js.get_last_msg(stream, subject)
-                return found.data or b"", found.seq or 0, found.headers or {}
-            except StreamMissing:
-                return None
+                return await ask()
             except (NatsError, TimeoutError, OSError) as error:
-                if asyncio.get_running_loop().time() - started >= self.patience_s:
-                    raise HubUnreachableError(f"{self.url} did not answer for {subject}: {error!r}") from error
-            await asyncio.sleep(_PAUSE_S)
+                if isinstance(error, APIError) and error.code != 503:
+                    raise  # that is an answer
+                await patience.after(error)
 
     async def tell(self, subject: str, data: bytes) -> None:
         """Publish without waiting for the broker: for what may be lost when a server crashes."""
@@ -216,7 +235,7 @@ class Bus:
         self, stream: str, subject: str, *, last: int | None = None, since: datetime | None = None
     ) -> list[Received]:
         """What a stream holds under a subject, oldest first: the `last` few, what came `since`, or all."""
-        state = (await self.js.stream_info(stream)).state
+        state = (await self.patiently(lambda: self.js.stream_info(stream), stream)).state
         if not state.messages:
             return []
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
@@ -246,7 +265,9 @@ class Bus:
         sequence = 1
         while len(found) < most:
             try:
-                raw = await self.js.get_msg(stream, sequence, subject=subject, next=True)
+                raw = await self.patiently(
+                    partial(self.js.get_msg, stream, sequence, subject=subject, next=True), subject
+                )
             except StreamMissing:
                 break
             sequence = (raw.seq or 0) + 1
@@ -275,7 +296,7 @@ class Bus:
 
     async def counts(self, stream: str, subject: str) -> dict[str, int]:
         """How many messages a stream holds under each subject that matches."""
-        info = await self.js.stream_info(stream, subjects_filter=subject)
+        info = await self.patiently(lambda: self.js.stream_info(stream, subjects_filter=subject), stream)
         return dict(info.state.subjects or {})
 
     async def flush(self) -> None:
@@ -300,6 +321,31 @@ class Bus:
             await callback()
 
 
+class _Patience:
+    """How long one request is repeated: until the bus's patience is over, said aloud when it takes long."""
+
+    def __init__(self, bus: Bus, trouble: str) -> None:
+        self._bus, self._trouble = bus, trouble
+        self._clock = asyncio.get_running_loop().time
+        self._started_s = self._clock()
+        self._say_after_s = _SAY_AFTER_S
+
+    async def after(self, reason: Exception) -> None:
+        """Return when it is time for the next try.
+
+        Raises:
+            HubUnreachableError: If the patience is over.
+        """
+        waited_s = self._clock() - self._started_s
+        said = f"{self._bus.url} {self._trouble}: {reason or type(reason).__name__}"
+        if waited_s >= self._bus.patience_s:
+            raise HubUnreachableError(said) from reason
+        if waited_s >= self._say_after_s:
+            self._say_after_s = 2 * waited_s
+            logger.warning("%s; tried for %.0f s, trying on", said, waited_s)
+        await asyncio.sleep(_PAUSE_S)
+
+
 @contextlib.asynccontextmanager
 async def connect(
     url: str, *, name: str, connect_timeout_s: float = 5.0, patience_s: float = 60.0
@@ -321,7 +367,7 @@ async def connect(
     try:
         async with asyncio.timeout(connect_timeout_s):
             await bus.nc.connect(
-                servers=url.split(","),
+                servers=[one.strip() for one in url.split(",")],
                 name=name,
                 error_cb=failed,
                 disconnected_cb=lost,

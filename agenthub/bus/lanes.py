@@ -169,7 +169,8 @@ async def _reclaim(bus: Bus, role: str) -> None:
     """
 
     async def reclaim(priority: Priority) -> None:
-        info = await bus.js.consumer_info(subjects.AGENTS, subjects.lane_consumer(role, priority))
+        name = subjects.lane_consumer(role, priority)
+        info = await bus.patiently(lambda: bus.js.consumer_info(subjects.AGENTS, name), name)
         if not info.num_ack_pending or info.delivered is None or (info.config.max_ack_pending or 0) > LANE_DELIVERIES:
             return  # of several replicas nobody knows here whose delivery is whose: those wait for their time-out
         for held in await bus.look(subjects.AGENTS, subjects.lane_filter(role, priority), most=info.num_ack_pending):

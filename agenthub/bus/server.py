@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from agenthub.cradle import die_with_parent
 from agenthub.errors import ConfigError, HubError, HubRunningError
@@ -24,13 +24,27 @@ STOP_WITHIN_S = 15.0  # a graceful end costs the server about 10 ms for each dur
 # `sync_interval: always`: the default loses up to two minutes of acknowledged messages on power loss.
 # `js_ack_fc_v2: false`: with the new acknowledgement subjects nats-py 2.16 stops reading, silently.
 _CONFIG = """\
-server_name: agenthub
+server_name: {name}
 listen: "127.0.0.1:{port}"
-http: "127.0.0.1:-1"
+http: "127.0.0.1:{monitor_port}"
 max_payload: 1MB
 feature_flags {{ js_ack_fc_v2: false }}
 jetstream {{ store_dir: {store}, sync_interval: {sync}, max_file: 20GB, max_mem: 64MB }}
 """
+_CLUSTER = """\
+cluster {{ name: agenthub, listen: "127.0.0.1:{port}", routes: [ {routes} ] }}
+"""
+
+
+class Membership(NamedTuple):
+    """A server's place in a cluster."""
+
+    name: str
+    """Of the server; its data belongs to this name."""
+    route_port: int
+    """Where the other servers reach it."""
+    route_ports: tuple[int, ...]
+    """Of all servers of the cluster."""
 
 
 def binary() -> str:
@@ -56,12 +70,16 @@ class NatsServer:
     a second server away: nats-server itself has none, and two on one store destroy it.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, member: Membership | None = None) -> None:
         self.folder = folder
+        self.name = member.name if member else "nats-server"
+        """What people call it."""
+        self.log = folder / "nats.log"
         self.port = -1
         """Port in use; after a crash the server comes back on the same one."""
         self.monitor_port = -1
         self._sync = "always" if durable else '"2m"'
+        self._member = member
         self._lock: IO[str] | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -81,25 +99,18 @@ class NatsServer:
             HubRunningError: If another server uses the folder.
             HubError: If it does not come up; says what its log says.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
-        ports = self.folder / "ports"
-        ports.mkdir(exist_ok=True)
-        for old in ports.iterdir():
-            old.unlink()
-        store = json.dumps(str(self.folder / "jetstream"))
-        config = self.folder / "nats.conf"
-        config.write_text(_CONFIG.format(port=self.port, store=store, sync=self._sync))
-        log = self.folder / "nats.log"
-        with log.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                binary(), "-c", str(config), "--ports_file_dir", str(ports),
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,  # Ctrl-C is for the supervisor, who stops the server last
-                preexec_fn=die_with_parent(),
-            )  # fmt: skip
         try:
-            await self._wait_until_ready(ports, log)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            ports = self.folder / "ports"
+            ports.mkdir(exist_ok=True)
+            for old in ports.iterdir():
+                old.unlink()
+            self._process = await self._run(self._write_config(), ports)
+        except OSError as error:  # the disk is full, or the folder is not ours
+            raise HubError(f"{self.name} cannot start in {self.folder}: {error}") from error
+        try:
+            await self._wait_until_ready(ports)
         except HubError:
             self.release()
             raise
@@ -111,6 +122,11 @@ class NatsServer:
 
     async def stop(self) -> None:
         """End the server gracefully; kill it if it takes too long. Does nothing if it does not run."""
+        await self.end()
+        self.release()
+
+    async def end(self) -> None:
+        """As `stop`, but keep others away from the folder: it will be started again."""
         process = self._process
         if process is not None and process.returncode is None:
             process.terminate()
@@ -120,7 +136,6 @@ class NatsServer:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        self.release()
 
     async def kill(self) -> None:
         """End the server at once, as a crash would. What it acknowledged is on disk."""
@@ -134,6 +149,29 @@ class NatsServer:
             self._lock.close()
             self._lock = None
 
+    def _write_config(self) -> Path:
+        """In one step: a disk that is full must not leave half of it."""
+        text = _CONFIG.format(
+            name=self._member.name if self._member else "agenthub", port=self.port, monitor_port=self.monitor_port,
+            store=json.dumps(str(self.folder / "jetstream")), sync=self._sync,
+        )  # fmt: skip
+        if self._member is not None:
+            routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in self._member.route_ports)
+            text += _CLUSTER.format(port=self._member.route_port, routes=routes)
+        config = self.folder / "nats.conf"
+        beside = config.with_suffix(".new")
+        beside.write_text(text)
+        return beside.replace(config)
+
+    async def _run(self, config: Path, ports: Path) -> asyncio.subprocess.Process:
+        with self.log.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                binary(), "-c", str(config), "--ports_file_dir", str(ports),
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,  # Ctrl-C is for the supervisor, who stops the server last
+                preexec_fn=die_with_parent(),
+            )  # fmt: skip
+
     def _take_lock(self) -> None:
         if self._lock is not None:
             return
@@ -145,13 +183,13 @@ class NatsServer:
             raise HubRunningError(f"Another nats-server uses {self.folder}. Stop it with `agenthub down`.") from error
         self._lock = lock
 
-    async def _wait_until_ready(self, ports: Path, log: Path) -> None:
+    async def _wait_until_ready(self, ports: Path) -> None:
         assert self._process is not None
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 while True:
                     if self._process.returncode is not None:
-                        raise HubError(f"nats-server ended with {self._process.returncode}: {_last_line(log)}")
+                        raise HubError(f"{self.name} ended with {self._process.returncode}: {_last_line(self.log)}")
                     for file in ports.glob("*.ports"):
                         with contextlib.suppress(ValueError, KeyError, IndexError):
                             found = json.loads(file.read_text())
@@ -165,7 +203,9 @@ class NatsServer:
                     await asyncio.sleep(0.005)  # nobody tells us when the file appears
         except TimeoutError as error:
             await self.kill()
-            raise HubError(f"nats-server was not ready within {READY_WITHIN_S:.0f} s: {_last_line(log)}") from error
+            raise HubError(
+                f"{self.name} was not ready within {READY_WITHIN_S:.0f} s: {_last_line(self.log)}"
+            ) from error
 
 
 @contextlib.asynccontextmanager

@@ -8,8 +8,10 @@ since interest retention acknowledges a message for a role without a consumer an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from nats.js.api import (
@@ -40,6 +42,11 @@ when the first is done, and what is held of a lower lane would go before it. The
 acknowledgement is under way: a consumer that has handed out all it may does not even answer."""
 OURS = "agenthub"
 """Key in the metadata of a consumer that says for which role agenthub made it."""
+CLUSTER_REPLICAS = 3
+"""Of each stream in a cluster: one server may die."""
+_AT_ONCE = 8
+"""Requests under way while provisioning: in a cluster each consumer is a Raft group that must elect its leader."""
+_NO_PEERS, _NOT_CLUSTERED = 10005, 10074
 WAITING_PER_LANE = 200_000
 WAITING_IN_ALL = 2_000_000
 
@@ -83,6 +90,24 @@ def topology(roles: Sequence[RoleQueues], *, replicas: int = 1) -> Topology:
         if role.works:
             result.consumers += _consumers(role)
     return result
+
+
+async def topology_of(bus: Bus, roles: Sequence[RoleQueues], *, replicas: int | None = None) -> Topology:
+    """Streams and consumers for these roles on the broker of `bus`; `replicas` overrides what suits it."""
+    return topology(roles, replicas=replicas or await suitable_replicas(bus))
+
+
+async def suitable_replicas(bus: Bus) -> int:
+    """3 on a cluster of at least three servers, else 1; what streams have already stays.
+
+    So a server that is away at the moment lowers nothing. A client cannot ask a cluster how large it is; it
+    knows the addresses that the servers tell, unless they are told not to, and those that it was given.
+    """
+    try:
+        info = await bus.patiently(lambda: bus.js.stream_info(subjects.AGENTS), subjects.AGENTS)
+        return info.config.num_replicas or 1
+    except StreamMissing:
+        return CLUSTER_REPLICAS if bus.cluster_size >= CLUSTER_REPLICAS else 1
 
 
 def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
@@ -211,31 +236,45 @@ async def provision(bus: Bus, wanted: Topology, *, dry_run: bool = False) -> lis
 
 async def _provision_stream(bus: Bus, config: StreamConfig, dry_run: bool) -> list[Change]:
     assert config.name
+    name = config.name
     try:
-        found = (await bus.js.stream_info(config.name)).config
+        found = (await bus.patiently(lambda: bus.js.stream_info(name), name)).config
     except StreamMissing:
         if not dry_run:
-            await bus.js.add_stream(config)
-        return [Change("create", "stream", config.name, "")]
-    name = config.name
+            await _apply(bus, config, bus.js.add_stream, "be made")
+        return [Change("create", "stream", name, "")]
+    is_async = found.persist_mode is not None and PersistMode(found.persist_mode) is PersistMode.ASYNC
+    if is_async and config.num_replicas != 1:  # the server refuses both together, and neither can be changed
+        if name == f"KV_{subjects.REGISTRY}" and not dry_run:
+            await bus.patiently(lambda: bus.js.delete_stream(name), name)  # heartbeats come again within seconds
+            return await _provision_stream(bus, config, dry_run)
+        config = replace(config, num_replicas=1)
     config = replace(config, persist_mode=found.persist_mode)  # a stream keeps the one it was made with
     difference = _difference(config, found)
     if not difference:
         return []
     if not dry_run:
-        try:
-            await bus.js.update_stream(config)
-        except APIError as error:
-            raise HubError(
-                f"The stream {config.name} cannot be brought from what it is to what this version needs "
-                f"({difference}): {error.description}."
-            ) from error
+        await _apply(
+            bus, config, bus.js.update_stream, f"be brought from what it is to what this version needs ({difference})"
+        )
     return [Change("update", "stream", name, difference)]
+
+
+async def _apply(
+    bus: Bus, config: StreamConfig, how: Callable[[StreamConfig], Awaitable[object]], what: str
+) -> None:  # fmt: skip
+    try:
+        await bus.patiently(lambda: how(config), str(config.name))
+    except APIError as error:
+        remedy = ""
+        if error.err_code in (_NO_PEERS, _NOT_CLUSTERED):
+            remedy = f" {config.num_replicas} replicas need as many servers with JetStream, or set `nats.replicas = 1`."
+        raise HubError(f"The stream {config.name} cannot {what}: {error.description}.{remedy}") from error
 
 
 async def _consumers_of(bus: Bus, stream: str) -> dict[str, ConsumerConfig]:
     found: dict[str, ConsumerConfig] = {}
-    while page := await bus.js.consumers_info(stream, offset=len(found)):
+    while page := await bus.patiently(partial(bus.js.consumers_info, stream, len(found)), stream):
         found |= {info.name: info.config for info in page}
     return found
 
@@ -261,8 +300,16 @@ async def _provision_consumers(
     if not dry_run:
         for change in changes:
             if change.action == "delete":
-                await bus.js.delete_consumer(stream, change.name.split("/", 1)[1])
-        await asyncio.gather(*(bus.js.add_consumer(stream, config) for config in todo))
+                with contextlib.suppress(StreamMissing):  # a try before was not answered
+                    name = change.name.split("/", 1)[1]
+                    await bus.patiently(partial(bus.js.delete_consumer, stream, name), change.name)
+        under_way = asyncio.Semaphore(_AT_ONCE)
+
+        async def add(config: ConsumerConfig) -> None:
+            async with under_way:
+                await bus.patiently(lambda: bus.js.add_consumer(stream, config), f"{stream}/{config.durable_name}")
+
+        await asyncio.gather(*(add(config) for config in todo))
     return changes
 
 

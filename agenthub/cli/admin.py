@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from agenthub import __version__
 from agenthub.bus.server import binary
 from agenthub.bus.topology import provision as provision_bus
-from agenthub.bus.topology import topology
+from agenthub.bus.topology import topology_of
 from agenthub.cli import EXIT_OK, EXIT_USAGE
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
@@ -29,7 +29,8 @@ async def provision(*, dry_run: Annotated[bool, Parameter(negative="")] = False,
     settings = options.settings()
     organization = load_organization(settings)
     async with options.client() as client:
-        wanted = topology(role_queues(organization, settings))
+        queues = role_queues(organization, settings)
+        wanted = await topology_of(client.bus, queues, replicas=settings.nats_replicas)
         changes = await provision_bus(client.bus, wanted, dry_run=dry_run)
     if options.json:
         print_json(changes, options)

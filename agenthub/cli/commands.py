@@ -41,6 +41,7 @@ Needs no key and costs nothing: the model is a local endpoint that plays the rol
 $ agenthub up                  in the foreground; Ctrl-C lets each role finish, a second one ends at once
 $ agenthub up -d --wait        in the background; returns when all roles work
 $ agenthub up --rehearse       with the rehearsal model: no key, no cost
+$ agenthub up --cluster 3      on three NATS servers that replicate everything, for a trial on this machine
 
 It talks to Claude if ANTHROPIC_API_KEY is set, and rehearses otherwise.""",
     ),
@@ -118,7 +119,7 @@ $ agenthub inbox peek backend -n 3""",
         "logs",
         "See",
         "see:logs",
-        """Show the log of a role's process; also of `supervisor`, `rehearsal` and `nats`.
+        """Show the log of a role's process; also of `supervisor`, `rehearsal` and `nats` (of a cluster `nats.n0`).
 
 $ agenthub logs backend -f""",
     ),

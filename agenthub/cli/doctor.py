@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 
 import psutil
 
+from agenthub.bus.monitor import ask, is_write_error
 from agenthub.bus.server import binary
-from agenthub.bus.topology import provision, topology
+from agenthub.bus.topology import provision, topology_of
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
@@ -88,10 +89,14 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
     if run is None and not settings.nats_url:
         yield Finding("ok", "hub", "none runs here; start it with `agenthub up -d`")
         return
+    for finding in [await _server(*server, settings) for server in (run.servers if run else {}).items()]:
+        yield finding
     try:
         async with open_client(settings, organization) as client:
             yield Finding("ok", "hub", f"{settings.nats_url or (run.nats_url if run else '')} answers")
-            changes = await provision(client.bus, topology(role_queues(organization, settings)), dry_run=True)
+            queues = role_queues(organization, settings)
+            wanted = await topology_of(client.bus, queues, replicas=settings.nats_replicas)
+            changes = await provision(client.bus, wanted, dry_run=True)
             if changes:
                 shown_changes = ", ".join(f"{c.action} {c.name}" for c in changes[:3])
                 yield Finding("warning", "queues", f"{len(changes)} differ: {shown_changes}", "agenthub provision")
@@ -104,6 +109,22 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 yield Finding("ok", "roles", "all beat")
     except AgenthubError as error:
         yield Finding("error", "hub", str(error), "agenthub logs supervisor, agenthub logs nats")
+
+
+async def _server(name: str, port: int, settings: Settings) -> Finding:
+    """A server that the hub runs itself."""
+    health = await ask(port, "/healthz")
+    if health is None:
+        return Finding("error", name, "does not answer", "agenthub logs supervisor, agenthub logs nats")
+    if health.get("status") == "ok":
+        return Finding("ok", name, "stores")
+    error = str(health.get("error", "not healthy"))
+    if not is_write_error(error):
+        return Finding("warning", name, error, "it mends itself within seconds; if not, `agenthub logs nats`")
+    return Finding(
+        "error", name, f"does not store: {error}",
+        f"make room at {settings.state / 'nats'}: the supervisor starts it again by itself",
+    )  # fmt: skip
 
 
 def _disk(settings: Settings) -> Finding:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -33,6 +33,7 @@ async def up(
     *,
     detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative="")] = False,
     wait: Annotated[bool, Flag] = False,
+    cluster: Literal[3, 5] | None = None,
     rehearse: Annotated[bool, Flag] = False,
     seed: int | None = None,
     speed: float | None = None,
@@ -43,19 +44,32 @@ async def up(
     Args:
         detach: Run in the background.
         wait: With -d: return when all roles work.
+        cluster: Run so many NATS servers as one cluster, for a trial on one machine.
         rehearse: Use the rehearsal model even if there is a key.
         seed: Of the rehearsal model: the same seed answers the same.
         speed: Of the rehearsal model: 1 is 400 tokens a second.
     """
     started = time.monotonic()
     with nullcontext() if detach else begin_nursery() as nursery:
+        from agenthub.bus.cluster import check_data
         from agenthub.organization import load_organization
         from agenthub.run_file import lock
         from agenthub.supervisor import choose_model
 
-        settings = choose_model(options.settings(rehearse=rehearse or None, rehearsal_seed=seed, rehearsal_speed=speed))
+        settings = choose_model(
+            options.settings(
+                rehearse=rehearse or None, rehearsal_seed=seed, rehearsal_speed=speed, nats_servers=cluster
+            )
+        )  # fmt: skip
+        if settings.nats_url and settings.nats_servers > 1:
+            raise ConfigError(
+                f"`--cluster {settings.nats_servers}` runs servers of its own, but `nats.url` says "
+                f"{settings.nats_url}. Leave one of the two out."
+            )
         organization = load_organization(settings)
         lock(settings.state, organization.org).close()  # says at once if one runs already
+        if not settings.nats_url:
+            check_data(settings.state / "nats", settings.nats_servers)
         for problem in organization.problems:
             say(f"agenthub: {problem.level}: {problem}")
         if nursery is None:

@@ -225,7 +225,7 @@ def _waiting_data(item: WaitingMessage) -> dict[str, object]:
 
 
 async def logs(role: str, /, *, follow: Follow = False, last: Last = 100, options: Options = DEFAULT) -> int:
-    """Show the log of a role's process; also of `supervisor`, `rehearsal` and `nats`.
+    """Show the log of a role's process; also of `supervisor`, `rehearsal` and `nats` (of a cluster `nats.n0`).
 
     Args:
         role: Whose log.
@@ -237,8 +237,8 @@ async def logs(role: str, /, *, follow: Follow = False, last: Last = 100, option
     others = ("supervisor", "rehearsal", "nats")
     if role.split(".")[0] not in (*organization.roles, *others):
         raise NotFoundError(unknown("log", role, [*organization.roles, *others]))
-    folder = settings.state / ("nats" if role == "nats" else "logs")
-    path = folder / f"{role}.log"
+    kind, _, node = role.partition(".")
+    path = settings.state / "nats" / node / "nats.log" if kind == "nats" else settings.state / "logs" / f"{role}.log"
     if not path.exists() and not follow:
         raise NotFoundError(f"{role} has written no log yet; it would be {path}.")
     await _print_file(path, last=last, follow=follow, options=options)

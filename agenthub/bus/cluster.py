@@ -1,0 +1,122 @@
+"""Several embedded nats-servers that are one cluster, on loopback: for a trial of what a real one does, and tests.
+
+Each server has a folder of its own, `n0`, `n1` ...; on one machine they share its disk and its power, so this
+survives the death of a server, not of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from agenthub.bus.connection import Bus
+from agenthub.bus.monitor import has_quorum
+from agenthub.bus.server import Membership, NatsServer
+from agenthub.errors import ConfigError, HubError
+
+QUORUM_WITHIN_S = 30.0
+_PAUSE_S = 0.05
+
+
+class NatsCluster:
+    """A cluster of nats-servers with JetStream, their data below `folder`."""
+
+    def __init__(self, folder: Path, *, size: int = 3, durable: bool = True) -> None:
+        ports = _free_ports(size)
+        self.servers = [
+            NatsServer(folder / f"n{number}", durable=durable, member=Membership(f"n{number}", ports[number], ports))
+            for number in range(size)
+        ]
+        """In the order of their numbers; one may be killed and started again by itself."""
+
+    @property
+    def url(self) -> str:
+        """Addresses of all servers, separated by commas: what a client connects to."""
+        return ",".join(server.url for server in self.servers)
+
+    def server(self, name: str) -> NatsServer:
+        """The server of that name, as NATS tells it: `n0`."""
+        return self.servers[int(name.removeprefix("n"))]
+
+    async def start(self) -> None:
+        """Start all servers and return when they are one cluster with a leader.
+
+        Raises:
+            HubRunningError: If another server uses one of the folders.
+            HubError: If one does not come up, or they do not find each other.
+        """
+        await asyncio.gather(*(server.start() for server in self.servers))
+        try:
+            async with asyncio.timeout(QUORUM_WITHIN_S):
+                while True:
+                    if await has_quorum([server.monitor_port for server in self.servers]):
+                        return
+                    await asyncio.sleep(_PAUSE_S)  # nobody tells us when they have agreed
+        except TimeoutError as error:
+            raise HubError(
+                f"The {len(self.servers)} nats-servers did not agree on a leader within {QUORUM_WITHIN_S:.0f} s; "
+                f"see {self.servers[0].log}."
+            ) from error
+
+    async def stop(self) -> None:
+        """End all servers gracefully."""
+        await asyncio.gather(*(server.stop() for server in self.servers))
+
+    async def kill(self) -> None:
+        """End all servers at once, as crashes would."""
+        await asyncio.gather(*(server.kill() for server in self.servers))
+
+
+@contextlib.asynccontextmanager
+async def start_cluster(folder: Path, *, size: int = 3, durable: bool = True) -> AsyncIterator[NatsCluster]:
+    """A running cluster of the caller's own; killed at the end, which costs no acknowledged message."""
+    cluster = NatsCluster(folder, size=size, durable=durable)
+    try:
+        await cluster.start()
+        yield cluster
+    finally:
+        await cluster.kill()
+        for server in cluster.servers:
+            server.release()
+
+
+async def leader_of(bus: Bus, stream: str) -> str:
+    """Name of the server that leads a stream; empty while there is none, or the server is not in a cluster."""
+    info = await bus.js.stream_info(stream)
+    return (info.cluster.leader if info.cluster else None) or ""
+
+
+def servers_of_data(folder: Path) -> int:
+    """How many servers made the data below `folder`; 0 if there is none."""
+    if (folder / "jetstream").exists():
+        return 1
+    return sum(1 for path in folder.glob("n[0-9]*") if (path / "jetstream").exists())
+
+
+def check_data(folder: Path, size: int) -> None:
+    """Return if a hub of `size` servers may use the data below `folder`.
+
+    Raises:
+        ConfigError: If it was made by another number of servers, which would not see it.
+    """
+    found = servers_of_data(folder)
+    if found in (0, size):
+        return
+    made = f"{found} servers" if found > 1 else "one server"
+    how = f"`--cluster {found}` (or `nats.servers = {found}`)" if found > 1 else "`agenthub up` without `--cluster`"
+    raise ConfigError(
+        f"The data in {folder} was made by {made}; {f'{size} servers' if size > 1 else 'one server'} would not see it. "
+        f"Go on with {how}, or move that folder away to begin with empty inboxes."
+    )
+
+
+def _free_ports(count: int) -> tuple[int, ...]:
+    """Ports that nobody uses: the routes must be known before the first server starts."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return tuple(int(probe.getsockname()[1]) for probe in probes)
