@@ -51,6 +51,17 @@ class NoSession:
     async def close(self) -> None: ...
 
 
+class SleepingSession(NoSession):
+    """A session whose turns all take the same time, and cannot be hurried."""
+
+    def __init__(self, turn_s: float) -> None:
+        self._turn_s = turn_s
+
+    async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent]:
+        await asyncio.sleep(self._turn_s)
+        yield _DONE
+
+
 class SteppingSession(NoSession):
     """A session that records a number of steps in the journal, one commit each, and is done."""
 
@@ -134,6 +145,11 @@ async def work(stop: asyncio.Event, settings: Settings, organization: Organizati
     place = _SharedPlace(settings, organization, name)
     session = SteppingSession(place.journal(), steps) if steps else NoSession()
     await run_role(place, stop=stop, session=session)
+
+
+async def sleep(stop: asyncio.Event, settings: Settings, organization: Organization, name: str, turn_s: float) -> None:
+    """A role whose turns all take `turn_s`."""
+    await run_role(RolePlace(settings, organization, name), stop=stop, session=SleepingSession(turn_s))
 
 
 async def converse(stop: asyncio.Event, settings: Settings, organization: Organization, name: str, calls: int) -> None:

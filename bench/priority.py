@@ -1,4 +1,9 @@
-"""Priority: a critical message behind 100,000 waiting low ones, against the same with an empty inbox."""
+"""Priority: a critical message behind 100,000 waiting low ones, against the same with an empty inbox.
+
+When the message comes, the role with a backlog is in the middle of a turn and the other one is not. With turns that
+are done at once the ratio is mostly what is left of that turn; with turns of a known length, and against a role
+whose backlog is short, it shows what the length of the backlog itself costs.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,16 @@ from typing import NamedTuple
 import psutil
 
 from agenthub import subjects
-from bench.children import running
+from bench import ours
+from bench.children import Job, running
 from bench.drain import ours_side
 from bench.hub import SENDER, Hub, Side, directive, empty_folder, open_hub
 from bench.table import Result
 
-_WAITING, _CRITICAL, _WARM = 100_000, 60, 5
-_BUSY, _IDLE = "backend", "qa"
+_WAITING, _FEW, _CRITICAL, _WARM = 100_000, 1_000, 60, 5
+_TURN_S = 0.02
+_BUSY, _SHORT, _IDLE = "backend", "frontend", "qa"
+_ROLES = [_BUSY, _SHORT, _IDLE]
 
 
 class Block(NamedTuple):
@@ -30,30 +38,41 @@ class Block(NamedTuple):
 
 async def measure(rounds: int = 3) -> list[Result]:
     """Latency of critical messages, and the memory of a process that has the backlog."""
-    busy: list[Block] = []
-    idle: list[Block] = []
+    at_once: dict[str, list[Block]] = {_BUSY: [], _IDLE: []}
+    slow: dict[str, list[Block]] = {role: [] for role in _ROLES}
     with empty_folder() as folder:
         # Filled without a sync for each message, else it takes two minutes; then the server as it always is.
-        async with open_hub(folder, [_BUSY, _IDLE], durable=False) as hub:
-            await hub.fill(subjects.lane(_BUSY, "low", SENDER), "low", _WAITING, priority="low")
-        async with open_hub(folder, [_BUSY, _IDLE]) as hub:
+        async with open_hub(folder, _ROLES, durable=False) as hub:
+            for role, number in ((_BUSY, _WAITING), (_SHORT, _FEW * max(1, rounds // 3))):
+                await hub.fill(subjects.lane(role, "low", SENDER), "low", number, priority="low")
+        async with open_hub(folder, _ROLES) as hub:
             for turn in range(rounds):
-                for role, blocks in ((_BUSY, busy), (_IDLE, idle)):
+                for role, blocks in _shuffled(at_once):
                     blocks.append(await _block(hub, ours_side(hub, role, priority="critical"), f"c{turn}"))
+                for role, blocks in _shuffled(slow):
+                    job = Job(ours.sleep, (hub.settings, hub.organization, role, _TURN_S))
+                    blocks.append(await _block(hub, ours_side(hub, role, priority="critical", job=job), f"s{turn}"))
+    pairs = zip(at_once[_BUSY], at_once[_IDLE], strict=True)
     return [
-        Result(
-            "critical behind 100,000 low, against an empty inbox", "ms", *_latencies(busy, idle), 1.5, is_at_least=False
-        ),
+        _compared("critical behind 100,000 low, against an empty inbox", at_once[_BUSY], at_once[_IDLE], 1.5),
+        _compared("the same with turns of 20 ms", slow[_BUSY], slow[_IDLE], 1.5),
+        _compared("the same with turns of 20 ms, against behind 1,000", slow[_BUSY], slow[_SHORT], 1.1),
         Result(
             "memory that a backlog of 100,000 takes", "MiB",
-            [one.resident_mib - other.resident_mib for one, other in zip(busy, idle, strict=True)], [], 20,
-            is_at_least=False,
+            [busy.resident_mib - idle.resident_mib for busy, idle in pairs], [], 20, is_at_least=False,
         ),
     ]  # fmt: skip
 
 
-def _latencies(busy: Sequence[Block], idle: Sequence[Block]) -> tuple[list[float], list[float]]:
-    return [block.latency_ms for block in busy], [block.latency_ms for block in idle]
+def _shuffled(sides: dict[str, list[Block]]) -> list[tuple[str, list[Block]]]:
+    return random.sample(list(sides.items()), len(sides))
+
+
+def _compared(name: str, mine: Sequence[Block], theirs: Sequence[Block], target: float) -> Result:
+    return Result(
+        name, "ms", [block.latency_ms for block in mine], [block.latency_ms for block in theirs], target,
+        is_at_least=False,
+    )  # fmt: skip
 
 
 async def _block(hub: Hub, side: Side, prefix: str) -> Block:
