@@ -155,14 +155,15 @@ class Pull:
     async def close(self, *, gives_back: bool = True) -> None:
         """Pull no more, then give back what is held.
 
-        Unsubscribe first: a pull left open would catch what is given back.
+        Unsubscribe first: a pull left open would catch what is given back. What is on its way at that moment must
+        be given back too, so it is waited for; else it would be nobody's until its acknowledgement is overdue.
         """
         self._stop_guard()
-        if self._subscription is not None:
-            with contextlib.suppress(NatsError):
-                await self._subscription.unsubscribe()
-            self._subscription = None
-        await self._bus.flush()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with contextlib.suppress(NatsError, TimeoutError):
+                leave = subscription.drain if self._bus.is_connected else subscription.unsubscribe
+                await leave()  # type: ignore[no-untyped-call]
         held, self.held = self.held, []
         for delivery in held if gives_back else ():
             await delivery.give_back()

@@ -46,6 +46,7 @@ class Lanes:
         self._keep_alive_s, self._is_shared, self._owns, self._alive = keep_alive_s, is_shared, owns, alive
         self._taken: set[Delivery] = set()
         self._is_withdrawn = False
+        self._changing = asyncio.Lock()
 
     @property
     def is_sure(self) -> bool:
@@ -100,22 +101,25 @@ class Lanes:
 
     async def withdraw(self) -> None:
         """Leave what waits to the other replicas, if there are any, until `resume`."""
-        if self._is_shared and not self._is_withdrawn:
-            self._is_withdrawn = True
-            await asyncio.gather(*(pull.pause() for pull in self._pulls.values()))
+        async with self._changing:
+            if self._is_shared and not self._is_withdrawn:
+                self._is_withdrawn = True
+                await asyncio.gather(*(pull.pause() for pull in self._pulls.values()))
 
     async def resume(self) -> None:
         """Pull again from all lanes."""
-        if self._is_withdrawn:
-            self._is_withdrawn = False
-            await asyncio.gather(*(pull.resume() for pull in self._pulls.values()))
+        async with self._changing:
+            if self._is_withdrawn:
+                self._is_withdrawn = False
+                await asyncio.gather(*(pull.resume() for pull in self._pulls.values()))
 
     async def probe(self) -> None:
         """Ask for critical messages while this replica is busy; runs until cancelled."""
         while True:
             await asyncio.sleep(PROBE_S)
-            if self._is_withdrawn:
-                await self._pulls[Priority.CRITICAL].probe()
+            async with self._changing:
+                if self._is_withdrawn:
+                    await self._pulls[Priority.CRITICAL].probe()
 
     async def keep_alive(self) -> None:
         """Keep the broker from handing to somebody else what is held or worked on; runs until cancelled."""
