@@ -207,8 +207,9 @@ class Coordination:
             reach(Failpoint.ASK_SENT)
         if stored.is_new:
             await self._events.tell(
-                "sent", message.title, message, to=to, type=message.type, priority=message.payload.priority
-            )
+                "sent", message.title, message, to=to, type=message.type, priority=message.payload.priority,
+                causation_id=message.causation_id,
+            )  # fmt: skip
 
     async def _check_rate(self, to: str, more: int, about: Message) -> None:
         """Raise if this role may not send `more` messages to another now, or only say so.

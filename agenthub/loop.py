@@ -284,12 +284,19 @@ class Loop:
                         return event
                     case ToolStarted(name, summary, patience_s):
                         self._activity.does(f"{name} {summary}", patience_s=patience_s)
-                    case ToolEnded(name, summary, is_error, changes):
+                    case ToolEnded(name, summary, is_error, changes, duration_s):
                         if changes:
                             await self._traces.changed(work.task)
-                        await self._events.tell("step", f"{name} {summary}", work.task, tool=name, is_error=is_error)
-                    case ModelCalled(usage):
+                        await self._events.tell(
+                            "step", f"{name} {summary}", work.task, tool=name, is_error=is_error,
+                            duration_s=round(duration_s, 4),
+                        )  # fmt: skip
+                    case ModelCalled(usage, model, duration_s, said):
                         self._activity.spends(usage)
+                        spent = usage.model_dump(exclude_defaults=True)
+                        await self._events.tell(
+                            "model", said, work.task, model=model, duration_s=round(duration_s, 4), **spent
+                        )
                     case _:
                         pass
         raise SessionError("The session ended a turn without a result.")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenthub import subjects
@@ -102,6 +102,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(JSON | st.binary())
 def test_whatever_was_buried_its_sender_and_history_are_read_without_an_error(value: Any) -> None:
     data = value if isinstance(value, bytes) else as_json(value)

@@ -100,6 +100,19 @@ $ agenthub tail --since 2h --role backend
 $ agenthub tail --since 24h --json > day.ndjson""",
     ),
     Command(
+        "trace",
+        "See",
+        "trace:trace",
+        """Show every stage of a message and of all that it caused, as a tree: waited, model calls, steps, cost.
+
+$ agenthub trace 1b2c
+$ agenthub trace 1b2c3d4e -f
+$ agenthub trace 1b2c3d4e --json
+
+The id that `agenthub send` prints, or its beginning; also of a message that waits, or is dead. Times count from
+when it was stored. Exit codes: 0 ok, 2 less than four characters, 3 no such message.""",
+    ),
+    Command(
         "inbox ls",
         "See",
         "see:inbox_ls",

@@ -13,10 +13,12 @@ from agenthub.cli.letter import first_line, print_letter, short
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, console, escaped, print_json, say, table
 from agenthub.errors import ConfigError, MessageError, RefusedError
+from agenthub.letters import publisher
 
 if TYPE_CHECKING:
     from agenthub.client.letters import Buried, Letters
 
+_TITLE_WIDTH = 40
 Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -38,18 +40,26 @@ async def ls(*, role: str | None = None, since: str | None = None, options: Opti
     if not found:
         say("there are no dead letters" if since is None and role is None else "there are no such dead letters")
         return EXIT_OK
-    rows = []
+    out, rows = console(), []
     for letter, _, replays in found:
         message = letter.message()
-        sender = escaped(message.from_role) if message else "-"
-        title = escaped(message.title) if message else "[dim]cannot be read[/]"
-        mark = f"[green]replayed as {replays[-1].new_id[:8]}[/]  " if replays else ""
-        style = "dim" if replays else "red"
-        reason = f"{mark}[{style}]{escaped(first_line(letter.reason))}[/]"
-        rows.append(
-            [short(letter.message_id), letter.role, ago(letter.buried_at), str(letter.attempts), sender, title, reason]
-        )
-    table(["ID", "ROLE", "AGE", "TRIES", "FROM", "SUBJECT", "REASON"], rows, right=["AGE", "TRIES"])
+        sender = publisher(letter.subject, letter.headers, letter.data) or "-"
+        title = message.title if message else "(cannot be read)"
+        age, tries = ago(letter.buried_at), str(letter.attempts)
+        mark = f"replayed as {replays[-1].new_id[:8]}  " if replays else ""
+        rows.append([short(letter.message_id), letter.role, age, tries, sender, title, mark, first_line(letter.reason)])
+    columns = ["ID", "ROLE", "AGE", "TRIES", "FROM"]
+    taken = sum(2 + max(len(name), *(len(row[at]) for row in rows)) for at, name in enumerate(columns))
+    # The last two columns take what the others leave; rich would take it from all alike.
+    room = max(30, out.width - taken - 4) if out.is_terminal else 0
+    shown = []
+    for *cells, title, mark, reason in rows:
+        subject = _cut(title, room * 2 // 5 if room else _TITLE_WIDTH)
+        end = _cut(mark + reason, room - room * 2 // 5) if room else mark + reason
+        style = "dim" if mark else "red"
+        marked = f"[green]{escaped(end[: len(mark)])}[/][{style}]{escaped(end[len(mark) :])}[/]"
+        shown.append([*map(escaped, [*cells, subject]), marked])
+    table([*columns, "SUBJECT", "REASON"], shown, right=["AGE", "TRIES"])
     return EXIT_OK
 
 
@@ -148,6 +158,10 @@ async def drop(
     else:
         say(f"dropped {_count(letters)}")
     return EXIT_OK
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 async def _chosen(letters: Letters, ids: tuple[str, ...], role: str | None) -> list[Buried]:

@@ -9,8 +9,8 @@ from agenthub.cli.output import dollars, escaped, tokens
 from agenthub.messages import Event
 
 STYLES = {
-    "ready": "dim", "stopped": "dim", "taken": "cyan", "sent": "blue", "step": "magenta", "parked": "dim",
-    "resumed": "cyan", "completed": "green", "noted": "dim", "delayed": "yellow", "dead": "bold red",
+    "ready": "dim", "stopped": "dim", "taken": "cyan", "sent": "blue", "step": "magenta", "model": "dim",
+    "parked": "dim", "resumed": "cyan", "completed": "green", "noted": "dim", "delayed": "yellow", "dead": "bold red",
     "crashed": "bold red", "quarantined": "bold red", "undelivered": "yellow", "unhealthy": "bold red",
     "killed": "bold red", "stalled": "yellow", "nudged": "yellow", "interrupted": "yellow", "restarting": "bold red",
     "healthy": "green",

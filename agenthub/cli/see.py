@@ -41,6 +41,8 @@ _STATES = {
     "nudged": "[yellow]▲ nudged[/]",
     "interrupted": "[bold yellow]▲ interrupted[/]",
 }
+QUIET_KINDS = {"model"}
+"""Events that tell more than a person wants to see pass by; `agenthub trace` shows them in their place."""
 _POLL_S = 0.2
 
 
@@ -125,6 +127,7 @@ async def tail(
     since: str | None = None,
     role: str | None = None,
     kind: str | None = None,
+    all_: Annotated[bool, Parameter(name=["--all", "-a"], negative="")] = False,
     options: Options = DEFAULT,
 ) -> int:
     """Show what happened, oldest first; with -f also what happens from now on.
@@ -135,6 +138,7 @@ async def tail(
         since: Begin this long ago: `90s`, `10m`, `2h`, `7d`.
         role: Only events of this role.
         kind: Only events of this kind, for example `completed`, `sent`, `step`, `dead`.
+        all_: Also each model call.
     """
     begin = None if since is None else now() - duration(since)
     async with options.client() as client:
@@ -143,7 +147,8 @@ async def tail(
         out = console()
         width = who_width(list(client.organization.roles))
         most = None if begin is not None else last
-        async for event in client.events(last=most, since=begin, follow=follow):
+        hidden = set() if all_ or kind in QUIET_KINDS else QUIET_KINDS
+        async for event in client.events(last=most, since=begin, follow=follow, without=hidden):
             if (role and event.role != role) or (kind and event.kind != kind):
                 continue
             if options.json:

@@ -27,7 +27,7 @@ from agenthub.settings import Settings
 
 WITHIN_S = 180.0
 _WIDEST = 150
-_QUIET = {"ready", "stopped", "noted"}
+_QUIET = {"ready", "stopped", "noted", "model"}
 
 
 async def run_demo(

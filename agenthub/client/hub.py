@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from datetime import datetime
 
 from agenthub import subjects
@@ -13,7 +13,8 @@ from agenthub.bus.connection import Bus, Received, connect
 from agenthub.client.history import event_of
 from agenthub.client.inboxes import RoleStatus, WaitingMessage, status, waiting_message
 from agenthub.client.letters import Letters
-from agenthub.errors import HubUnreachableError, NotFoundError
+from agenthub.client.tracing import Tracing
+from agenthub.errors import HubUnreachableError
 from agenthub.messages import (
     Completion,
     Event,
@@ -35,6 +36,7 @@ class Client:
     def __init__(self, bus: Bus, organization: Organization) -> None:
         self.bus, self.organization = bus, organization
         self.letters = Letters(bus, organization)
+        self.tracing = Tracing(bus, organization, self.letters)
 
     async def send(
         self, to: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM, sender: str | None = None
@@ -103,19 +105,24 @@ class Client:
         return [waiting_message(received) for received in found]
 
     async def events(
-        self, *, last: int | None = None, since: datetime | None = None, follow: bool = False
-    ) -> AsyncIterator[Event]:
-        """What happened, oldest first: the `last` few or all `since`; with `follow` also what happens from now on."""
+        self, *, last: int | None = None, since: datetime | None = None, follow: bool = False,
+        without: Set[str] = frozenset(),
+    ) -> AsyncIterator[Event]:  # fmt: skip
+        """What happened, oldest first: the `last` few or all `since`; with `follow` also what happens from now on.
+
+        Args:
+            without: Kinds of events to leave out.
+        """
+        read = last if last is None or not without else 4 * last  # some of them are left out
         names = (subjects.ALL_EVENTS, subjects.ALL_DONE)
         async with contextlib.AsyncExitStack() as stack:
             heard = await stack.enter_async_context(self.bus.listen(*names)) if follow else None
             streams = [
-                await self.bus.history(stream, name, last=last, since=since)
+                await self.bus.history(stream, name, last=read, since=since)
                 for stream, name in zip((subjects.EVENTS, subjects.DONE), names, strict=True)
             ]
-            past = list(
-                heapq.merge(*([e for r in found if (e := event_of(r))] for found in streams), key=lambda e: e.at)
-            )
+            told = ([event for r in found if (event := event_of(r)) and event.kind not in without] for found in streams)
+            past = list(heapq.merge(*told, key=lambda event: event.at))
             shown = past if last is None else past[-last:] if last else []
             for old in shown:
                 yield old
@@ -124,22 +131,10 @@ class Client:
             newest = past[-1].at if past else None
             async for received in heard:
                 event = event_of(received)
-                if event is not None and (newest is None or event.at > newest or event not in past):
+                if event is None or event.kind in without:
+                    continue
+                if newest is None or event.at > newest or event not in past:
                     yield event
-
-    async def find_message(self, prefix: str) -> str:
-        """The whole id of a message whose id begins with `prefix`, among those that ended.
-
-        Raises:
-            NotFoundError: If there is none, or more than one.
-        """
-        counts = await self.bus.counts(subjects.DONE, subjects.ALL_DONE)
-        ids = {name.rpartition(".")[2] for name in counts}
-        found = sorted(identity for identity in ids if identity.startswith(prefix))
-        if len(found) != 1:
-            how_many = "no message" if not found else f"{len(found)} messages"
-            raise NotFoundError(f"There is {how_many} whose id begins with `{prefix}`.")
-        return found[0]
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ a turn that a crash cut off goes on from the last record and pays only for the c
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
@@ -144,13 +145,18 @@ class Conversation:
             asked = self._opening(prompt, [text for _, text in notes], is_repeated=bool(answers))
         for step in range(len(answers) - (answer is not None), self._max_steps):
             if answer is None:
+                asked_at_s = time.monotonic()
                 async with aclosing(self._ask(asked, turn_id, prompt, [note for note, _ in notes])) as items:
                     async for item in items:
+                        if isinstance(item, TextDelta):
+                            yield item
+                            continue
+                        took_s = time.monotonic() - asked_at_s
                         if isinstance(item, Answer):
                             answer = item
-                            yield ModelCalled(item.usage)
+                            yield ModelCalled(item.usage, self._model.name, took_s, _first_line(_said(item.blocks)))
                         else:
-                            yield ModelCalled(item) if isinstance(item, Usage) else item
+                            yield ModelCalled(item, self._model.name, took_s)
             if answer is None:
                 raise SessionError("The model's answer never came to its end.")
             calls = calls_in(answer.blocks)
@@ -165,13 +171,15 @@ class Conversation:
                     break  # what is left of the calls is made when the turn is taken up again
                 name = str(call["name"])
                 yield ToolStarted(name, self._tool_calls.summary(call))
+                started_at_s = time.monotonic()
                 outcome = await self._tool_calls.run(call, turn_id, number, prompt.task)
+                took_s = time.monotonic() - started_at_s
                 number += 1
                 ending = ending or outcome.ends_turn
                 asked.append(result_block(call, outcome))
                 summary = outcome.summary or _first_line(outcome.content)
                 has_changed = self._tool_calls.changes(name) and not outcome.is_error
-                yield ToolEnded(name, summary, outcome.is_error, has_changed)
+                yield ToolEnded(name, summary, outcome.is_error, has_changed, took_s)
             if ending is not None:
                 yield ending
                 return

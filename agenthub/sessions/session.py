@@ -66,12 +66,17 @@ class ToolEnded(NamedTuple):
     is_error: bool
     changes: bool = False
     """True if it changed something outside of the conversation."""
+    duration_s: float = 0.0
 
 
 class ModelCalled(NamedTuple):
-    """A model call was answered and recorded."""
+    """A model call was answered and recorded, or failed and was paid."""
 
     usage: Usage
+    model: str = ""
+    duration_s: float = 0.0
+    said: str = ""
+    """The first line of its words, for people."""
 
 
 SessionEvent: TypeAlias = TextDelta | ToolStarted | ToolEnded | ModelCalled | TurnResult
