@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from bench import children, cli, drain, fan, paced, priority, processes
+from bench import children, cli, drain, fan, paced, priority, processes, recovery
 from bench.peers import measure as peers
 from bench.table import Result, table
 
@@ -22,6 +22,7 @@ MEASURES: dict[str, Callable[..., Awaitable[list[Result]]]] = {
     "priority": priority.measure,
     "fan": fan.measure,
     "processes": processes.measure,
+    "recovery": recovery.measure,
     "cli": cli.measure,
     "peers": peers.measure,
 }

@@ -11,11 +11,17 @@ from bench.children import REPOSITORY, environment
 from bench.table import Result
 
 
-async def measure(rounds: int = 5) -> list[Result]:
-    """CPU of `agenthub send --help`; a bare Python takes about 0.015 s of it."""
+async def measure(rounds: int = 15) -> list[Result]:
+    """CPU of `agenthub send --help`, and of a Python that does nothing: the machine's own speed."""
     await asyncio.to_thread(_cpu_s, "-m", "agenthub", "send", "--help")  # writes .pyc files, warms the disk
-    helping = [await asyncio.to_thread(_cpu_s, "-m", "agenthub", "send", "--help") for _ in range(rounds)]
-    return [Result("agenthub send --help, CPU", "s", helping, [], 0.15, is_at_least=False)]
+    helping, bare = [], []
+    for _ in range(rounds):
+        helping.append(await asyncio.to_thread(_cpu_s, "-m", "agenthub", "send", "--help"))
+        bare.append(await asyncio.to_thread(_cpu_s, "-c", "pass"))
+    return [
+        Result("agenthub send --help, CPU", "s", helping, [], 0.15, is_at_least=False),
+        Result("a Python that does nothing, CPU", "s", bare, [], None, is_at_least=False),
+    ]
 
 
 def _cpu_s(*arguments: str) -> float:

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 from nats.js.api import StreamConfig
@@ -36,8 +37,8 @@ async def measure(rounds: int = 3) -> list[Result]:
     cpu_percent = calls = 0.0
     for turn in range(-1, rounds):  # the first warms the disk
         with empty_folder() as folder:
-            _copy_organization(folder)
-            async with _hub(folder) as (process, ready_s):
+            copy_organization(folder)
+            async with running_hub(folder) as (process, ready_s):
                 if turn == rounds - 1:
                     await asyncio.sleep(_SETTLE_S)
                     memory, cpu_percent, calls = await _idle(folder, process)
@@ -54,7 +55,7 @@ async def measure(rounds: int = 3) -> list[Result]:
     ]
 
 
-def _copy_organization(folder: Path) -> None:
+def copy_organization(folder: Path) -> None:
     for name in ("config", "roles"):
         shutil.copytree(REPOSITORY / name, folder / name)
 
@@ -80,11 +81,11 @@ async def _started(folder: Path, *arguments: str) -> AsyncIterator[asyncio.subpr
 
 
 @contextlib.asynccontextmanager
-async def _hub(folder: Path) -> AsyncIterator[tuple[RunFile, float]]:
+async def running_hub(folder: Path, *words: str) -> AsyncIterator[tuple[RunFile, float]]:
     """A rehearsing hub in this folder: its run file, and the seconds from its start to all roles ready."""
     state = folder / ".agenthub"
     started_s = time.monotonic()
-    async with _started(folder, "-m", "agenthub", "up", "--rehearse") as process:
+    async with _started(folder, "-m", "agenthub", "up", "--rehearse", *words) as process:
         run: RunFile | None = None
         async with asyncio.timeout(_READY_WITHIN_S):
             while run is None or not run.is_ready:
@@ -111,20 +112,20 @@ async def _idle(folder: Path, run: RunFile) -> tuple[list[float], float, float]:
     """MiB of each role, percent of a core of all processes but the model, and calls of the model."""
     everything = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
     names = {path.stem for path in (folder / "roles").glob("*.md")}
-    roles = [process for process in everything if _title(process) in {name[:15] for name in names}]
+    roles = [process for process in everything if title(process) in {name[:15] for name in names}]
     if len(roles) != _ROLES:
         raise RuntimeError(f"{len(roles)} of {_ROLES} role processes found below {run.pid}")
-    model = next(process for process in everything if _title(process) == "rehearsal")
+    model = model_of(run)
     watched = [process for process in everything if process.pid != model.pid]
-    calls = await asyncio.to_thread(_model_calls, model)
+    calls = len(await asyncio.to_thread(requests_of, model))
     before_s, started_s = sum(map(_cpu_s, watched)), time.monotonic()
     await asyncio.sleep(_IDLE_S)
     cpu_s, took_s = sum(map(_cpu_s, watched)) - before_s, time.monotonic() - started_s
     memory = [process.memory_full_info().pss / 2**20 for process in roles]
-    return memory, 100 * cpu_s / took_s, await asyncio.to_thread(_model_calls, model) - calls
+    return memory, 100 * cpu_s / took_s, len(await asyncio.to_thread(requests_of, model)) - calls
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
     return Path(f"/proc/{process.pid}/comm").read_text().strip()
 
 
@@ -136,12 +137,17 @@ def _cpu_s(process: psutil.Process) -> float:
     )
 
 
-def _model_calls(model: psutil.Process) -> int:
-    """How many requests the rehearsal model has had."""
+def model_of(run: RunFile) -> psutil.Process:
+    """The process of the rehearsal model."""
+    return next(p for p in psutil.Process(run.pid).children(recursive=True) if title(p) == "rehearsal")
+
+
+def requests_of(model: psutil.Process) -> list[dict[str, Any]]:
+    """The requests that the rehearsal model has had, oldest first."""
     port = next(found.laddr.port for found in model.net_connections("tcp") if found.status == psutil.CONN_LISTEN)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/rehearsal/requests", timeout=5) as answer:
-        found = json.load(answer)
-    return len(found if isinstance(found, list) else found["requests"])
+        found: list[dict[str, Any]] = json.load(answer)["requests"]
+    return found
 
 
 async def _floor_s(folder: Path) -> float:
