@@ -77,7 +77,7 @@ class Defaults(_Table):
     """Messages between roles that one directive may cause; then its trace is parked until a person decides."""
     max_trace_usd: Dollars = 5.0
     """US dollars that one directive may cost at all roles together; then its trace is parked."""
-    max_repeats: Count = 3.0
+    max_repeats: Annotated[Count, Field(ge=2)] = 3.0
     """The same words between the same two roles, so often without a change of state, park their trace."""
     pair_rate: Count = 40.0
     """Messages that one role may send another within `pair_window_s`; answers are not counted."""

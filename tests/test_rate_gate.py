@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from agenthub.messages import Completion, Event, Message, Outcome, Priority, now
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.organization import load_organization
+from agenthub.settings import Settings
 from tests.organization import Hub, directive, until, write_organization
 
 NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -132,8 +134,21 @@ async def test_unlimited_is_said_by_the_word_only(quick_hub: Hub) -> None:
     own = sender(quick_hub, Clock(), '[defaults]\npair_rate = "unlimited"\n')
     for number in range(60):
         await own.tell(to("qa"), about=TASK, key=f"k{number}")
-    write_organization(quick_hub.folder, "[defaults]\npair_rate = 0\n")
-    problems = load_organization(quick_hub.settings, strict=False).problems
-    assert [str(problem) for problem in problems] == [
-        "agenthub.toml, line 3: `defaults.pair_rate` must be a whole number above 0, or the word `unlimited`; found 0"
-    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("pair_rate = 0", "must be a whole number above 0, or the word `unlimited`; found 0"),
+        ("max_trace_messages = inf", "must be a whole number above 0, or the word `unlimited`; found inf"),
+        ("max_trace_usd = 0", "must be US dollars above 0, or the word `unlimited`; found 0"),
+        ("max_repeats = 1", "greater than or equal to 2"),
+        ("rate_gate = 'on'", "'enforce', 'observe' or 'off'"),
+    ],
+)
+def test_nothing_else_means_unlimited(tmp_path: Path, line: str, reason: str) -> None:
+    write_organization(tmp_path, f"[defaults]\n{line}\n")
+    settings = Settings.load(config=tmp_path / "agenthub.toml")
+    (problem,) = load_organization(settings, strict=False).problems
+    assert str(problem).startswith("agenthub.toml, line 3: `defaults.")
+    assert reason in str(problem)

@@ -12,8 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from agenthub import subjects
+from agenthub.bus.connection import Bus, Stored
 from agenthub.coordination import Coordination, Request
-from agenthub.errors import NotFoundError, RefusedError
+from agenthub.errors import HubUnreachableError, NotFoundError, RefusedError, TraceParkedError
 from agenthub.guards.repeats import Memory, fingerprint, occasion
 from agenthub.messages import Event, Message, Outcome, Payload, Priority, now
 from agenthub.org.events import Events
@@ -23,6 +24,7 @@ from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, SessionEvent, ToolEnded, TurnEnd, TurnResult
+from agenthub.trace_guard import TraceGuard, TraceLimits
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
 from tests.test_cli import in_hub
 
@@ -253,6 +255,49 @@ async def test_a_role_learns_of_a_decision_though_it_was_cut_off(hub: Hub) -> No
         await hub.send("qa", "spend more", trace_id="t", hop=1)
         await until(lambda: _at_least(hub, 2))
     assert session.prompts == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("what", ["agent-hub.traces.messages.", ".inbox.high.qa", "$KV.traces."])
+async def test_a_crash_while_a_trace_is_parked_forgets_nothing_and_asks_once(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, what: str, when: str
+) -> None:
+    publish, has_crashed = Bus.publish, False
+
+    async def crashing(bus: Bus, subject: str, data: bytes, **named: Any) -> Stored:
+        nonlocal has_crashed
+        is_now = not has_crashed and what in subject
+        has_crashed = has_crashed or is_now
+        if is_now and when == "before":
+            raise HubUnreachableError("a crash")
+        stored = await publish(bus, subject, data, **named)
+        if is_now:
+            raise HubUnreachableError("a crash")
+        return stored
+
+    async def check(task: Message) -> None:
+        """As a process does that has just started."""
+        traces, memory = Traces(hub.bus), Memory(hub.folder / "m.db")
+        async with traces.watched():
+            guard = TraceGuard(
+                "qa", operator="you", org="acme", bus=hub.bus, traces=traces, memory=memory,
+                events=Events(hub.bus, "qa"), limits=TraceLimits(1, 5, 3),
+            )  # fmt: skip
+            try:
+                await guard.check(task, is_new=True)
+            finally:
+                memory.close()
+
+    await check(message("one", id="m1"))
+    monkeypatch.setattr(Bus, "publish", crashing)
+    with pytest.raises(HubUnreachableError):
+        await check(message("two", id="m2"))
+    for _ in range(2):
+        with pytest.raises(TraceParkedError):
+            await check(message("two", id="m2"))
+    (state,) = await Traces(hub.bus).all()
+    assert (state.state, state.messages, state.parks) == ("parked", 2, 1)
+    assert len(await questions(hub)) == 1
 
 
 # ── the rule ───────────────────────────────────────────────────────────────────────────────────────
