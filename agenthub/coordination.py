@@ -23,6 +23,7 @@ from agenthub.messages import Completion, Message, Outcome, Payload, Priority, d
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.organization import Organization
+from agenthub.reassignment import reply_id, stands_in
 
 ASK_DEADLINE = "ask.deadline"
 """Subject of the system event by which a schedule says that an ask's time is over."""
@@ -136,8 +137,9 @@ class Coordination:
         answer = Answer(
             outcome=reply.payload.outcome or Outcome.DONE, text=reply.payload.message, evidence=reply.payload.evidence
         )
+        by = reply.on_behalf_of if reply.on_behalf_of and await stands_in(self._bus, reply) else reply.from_role
         ask = await self._ledger.record(
-            self._role, reply.correlation_id, message_id=reply.causation_id, by=reply.from_role, answer=answer
+            self._role, reply.correlation_id, message_id=reply.causation_id, by=by, answer=answer
         )
         reach(Failpoint.ANSWER_COLLECTED)
         return ask
@@ -166,13 +168,14 @@ class Coordination:
     async def reply(self, task: Message, completion: Completion) -> None:
         """Tell who asked how it ended. Strangers, who have no inbox here, find the completion on its subject."""
         to = task.reply_to or task.from_role
-        if to == self._role or not self._has_inbox(to):
+        if (to == self._role and not task.on_behalf_of) or not self._has_inbox(to):
             return
         kind = "task_result" if task.type == "task_assignment" else "reply"
         reply = Message(
-            id=derived_id(task.id, self._role, "reply"), type=kind,
+            id=reply_id(task.id, self._role), type=kind, on_behalf_of=task.on_behalf_of,
             from_operator=f"operator-{self._role}", from_role=self._role, timestamp=completion.ended_at,
-            trace_id=task.trace_id, causation_id=task.id, correlation_id=task.correlation_id, origin=task.origin,
+            trace_id=task.trace_id, correlation_id=task.correlation_id, origin=task.origin,
+            causation_id=task.causation_id if task.on_behalf_of else task.id,
             hop=task.hop + 1, org=self._organization.org,
             payload=Payload(
                 subject=f"Re: {task.title}"[:200], message=completion.text, priority=task.payload.priority,

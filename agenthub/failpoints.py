@@ -39,6 +39,10 @@ class Failpoint(StrEnum):
     DEAD_END_PUBLISHED = "dead.end.published"
     DEAD_LETTER_STORED = "dead.letter.stored"
     BEFORE_ACK = "before.ack"
+    REASSIGNMENT_RECORDED = "reassignment.recorded"
+    """A dead role's message has its end there, and is not yet in the fallback's lane."""
+    REASSIGNED = "reassigned"
+    """The fallback has it, and the old delivery is not yet acknowledged."""
 
 
 _armed: dict[str, int] = {}

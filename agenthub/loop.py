@@ -196,7 +196,7 @@ class Loop:
         if message.type == "system_event" and message.payload.subject == ASK_DEADLINE:
             ask = await self._coordination.expired(message.correlation_id)
             return await self._continuation(ask) if ask is not None else None
-        if message.from_role == self._role:
+        if message.from_role == self._role and not message.on_behalf_of:
             await self._note(message)  # own output never wakes its author
             return None
         if message.is_answer:
@@ -232,6 +232,8 @@ class Loop:
     # ── doing it ───────────────────────────────────────────────────────────────────────────────────
     async def _work(self, work: Work, delivery: Delivery) -> bool:
         """Take a turn and settle what comes of it; False if it made way for something critical and goes on later."""
+        if await self._settling.went_elsewhere(work, delivery):
+            return True
         turn = self._journal.open_turn(
             work.turn_id, message_id=work.task.id, ack_subject=delivery.reply_subject,
             failures_before=delivery.attempts_before,

@@ -67,6 +67,8 @@ class Outcome(StrEnum):
     """Not worked off: the sender may not ask this, or must change it."""
     NOTED = "noted"
     """Read by code only: it asked for no work and is shown to the model with its next turn."""
+    REASSIGNED = "reassigned"
+    """Gone to the role's fallback, whose completion says how it ended."""
     DEAD = "dead"
     """Buried; the dead-letter stream has the message, the reason and the traceback."""
 
@@ -183,12 +185,14 @@ class Message(_Wire):
     """Who sent the root of the trace."""
     reply_to: str = ""
     """Role that gets the reply. Empty: the sender."""
+    on_behalf_of: str = ""
+    """Role that was asked, if its fallback does it or answers. The id of what was asked is `causation_id` then."""
     deadline: Moment | None = None
     """Moment after which an answer is worthless. None: no deadline."""
     org: str = ""
     version: int = SCHEMA_VERSION
 
-    @field_validator("from_role", "reply_to", "origin")
+    @field_validator("from_role", "reply_to", "origin", "on_behalf_of")
     @classmethod
     def _is_token(cls, value: str) -> str:
         if value and not subjects.token(value):
@@ -266,6 +270,10 @@ class Completion(_Wire):
     ended_at: Moment
     turns: int = 0
     attempts: int = 1
+    reassigned_to: str = ""
+    """The fallback, if it was reassigned."""
+    reassigned_id: str = ""
+    """Id of the message there."""
     usage: Usage = Usage()
     """What this role's own turns took; what it delegated is in the completions of the others."""
 

@@ -133,7 +133,7 @@ class RoleSettings(_Strict):
     replicas: int = Field(default=1, ge=1)
     """How many processes play it."""
     fallback: RoleName | None = None
-    """Role that gets the work while this one cannot."""
+    """Role that gets what this one had in hand when it is gone for `reassign_after_s`. The operator: nobody does."""
     ask_within_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds that others get to answer it. None: the organization's default."""
 

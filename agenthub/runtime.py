@@ -116,7 +116,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         is_shared = organization.role(name).settings.replicas > 1
         settling = Settling(
             name, bus=bus, journal=journal, coordination=coordination, events=events, clock=now,
-            before_effect=lease.ensure, spent=guard.spent,
+            before_effect=lease.ensure, spent=guard.spent, reassign_after_s=organization.defaults.reassign_after_s,
         )  # fmt: skip
         async with (
             traces.watched() as decisions,
@@ -216,8 +216,10 @@ def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
     """What one role process does for the whole organization, whichever of them leads."""
 
     async def look_after_all() -> None:
-        heartbeat_s = place.settings.heartbeat_s
-        watchdog = Watchdog(bus, place.organization, heartbeat_s=heartbeat_s, clock=time.monotonic, now=now)
+        watchdog = Watchdog(
+            bus, place.organization, by=place.role, heartbeat_s=place.settings.heartbeat_s,
+            lease_ttl_s=place.settings.lease_ttl_s, clock=time.monotonic, now=now,
+        )  # fmt: skip
         await watchdog.run()
 
     return [look_after_all]

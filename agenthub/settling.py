@@ -24,6 +24,7 @@ from agenthub.failpoints import Failpoint, reach
 from agenthub.letters import publisher, stand_in
 from agenthub.messages import Completion, Message, Outcome, Usage
 from agenthub.org.events import Events
+from agenthub.reassignment import may_have_moved, moved_to, pass_on
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import TurnEnd, TurnResult
 
@@ -55,20 +56,40 @@ class Settling:
         clock: Callable[[], datetime],
         before_effect: Callable[[], Awaitable[None]],
         spent: Callable[[Message, str, Usage], Awaitable[None]],
+        reassign_after_s: float,
     ) -> None:
         """Settling of one role.
 
         Args:
             before_effect: Awaited before anything is published; raises if this process may not act.
             spent: Told what each turn cost, once or more often.
+            reassign_after_s: How long a role must be gone before its messages go to its fallback.
         """
         self._role, self._bus, self._journal = role, bus, journal
         self._coordination, self._events, self._clock = coordination, events, clock
-        self._before_effect, self._spent = before_effect, spent
+        self._before_effect, self._spent, self._reassign_after_s = before_effect, spent, reassign_after_s
 
     async def has_ended(self, task: Message) -> bool:
         """True if the message has its end already."""
         return await self._bus.last(subjects.DONE, subjects.done(self._role, task.id)) is not None
+
+    async def went_elsewhere(self, work: Work, delivery: Delivery) -> bool:
+        """True if the message went to this role's fallback while the role was gone: then no turn is taken for it."""
+        waited_s = (self._clock() - delivery.stored_at).total_seconds()
+        if work.ask is not None or not may_have_moved(
+            deliveries=delivery.deliveries, attempts_before=delivery.attempts_before, waited_s=waited_s,
+            after_s=self._reassign_after_s,
+        ):  # fmt: skip
+            return False
+        end = await moved_to(self._bus, self._role, work.task.id)
+        if end is None:
+            return False
+        logger.info("%s has gone to %s", work.task.id, end.reassigned_to)
+        await self._before_effect()
+        await pass_on(self._bus, work.task, end, by=self._role)
+        self._journal.finish(work.turn_id, {"reassigned": end.reassigned_to})
+        await self._coordination.close_all(work.task)
+        return True
 
     async def end(self, work: Work, result: TurnResult, delivery: Delivery) -> None:
         """Record how a turn ended, then publish it."""
@@ -87,6 +108,8 @@ class Settling:
         await self._spent(work.task, work.turn_id, self._journal.usage_of_turn(work.turn_id, message_id=work.task.id))
         if "parked" in record:
             await self._events.tell("parked", str(record["parked"]), work.task)
+        elif "reassigned" in record:
+            pass  # it has its end
         elif "dead" in record:
             await self._publish_dead(delivery, work.task, **record["dead"])
         else:
@@ -149,22 +172,28 @@ class Settling:
             await self._keep_late(completion)
             raise
         storing = self._store(completion)
-        if completion.outcome is Outcome.NOTED:
+        if (completion.ended_at - completion.started_at).total_seconds() >= self._reassign_after_s:
+            if (first := await storing) is None or first.outcome is not Outcome.REASSIGNED:
+                await self._coordination.reply(task, completion)  # else the fallback answers
+        elif completion.outcome is Outcome.NOTED:
             await storing
         else:
             await asyncio.gather(storing, self._coordination.reply(task, completion))
         reach(Failpoint.REPLY_PUBLISHED)
 
-    async def _store(self, completion: Completion) -> None:
+    async def _store(self, completion: Completion) -> Completion | None:
+        """Store an end; the one that was there before, if it is another."""
         subject = subjects.done(self._role, completion.message_id)
         stored = await self._bus.publish(
             subject, completion.encode(), only_first=True, message_id=f"{self._role}.{completion.message_id}.done"
         )
         reach(Failpoint.COMPLETION_PUBLISHED)
         if not stored.is_new:
-            first = await self._bus.last(subjects.DONE, subject)
-            if first is not None and Completion.decode(first).ended_at != completion.ended_at:
+            found = await self._bus.last(subjects.DONE, subject)
+            if found is not None and (first := Completion.decode(found)).ended_at != completion.ended_at:
                 await self._keep_late(completion)
+                return first
+        return None
 
     async def _keep_late(self, completion: Completion) -> None:
         """Keep for a person what came after another process had ended the message, or had taken the role."""

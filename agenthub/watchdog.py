@@ -7,17 +7,20 @@ as unhealthy where everybody can see it, and as healthy again when it is back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
+from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus
-from agenthub.bus.in_flight import give_back
-from agenthub.errors import HubError
+from agenthub.bus.in_flight import give_back, in_flight
+from agenthub.errors import HubError, LeaseLostError
 from agenthub.messages import Absence, Heartbeat
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.organization import Organization
+from agenthub.reassignment import reassign
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,16 @@ def fallen_silent(
     return [key for key in expected if key not in beating and key not in told and silent_s(key) >= ttl_s]
 
 
+def may_be_reassigned(
+    keys: Collection[str], beating: Collection[str], absences: Mapping[str, Absence], *, at: datetime, after_s: float
+) -> bool:
+    """True if all of a role's processes have been gone for so long that their work goes to the fallback."""
+    return not any(key in beating for key in keys) and all(
+        key in absences and absences[key].is_told and (at - absences[key].since).total_seconds() >= after_s
+        for key in keys
+    )
+
+
 class Watchdog:
     """Looks at the registry for as long as this process leads."""
 
@@ -47,11 +60,20 @@ class Watchdog:
         bus: Bus,
         organization: Organization,
         *,
+        by: str,
         heartbeat_s: float,
+        lease_ttl_s: float,
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
-        """`clock` gives seconds that never go back, `now` the moment that people see."""
+        """A watchdog that is not running yet.
+
+        Args:
+            by: Role whose process this is.
+            clock: Gives seconds that never go back.
+            now: Gives the moment that people see.
+        """
+        self._by, self._lease_ttl_s = by, lease_ttl_s
         self._bus, self._organization = bus, organization
         self._registry = Registry(bus)
         self._ttl_s = beat_ttl_s(heartbeat_s)
@@ -92,6 +114,14 @@ class Watchdog:
                 await self._is_back(key, absence, beats[key])
             elif key not in self._roles and key not in beats:
                 await self._registry.forget_absence(key)
+        for role in self._organization.roles.values():
+            fallback = role.settings.fallback or ""
+            keys = role_keys(role.name, role.settings.replicas)
+            after_s = self._organization.defaults.reassign_after_s
+            if any(self._roles.get(key) == fallback for key in beats) and may_be_reassigned(
+                keys, beats, absences, at=self._now(), after_s=after_s
+            ):
+                await self._reassign(role.name, fallback, keys)
 
     async def _has_gone(self, key: str, noted: Absence | None) -> None:
         """Mark a process as gone, and have the broker hand on what it held: a replica may begin with it."""
@@ -109,6 +139,26 @@ class Watchdog:
         if was_stopped:
             told["reason"] = "stopped"
         await self._registry.note_absence(key, noted.model_copy(update=told))
+
+    async def _reassign(self, role: str, fallback: str, keys: Collection[str]) -> None:
+        """Move what a role has in flight. Whoever holds its leases is the role: it cannot come back meanwhile."""
+        if not await in_flight(self._bus, role):
+            return
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                leases = [
+                    await stack.enter_async_context(
+                        hold_lease(self._bus, key, ttl_s=self._lease_ttl_s, within_s=0, clock=self._clock)
+                    )
+                    for key in keys
+                ]
+                for delivery in await in_flight(self._bus, role):
+                    if not all(lease.is_held for lease in leases):
+                        return
+                    if await reassign(self._bus, delivery, role, fallback, by=self._by, at=self._now()):
+                        logger.info("%s of %s has gone to %s", delivery.default_id, role, fallback)
+        except LeaseLostError:
+            logger.info("%s is back", role)
 
     async def _is_back(self, key: str, absence: Absence, beat: Heartbeat) -> None:
         await self._registry.forget_absence(key)

@@ -12,6 +12,7 @@ STYLES = {
     "ready": "dim", "stopped": "dim", "taken": "cyan", "sent": "blue", "step": "magenta", "model": "dim",
     "parked": "dim", "resumed": "cyan", "completed": "green", "noted": "dim", "delayed": "yellow", "dead": "bold red",
     "crashed": "bold red", "quarantined": "bold red", "undelivered": "yellow", "unhealthy": "bold red",
+    "reassigned": "yellow",
     "killed": "bold red", "stalled": "yellow", "nudged": "yellow", "interrupted": "yellow", "restarting": "bold red",
     "healthy": "green",
     "rate": "yellow", "parked_trace": "bold yellow",
@@ -47,6 +48,9 @@ def line(event: Event) -> Line:
         who = f"{event.role} → {event.data.get('from_role') or '?'}"
     elif kind == "parked_trace":
         kind, text = "stopped!", f"trace {event.trace_id[:8]} is parked: {text}"
+    elif kind == "reassigned":
+        who = f"{event.role} → {event.data.get('reassigned_to') or '?'}"
+        text = str(event.data.get("subject") or text)
     elif kind == "taken" and event.data.get("from_role"):
         tail = f"  from {event.data['from_role']}"
     return Line(kind, style, who, _first_line(text), tail)

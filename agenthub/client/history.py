@@ -19,6 +19,7 @@ def event_of(received: Received) -> Event | None:
         return None
     data = done.model_dump(mode="json", exclude={"role", "message_id", "trace_id"})
     kind = "dead" if done.outcome is Outcome.DEAD else "noted" if done.outcome is Outcome.NOTED else "completed"
+    kind = "reassigned" if done.outcome is Outcome.REASSIGNED else kind
     return Event(
         kind=kind, role=done.role, at=done.ended_at, text=done.text or done.subject, message_id=done.message_id,
         trace_id=done.trace_id, data=data,

@@ -19,6 +19,7 @@ from agenthub.messages import (
     Completion,
     Event,
     Message,
+    Outcome,
     Payload,
     Priority,
     new_id,
@@ -63,13 +64,19 @@ class Client:
         return message
 
     async def completion(self, role: str, message_id: str, *, timeout_s: float | None = None) -> Completion:
-        """How a message ended, as soon as it has.
+        """How a message ended, as soon as it has; of one that went to a fallback, how it ended there.
 
         Raises:
             TimeoutError: If it has not within `timeout_s`.
         """
+        async with asyncio.timeout(timeout_s):
+            while (end := await self._end(role, message_id)).outcome is Outcome.REASSIGNED:
+                role, message_id = end.reassigned_to, end.reassigned_id
+            return end
+
+    async def _end(self, role: str, message_id: str) -> Completion:
         subject = subjects.done(role, message_id)
-        async with asyncio.timeout(timeout_s), self.bus.listen(subject) as heard:
+        async with self.bus.listen(subject) as heard:
             while True:
                 stored = await self.bus.last(subjects.DONE, subject)
                 if stored is not None:
