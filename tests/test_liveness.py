@@ -62,3 +62,27 @@ def test_with_two_replicas_the_message_of_the_one_that_is_killed_ends_long_befor
     os.kill(folder.pid_of(key), signal.SIGKILL)
     until(lambda: folder.completions(message["id"]), within_s=30)
     assert len(folder.completions(message["id"])) == 1
+
+
+def test_what_a_role_had_in_hand_that_is_left_alone_is_done_by_its_fallback(folder: Folder) -> None:
+    write_organization(folder.path, f'{QUICK}[defaults]\nreassign_after_s = 1\n[roles.backend]\nfallback = "qa"\n')
+    folder.up("--speed", "0.3")
+    message = ""
+    killed: set[int] = set()
+    for last in (False, False, False, False, True):
+        until(lambda: folder.pid_of("backend") not in {0, *killed})
+        if last:
+            message = folder.json("send", "backend", "rehearse: slow 2")["id"]
+            until(lambda: folder.state_of("backend") == "working")
+        pid = folder.pid_of("backend")
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    until(lambda: folder.events("quarantined"))
+    done = folder.look(lambda client: client.completion("backend", message, timeout_s=50))
+    assert (done.role, done.outcome) == ("qa", "done")
+    (moved,) = folder.events("reassigned")
+    assert (moved.role, moved.message_id, moved.data["reassigned_to"]) == ("backend", message, "qa")
+    (row,) = [row for row in folder.json("ps") if row["role"] == "backend"]
+    assert (row["state"], row["health"], row["reason"].split(":")[0]) == ("down", "unhealthy", "left alone")
+    assert row["since_s"] > 1
+    assert "qa" in folder.run("tail")
