@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import multiprocessing
 import signal
 from collections import Counter
@@ -18,13 +19,16 @@ from pathlib import Path
 import pytest
 
 from agenthub import subjects
+from agenthub.bus.buckets import Bucket, Holder
+from agenthub.client import Client
 from agenthub.failpoints import Failpoint
 from agenthub.messages import Message, Outcome
 from agenthub.organization import load_organization
 from agenthub.rehearsal.server import Endpoint, start_rehearsal
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 from agenthub.settings import Settings
-from tests.organization import Hub, until, write_organization
+from tests.organization import Hub, directive, until, write_organization
+from tests.test_reassignment import died_with
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["agenthub.runtime", "tests.test_failpoints"])
@@ -34,7 +38,10 @@ PASSED_ONCE = {
     Failpoint.COMPLETION_PUBLISHED, Failpoint.REPLY_PUBLISHED,
 }  # fmt: skip
 """Where the work below comes by once: it asks one other role, and goes on when that has answered."""
-NOT_IN_A_TURN = {Failpoint.DELAYED, Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED}
+NOT_IN_A_TURN = {
+    Failpoint.DELAYED, Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED, Failpoint.REASSIGNMENT_RECORDED,
+    Failpoint.REASSIGNED,
+}  # fmt: skip
 PAID_AGAIN = {Failpoint.MODEL_ANSWERED}
 """Where the call in flight is paid again: its answer had come, and nobody had written it down."""
 
@@ -176,3 +183,34 @@ async def test_killed_while_it_puts_off(office: Office) -> None:
 
 async def _is_empty(hub: Hub) -> bool:
     return not await hub.waiting("cto") and not await hub.waiting("backend")
+
+
+@pytest.mark.parametrize("point", [Failpoint.REASSIGNMENT_RECORDED, Failpoint.REASSIGNED])
+async def test_killed_while_it_leads_and_gives_a_dead_role_s_message_to_the_fallback(
+    office: Office, point: Failpoint
+) -> None:
+    hub = office.hub
+    quick = "[process]\nheartbeat_s = 0.5\nlease_ttl_s = 3\n[defaults]\nreassign_after_s = 0.01\n"
+    roles = {"cto": {}, "backend": {"reports_to": "cto", "fallback": "qa"}, "qa": {"reports_to": "cto"}}
+    write_organization(hub.folder, quick, roles=roles)
+    hub.organization = load_organization(hub.settings)
+    await hub.provision()
+    office.arm("cto", point)
+    office.start("cto")
+    await until(lambda: Bucket(hub.bus, subjects.LEASES, Holder).get(subjects.LEADER), within_s=60)
+    message = directive("rehearse: say done by qa")
+    lane = subjects.lane("backend", "medium", "you")
+    await hub.bus.publish(lane, json.dumps(message).encode(), message_id=str(message["id"]))
+    async with died_with(hub, str(message["id"])):
+        office.start("qa")
+        await office.dies("cto")
+        done = await Client(hub.bus, hub.organization).completion("backend", str(message["id"]), timeout_s=60)
+    (reply,) = await until(lambda: hub.waiting("you"))
+    assert (done.role, done.text, reply.on_behalf_of) == ("qa", "done by qa", "backend")
+    await until(lambda: _has_nothing(hub, "backend"))
+    assert await _has_nothing(hub, "qa")
+    assert [count for prompt, count in office.calls("qa").items()] == [1]
+
+
+async def _has_nothing(hub: Hub, role: str) -> bool:
+    return not await hub.waiting(role)
