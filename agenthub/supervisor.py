@@ -24,7 +24,7 @@ from agenthub.bus.topology import provision, topology_of
 from agenthub.children import Child, RoleState, Verdict, is_stuck
 from agenthub.client import role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
-from agenthub.errors import ConfigError, HubError
+from agenthub.errors import AgenthubError, ConfigError, HubError
 from agenthub.messages import Absence, now
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
@@ -271,7 +271,7 @@ class Supervisor:
         sightings = Sightings(longest_gap_s=patience_s / 2)
         while not self._is_stopping:
             await asyncio.sleep(min(_LOOK_EVERY_S, patience_s / 8))
-            with contextlib.suppress(HubError, TimeoutError):
+            with contextlib.suppress(AgenthubError, TimeoutError):
                 async with asyncio.timeout(_LOOK_WITHIN_S):
                     beats = await Registry(bus).all()
                 at_s = time.monotonic()

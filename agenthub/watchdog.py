@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus
 from agenthub.bus.in_flight import give_back, in_flight
-from agenthub.errors import HubError, LeaseLostError
+from agenthub.errors import AgenthubError, LeaseLostError
 from agenthub.messages import Absence, Heartbeat
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
@@ -43,13 +43,14 @@ def fallen_silent(
 
 
 def may_be_reassigned(
-    keys: Collection[str], beating: Collection[str], absences: Mapping[str, Absence], *, at: datetime, after_s: float
-) -> bool:
-    """True if all of a role's processes have been gone for so long that their work goes to the fallback."""
-    return not any(key in beating for key in keys) and all(
-        key in absences and absences[key].is_told and (at - absences[key].since).total_seconds() >= after_s
-        for key in keys
-    )
+    keys: Collection[str], beating: Collection[str], told: Collection[str], silent_s: Callable[[str], float],
+    *, after_s: float,
+) -> bool:  # fmt: skip
+    """True if all of a role's processes are marked as gone, and one watcher has seen none of them for so long.
+
+    What was noted before a restart of the whole hub does not count: then everybody may be on the way.
+    """
+    return all(key in told and key not in beating and silent_s(key) >= after_s for key in keys)
 
 
 class Watchdog:
@@ -93,7 +94,7 @@ class Watchdog:
         while True:
             try:
                 await self.look()
-            except HubError as error:
+            except AgenthubError as error:
                 logger.info("could not look after the others: %s", error)
             await asyncio.sleep(self._every_s)
 
@@ -104,10 +105,11 @@ class Watchdog:
         self._sightings.look({key: (beat.pid, beat.beat_at) for key, beat in beats.items()}, at_s=at_s)
         self._last.update(beats)
         told = {key for key, absence in absences.items() if absence.is_told}
-        gone = fallen_silent(
-            self._roles, beats, told, lambda key: self._sightings.silent_s(key, at_s=at_s), ttl_s=self._ttl_s
-        )
-        for key in gone:
+
+        def silent_s(key: str) -> float:
+            return self._sightings.silent_s(key, at_s=at_s)
+
+        for key in fallen_silent(self._roles, beats, told, silent_s, ttl_s=self._ttl_s):
             await self._has_gone(key, absences.get(key))
         for key, absence in absences.items():
             if key in beats and beats[key].beat_at > absence.since:
@@ -118,9 +120,8 @@ class Watchdog:
             fallback = role.settings.fallback or ""
             keys = role_keys(role.name, role.settings.replicas)
             after_s = self._organization.defaults.reassign_after_s
-            if any(self._roles.get(key) == fallback for key in beats) and may_be_reassigned(
-                keys, beats, absences, at=self._now(), after_s=after_s
-            ):
+            is_there = any(self._roles.get(key) == fallback for key in beats)
+            if is_there and may_be_reassigned(keys, beats, told, silent_s, after_s=after_s):
                 await self._reassign(role.name, fallback, keys)
 
     async def _has_gone(self, key: str, noted: Absence | None) -> None:
@@ -142,9 +143,9 @@ class Watchdog:
 
     async def _reassign(self, role: str, fallback: str, keys: Collection[str]) -> None:
         """Move what a role has in flight. Whoever holds its leases is the role: it cannot come back meanwhile."""
-        if not await in_flight(self._bus, role):
-            return
         try:
+            if not await in_flight(self._bus, role):
+                return
             async with contextlib.AsyncExitStack() as stack:
                 leases = [
                     await stack.enter_async_context(
@@ -159,6 +160,8 @@ class Watchdog:
                         logger.info("%s of %s has gone to %s", delivery.default_id, role, fallback)
         except LeaseLostError:
             logger.info("%s is back", role)
+        except AgenthubError as error:  # of one role; the others are looked after all the same
+            logger.warning("what %s had in hand stays for now: %s", role, error)
 
     async def _is_back(self, key: str, absence: Absence, beat: Heartbeat) -> None:
         await self._registry.forget_absence(key)

@@ -128,3 +128,10 @@ async def test_what_a_dead_replica_held_goes_to_the_other_long_before_the_broker
     async with hub.role("backend", says("done by the other")):
         done = await hub.completion("backend", str(message["id"]))
     assert done.text == "done by the other"
+
+
+async def test_a_heartbeat_that_cannot_be_read_does_not_end_who_looks(hub: Hub) -> None:
+    await hub.bus.publish(f"$KV.{subjects.REGISTRY}.qa", b"no heartbeat", ttl_s=1)
+    async with hub.role("backend", says("ok")):
+        await until(lambda: events(hub, "unhealthy", "ceo"))
+        assert (await hub.completion("backend", await hub.send("backend", "go on"))).text == "ok"

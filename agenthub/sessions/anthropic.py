@@ -100,6 +100,8 @@ class AnthropicModel:
                         begun = stream.current_message_snapshot
                         if event.type == "text":
                             yield TextDelta(event.text)
+                        elif event.type in ("thinking", "input_json"):
+                            yield TextDelta("")  # it gets on, though nobody reads this
                     message = await stream.get_final_message()
                 if message.stop_reason is None:  # the stream ended cleanly, but early: this is not an answer
                     raise _CutShortError("the answer ended in the middle")

@@ -43,7 +43,7 @@ class TurnResult:
 
 
 class TextDelta(NamedTuple):
-    """A piece of what the model says, as it streams."""
+    """A piece of what the model says, as it streams; empty while it thinks or writes the input of a tool."""
 
     text: str
 
