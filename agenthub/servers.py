@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from agenthub.bus.cluster import NatsCluster, check_data
-from agenthub.bus.monitor import is_healthy, write_error
+from agenthub.bus.monitor import is_healthy, store_error
 from agenthub.bus.server import NatsServer
 from agenthub.errors import HubError
 
@@ -25,6 +25,7 @@ ROOM_BYTES = 64 * 1024**2
 """So much must be free before a server that found the disk full is started again."""
 LITTLE_BYTES = 512 * 1024**2
 """Less than this and a person is told, before anything stops."""
+_NOTHING_BYTES = 4 * 1024**2
 _HEALTHY_WITHIN_S = 30.0
 _START_PAUSES_S = (0.05, 0.5, 2.0, 5.0)
 _LONGEST_PAUSE_S = 60.0
@@ -44,16 +45,16 @@ class Servers:
             fail: Gets what keeps a server from running for good.
         """
         self._folder, self._say, self._tell, self._fail = folder, say, tell, fail
-        self._cluster = NatsCluster(folder, size=count) if count > 1 else None
-        self._servers = self._cluster.servers if self._cluster else [NatsServer(folder)]
+        self.nats = NatsCluster(folder, size=count) if count > 1 else NatsServer(folder)
+        self._servers = self.nats.servers if isinstance(self.nats, NatsCluster) else [self.nats]
         self._is_stopping = False
         self._troubled: set[str] = set()
-        self._is_short_told = False
+        self._is_short_told = self._is_full_told = False
 
     @property
-    def is_storing(self) -> bool:
-        """False while a server is known not to store: who fails meanwhile is not to blame."""
-        return not self._troubled
+    def can_store(self) -> bool:
+        """False while the disk is full or a server does not store: a role that fails meanwhile is not to blame."""
+        return not self._troubled and self._free_bytes() >= _NOTHING_BYTES
 
     @property
     def monitor_ports(self) -> dict[str, int]:
@@ -71,16 +72,17 @@ class Servers:
         check_data(self._folder, len(self._servers))
         keeping: list[asyncio.Task[None]] = []
         try:
-            await (self._cluster or self._servers[0]).start()
+            await self.nats.start()
             keeping += [asyncio.create_task(self._keep(server), name=server.name) for server in self._servers]
             keeping += [
                 asyncio.create_task(self._watch(server), name=f"watch {server.name}") for server in self._servers
             ]
-            yield ",".join(server.url for server in self._servers)
+            yield self.nats.url
         finally:
             self._is_stopping = True
             for task in keeping:
                 task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
             await asyncio.gather(*(server.stop() for server in self._servers))
 
     async def _keep(self, server: NatsServer) -> None:
@@ -101,7 +103,9 @@ class Servers:
     async def _started_again(self, server: NatsServer) -> bool:
         for pause_s in _START_PAUSES_S:
             await asyncio.sleep(pause_s)
-            await self._wait_for_room(server, "it cannot start")
+            if self._free_bytes() < ROOM_BYTES:
+                self._troubled.add(server.name)
+                await self._wait_for_room()
             try:
                 await server.start()
             except HubError as error:
@@ -117,34 +121,38 @@ class Servers:
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             self._look_at_disk()
-            error = await write_error(server.monitor_port)
+            error = await store_error(server.monitor_port)
             if error is None:
                 continue
+            logger.error("%s does not store any more: %s", server.name, error)
             self._troubled.add(server.name)
-            self._report("not_storing", f"{server.name} does not store any more: {error}")
+            if self._free_bytes() < ROOM_BYTES:
+                await self._wait_for_room()
+            else:  # a broken disk, or there is room again already
+                self._report("not_storing", f"{server.name} does not store any more: {error}; starting it again")
             # A disk with room on which writes fail all the same is broken: not again and again at once.
             pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s or 1.0) if loop.time() - healed_s < 60 else 0.0
-            await self._wait_for_room(server, "it does not store")
             await asyncio.sleep(pause_s)
             await server.end()  # it is started again by who keeps it running
-            if await self._is_healthy_again(server):
-                self._report("storing", f"{server.name} stores again")
+            is_healthy = await self._is_healthy_again(server)
             healed_s = loop.time()
             self._troubled.discard(server.name)
+            if is_healthy and not self._troubled:
+                self._report("storing", "the bus stores again")
 
-    async def _wait_for_room(self, server: NatsServer, trouble: str) -> None:
-        free = self._free_bytes()
-        if free >= ROOM_BYTES:
-            return
-        self._troubled.add(server.name)
-        self._report(
-            "disk_full",
-            f"the disk is full: {_mib(free)} free at {self._folder}. {server.name}: {trouble}. Make room: from"
-            f" {_mib(ROOM_BYTES)} on everything goes on by itself; nothing that was acknowledged is lost",
-        )
+    async def _wait_for_room(self) -> None:
+        """Say once that the disk is full, and return when there is room."""
+        if not self._is_full_told:
+            self._is_full_told = True
+            self._report(
+                "disk_full",
+                f"the disk is full: {_mib(self._free_bytes())} free at {self._folder}, the bus does not store."
+                f" Make room: from {_mib(ROOM_BYTES)} on all goes on by itself; what was acknowledged is not lost",
+            )
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             if self._free_bytes() >= ROOM_BYTES:
+                self._is_full_told = False
                 return
 
     async def _is_healthy_again(self, server: NatsServer) -> bool:

@@ -236,7 +236,7 @@ class Supervisor:
             child.pid, child.state = None, RoleState.STOPPED
             self._ended.set()
             return
-        if status > 0 and self._servers is not None and not self._servers.is_storing:
+        if status > 0 and self._servers is not None and not self._servers.can_store:
             status = forks.EXIT_AWAY  # its journal lies on the same disk
         verdict = child.has_ended(status, at_s=time.monotonic())
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
@@ -271,6 +271,8 @@ class Supervisor:
         sightings = Sightings(longest_gap_s=patience_s / 2)
         while not self._is_stopping:
             await asyncio.sleep(min(_LOOK_EVERY_S, patience_s / 8))
+            if self._servers is not None and not self._servers.can_store:
+                continue  # nor of a full disk, on which no heartbeat can be stored
             with contextlib.suppress(AgenthubError, TimeoutError):
                 async with asyncio.timeout(_LOOK_WITHIN_S):
                     beats = await Registry(bus).all()

@@ -279,6 +279,27 @@ def test_down_proves_that_nothing_is_left_also_of_a_hub_whose_supervisor_was_kil
     assert has_gone(run)
 
 
+def test_a_hub_on_a_cluster_loses_a_server_and_goes_on_and_leaves_nothing_behind(folder: Folder) -> None:
+    run = folder.up("--cluster", "3")
+    assert len(run.nats_url.split(",")) == len(run.servers) == 3
+    assert len(folder.json("ps")) == 4
+    killed = next(p for p in processes_of(run.run_id) if p.name() == "nats-server")
+    killed.kill()
+    assert folder.json("send", "backend", "rehearse: say hello", "--wait", "--timeout", "50")["text"] == "hello"
+
+    def three_again() -> bool:
+        running = [p for p in processes_of(run.run_id) if p.name() == "nats-server"]
+        return len(running) == 3 and killed.pid not in [p.pid for p in running]
+
+    until(three_again)
+    psutil.Process(run.pid).kill()
+    until(lambda: has_gone(run))
+    refused = folder.popen("up")
+    _, err = refused.communicate(timeout=WITHIN_S)
+    assert refused.returncode == 2
+    assert "was made by 3 servers" in err
+
+
 def test_down_now_does_not_wait_for_the_messages_in_hand(folder: Folder) -> None:
     run = folder.up()
     folder.json("send", "backend", "rehearse: slow 60")

@@ -131,7 +131,7 @@ class Bus:
             HubUnreachableError: If the broker did not answer within `patience_s`.
         """
         only_after = 0 if only_first else only_after
-        patience = _Patience(self, f"did not store {subject}")
+        patience = _Patience(self, f"did not confirm that it stored {subject}")
         while True:
             sent = dict(headers or {})  # nats-py writes into the mapping
             if message_id is not None:
@@ -339,7 +339,7 @@ class _Patience:
         waited_s = self._clock() - self._started_s
         said = f"{self._bus.url} {self._trouble}: {reason or type(reason).__name__}"
         if waited_s >= self._bus.patience_s:
-            raise HubUnreachableError(said) from reason
+            raise HubUnreachableError(f"{said}. `agenthub doctor` says more.") from reason
         if waited_s >= self._say_after_s:
             self._say_after_s = 2 * waited_s
             logger.warning("%s; tried for %.0f s, trying on", said, waited_s)

@@ -27,6 +27,7 @@ ANSWER_WITHIN_S = 1.0
 """How long the broker may take to say that there is nothing."""
 ACK_WITHIN_S = 1.0
 _PAUSE_S = 0.1
+_NOBODY_PAUSE_S = 0.5
 
 
 class Delivery:
@@ -203,7 +204,9 @@ class Pull:
             return
         self._outstanding = 0
         self._become_sure()
-        if status not in ("404", "408"):
+        if status == "503":  # nobody is there: the consumer's leader is not elected yet, or nothing can be stored
+            await asyncio.sleep(_NOBODY_PAUSE_S)
+        elif status not in ("404", "408"):
             logger.info("%s: %s %s", self.consumer, status, (msg.headers or {}).get("Description", ""))
             await asyncio.sleep(_PAUSE_S)
         if not self.held and self._waits:

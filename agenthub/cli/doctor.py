@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import psutil
 
-from agenthub.bus.monitor import ask, is_write_error
+from agenthub.bus.monitor import ask, is_store_error
 from agenthub.bus.server import binary
 from agenthub.bus.topology import provision, topology_of
 from agenthub.cli import EXIT_FAILED, EXIT_OK
@@ -119,7 +119,7 @@ async def _server(name: str, port: int, settings: Settings) -> Finding:
     if health.get("status") == "ok":
         return Finding("ok", name, "stores")
     error = str(health.get("error", "not healthy"))
-    if not is_write_error(error):
+    if not is_store_error(error):
         return Finding("warning", name, error, "it mends itself within seconds; if not, `agenthub logs nats`")
     return Finding(
         "error", name, f"does not store: {error}",
