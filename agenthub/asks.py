@@ -5,11 +5,11 @@ Delegation and fan-out are the same: ask N roles, gather until complete or the d
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agenthub.messages import Message, Moment, Outcome
+from agenthub.messages import Message, Moment, Outcome, Priority
 
 MAX_ANSWERS_CHARACTERS = 120_000
 """Of all answers to one ask together; a ledger entry holds the task as well and has at most 1 MB."""
@@ -33,7 +33,30 @@ class Part(BaseModel):
     message_id: str
     role: str
     subject: str = ""
+    priority: Priority = Priority.MEDIUM
     answer: Answer | None = None
+
+    overdue_at: Moment | None = None
+    """When it was first seen that the answer is overdue. None: it was not."""
+    reminded_at: list[Moment] = Field(default_factory=list)
+    """When who was asked, and later its managers, were reminded; oldest first."""
+    excused_since: Moment | None = None
+    """Since when an overdue answer is not for want of starting: the role works on it or waits for others."""
+    excused_s: float = 0.0
+    """Seconds for which that was so before."""
+
+    def excused_for_s(self, moment: datetime) -> float:
+        """Seconds for which the clock of reminders has stood still."""
+        now_s = (moment - self.excused_since).total_seconds() if self.excused_since else 0.0
+        return self.excused_s + max(0.0, now_s)
+
+    def excuse(self, is_excused: bool, moment: datetime) -> Part:
+        """This part with the clock of reminders stopped, or going on."""
+        if is_excused == (self.excused_since is not None):
+            return self
+        if is_excused:
+            return self.model_copy(update={"excused_since": moment})
+        return self.model_copy(update={"excused_since": None, "excused_s": self.excused_for_s(moment)})
 
 
 class Ask(BaseModel):
@@ -44,12 +67,14 @@ class Ask(BaseModel):
     id: str
     """Derives from the tool call that opened it, so opening it again is the same ask."""
     role: str
-    """Who asks."""
+    """Who asks: a role, or a person or program outside."""
     task: Message
-    """What it was working on, and will go on with."""
+    """What it was working on, and will go on with. From outside: the message that was sent."""
     parts: list[Part]
     opened_at: Moment
     deadline: Moment
+    from_outside: bool = False
+    """True if a person or a program waits: no task is parked, and the entry ends with the completion."""
 
     @property
     def is_answered(self) -> bool:
@@ -64,6 +89,21 @@ class Ask(BaseModel):
     def is_over(self, moment: datetime) -> bool:
         """True if the task can go on: all answers are there, or the deadline has passed."""
         return self.is_answered or moment >= self.deadline
+
+    def due_at(self, reply_within_s: float) -> datetime:
+        """When answers are due: people said when; roles owe each other one within `reply_within_s`."""
+        if self.from_outside:
+            return self.deadline
+        return min(self.opened_at + timedelta(seconds=reply_within_s), self.deadline)
+
+    def part(self, message_id: str) -> Part | None:
+        """What was asked by this message."""
+        return next((part for part in self.parts if part.message_id == message_id), None)
+
+    def with_part(self, message_id: str, part: Part) -> Ask:
+        """This ask with another state of what was asked by this message."""
+        parts = [part if old.message_id == message_id else old for old in self.parts]
+        return self.model_copy(update={"parts": parts})
 
     def has_part(self, message_id: str, role: str) -> bool:
         """True if `role` was asked by this message."""

@@ -112,7 +112,7 @@ class Coordination:
             for number, request in enumerate(requests)
         ]
         parts = [
-            Part(message_id=message.id, role=request.to, subject=request.subject)
+            Part(message_id=message.id, role=request.to, subject=request.subject, priority=request.priority)
             for message, request in zip(messages, requests, strict=True)
         ]
         ask = Ask(

@@ -224,7 +224,8 @@ class Loop:
 
     async def _note(self, message: Message) -> None:
         """Keep a message that asks for no work for the next turn to read."""
-        if message.from_role != self._role:
+        is_stale = message.type == "reminder" and self._journal.is_done(message.causation_id)
+        if message.from_role != self._role and not is_stale:
             self._journal.add_note(message.id, prompts.note(message))
         if not message.is_answer:
             await self._settling.complete(message, Outcome.NOTED)

@@ -236,7 +236,7 @@ class Message(_Wire):
         """False for what is only read: it wakes no model and is shown with the next turn."""
         if self.type == "announcement":
             return self.payload.priority.rank <= Priority.HIGH.rank
-        return not self.is_answer and self.type not in ("learning", "system_event", "control")
+        return not self.is_answer and self.type not in ("learning", "system_event", "control", "reminder")
 
     @property
     def title(self) -> str:

@@ -67,6 +67,8 @@ class Defaults(_Table):
     """US dollars a day and role; `math.inf` if the file says `unlimited`."""
     ask_within_s: _Seconds = 1800.0
     """Seconds that others get to answer an ask."""
+    reply_within_s: _Seconds = 600.0
+    """Seconds after which an answer that a role owes, or a person did not say otherwise for, is overdue."""
     max_tries: int = Field(default=3, ge=1)
     """Tries of a message before it is buried."""
     ageing_s: _Seconds = 300.0

@@ -31,6 +31,7 @@ from agenthub.org.registry import Pulse, Registry
 from agenthub.org.traces import Traces
 from agenthub.organization import Organization
 from agenthub.preemption import Preemption
+from agenthub.reminders import Reminders
 from agenthub.sessions import prompts
 from agenthub.sessions.anthropic import AnthropicModel
 from agenthub.sessions.conversation import Conversation
@@ -222,7 +223,7 @@ def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
         )  # fmt: skip
         await watchdog.run()
 
-    return [look_after_all]
+    return [look_after_all, Reminders(bus, place.organization, clock=now).run]
 
 
 def _check_budget(place: RolePlace, journal: Journal, registry: Registry) -> Callable[[], Awaitable[None]]:

@@ -72,9 +72,14 @@ class Bucket(Generic[Value]):
         )
         return stored.sequence if stored.is_new else None
 
-    async def delete(self, key: str) -> None:
-        """Remove a key and its history."""
-        await self._bus.publish(self._subject(key), b"", headers={"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+    async def delete(self, key: str, *, remembered_s: float | None = None) -> None:
+        """Remove a key and its history.
+
+        The broker remembers that it was there (for `remembered_s`; None: for ever), so that an `update` with
+        revision 0 that comes late does not bring it back.
+        """
+        headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
+        await self._bus.publish(self._subject(key), b"", headers=headers, ttl_s=remembered_s)
 
     async def items(self, prefix: str = ">") -> dict[str, Value]:
         """All values whose keys match `prefix` (`>`: all; `backend.>`: below backend).
@@ -82,10 +87,19 @@ class Bucket(Generic[Value]):
         Raises:
             HubUnreachableError: If the broker did not answer.
         """
-        names = sorted(await self._bus.counts(self._stream, self._subject(prefix)))
-        entries = await asyncio.gather(*(self._read(name) for name in names))
+        names = await self.keys(prefix)
+        entries = await asyncio.gather(*(self.read(name) for name in names))
+        return {name: value for name, (value, _) in zip(names, entries, strict=True) if value is not None}
+
+    async def keys(self, prefix: str = ">") -> list[str]:
+        """Keys that match `prefix`, sorted; also of values that were deleted, while the broker remembers that.
+
+        Raises:
+            HubUnreachableError: If the broker did not answer.
+        """
+        names = await self._bus.counts(self._stream, self._subject(prefix))
         offset = len(self._subject(""))
-        return {name[offset:]: value for name, (value, _) in zip(names, entries, strict=True) if value is not None}
+        return sorted(name[offset:] for name in names)
 
     async def read(self, key: str) -> tuple[Value | None, int]:
         """The value of a key, or None, with the revision that the next `update` must name."""

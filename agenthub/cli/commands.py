@@ -75,8 +75,33 @@ The queues must exist: `agenthub provision` makes them.""",
 $ agenthub send ceo "Ship dark mode in two weeks"
 $ agenthub send backend "The API is down" -p critical --wait
 $ git diff | agenthub send qa -s "Review this" -
+$ agenthub send cto "Report the incident" --expect-reply --within 2h
 
 Exit codes: 0 stored (with --wait: done), 1 ended otherwise, 3 no such role, 4 no hub, 5 timed out, 6 refused.""",
+    ),
+    Command(
+        "ask",
+        "Talk",
+        "talk:ask",
+        """Ask a role a question, wait, and print the answer: only that on stdout, who and how long on stderr.
+
+$ agenthub ask backend "Which port does the API listen on?" --timeout 10m
+$ git log --oneline -20 | agenthub ask pm -
+
+Exit codes: 0 done, 1 ended otherwise, 3 no such role, 4 no hub, 5 timed out (the role goes on: `agenthub pending`),
+6 refused.""",
+    ),
+    Command(
+        "pending",
+        "Talk",
+        "pending:app",
+        """Show who owes whom an answer: since when, due when, how often it was reminded, what the debtor does now.
+
+$ agenthub pending
+$ agenthub pending --overdue --role backend
+$ agenthub pending drop 3f2a91c0      forget that you expect an answer
+
+Overdue answers are asked for after 30, 60, 120 and 240 s; then the managers hear of it, and in the end you.""",
     ),
     Command(
         "ps",

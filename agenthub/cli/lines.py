@@ -15,7 +15,8 @@ STYLES = {
     "reassigned": "yellow",
     "killed": "bold red", "stalled": "yellow", "nudged": "yellow", "interrupted": "yellow", "restarting": "bold red",
     "healthy": "green",
-    "rate": "yellow", "parked_trace": "bold yellow",
+    "rate": "yellow", "parked_trace": "bold yellow", "overdue": "yellow", "reminded": "yellow",
+    "escalated": "bold yellow",
 }  # fmt: skip
 OUTCOME_STYLES = {"done": "green", "blocked": "yellow", "needs_human": "bold yellow", "refused": "yellow"}
 

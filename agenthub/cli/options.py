@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from agenthub.errors import ConfigError
+
 if TYPE_CHECKING:  # imported when it is used: `--help` needs none of it
     from agenthub.client import Client
     from agenthub.organization import Organization
@@ -80,16 +82,16 @@ class Options:
 
 DEFAULT = Options()
 
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
-def duration(text: str) -> timedelta:
-    """A length of time as people write it.
+
+def duration(text: str, flag: str = "--since") -> timedelta:
+    """A length of time as people write it: `90s`, `10m`, `2h`, `1d`; a bare number is seconds.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it is none; names the flag.
     """
-    from agenthub.errors import ConfigError
-
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if match is None:
-        raise ConfigError(f"--since takes a length of time such as 90s, 10m, 2h or 7d; found {text!r}")
-    return float(match[1]) * timedelta(seconds={"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
+        raise ConfigError(f"{flag} takes a length of time such as 90s, 10m, 2h or 7d; found {text!r}")
+    return timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])

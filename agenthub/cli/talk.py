@@ -9,24 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_REFUSED
-from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import print_json, say
+from agenthub.cli.options import DEFAULT, Options, duration
+from agenthub.cli.output import length, print_json, say
 from agenthub.errors import ConfigError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from agenthub.client import Client
     from agenthub.messages import Completion
+
+
+_Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+_Subject = Annotated[str, Parameter(name=["--subject", "-s"])]
+_Priority = Annotated[Literal["critical", "high", "medium", "low"], Parameter(name=["--priority", "-p"])]
+_File = Annotated[Path | None, Parameter(name="--file")]
 
 
 async def send(
     to: str,
-    text: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    text: _Text = "-",
     /,
     *,
-    subject: Annotated[str, Parameter(name=["--subject", "-s"])] = "",
-    priority: Annotated[Literal["critical", "high", "medium", "low"], Parameter(name=["--priority", "-p"])] = "medium",
-    file: Annotated[Path | None, Parameter(name="--file")] = None,
+    subject: _Subject = "",
+    priority: _Priority = "medium",
+    file: _File = None,
     wait: Annotated[bool, Parameter(negative="")] = False,
-    timeout: float | None = None,
+    timeout: str | None = None,
+    expect_reply: Annotated[bool, Parameter(negative="")] = False,
+    within: str | None = None,
     options: Options = DEFAULT,
 ) -> int:
     """Send a role a directive; it is stored in its inbox when this returns.
@@ -38,14 +49,35 @@ async def send(
         priority: How urgent it is; critical goes before everything that waits.
         file: Read the text from this file.
         wait: Wait for the end and print the reply.
-        timeout: With --wait: seconds after which to give up waiting; the role goes on.
+        timeout: With --wait: how long to wait, such as 90s, 10m or 2h; the role goes on.
+        expect_reply: Return at once, and have the role reminded if there is no answer in time: `agenthub pending`.
+        within: With --expect-reply: when the answer is due, such as 90s, 10m, 2h or 1d. Default: the
+            organization's `reply_within_s`.
     """
-    from agenthub.messages import Outcome, Priority
+    from agenthub.client.replies import Question, Replies
+    from agenthub.messages import Priority
 
+    if within is not None and not expect_reply:
+        raise ConfigError("--within says when an expected answer is due; add --expect-reply.")
+    if wait and expect_reply:
+        raise ConfigError("--wait waits for the answer, --expect-reply does not: choose one of them.")
+    if timeout is not None and not wait:
+        raise ConfigError("--timeout says how long --wait waits; add --wait, or leave it out.")
+    timeout_s = None if timeout is None else duration(timeout, "--timeout").total_seconds()
+    within_s = None if within is None else duration(within, "--within").total_seconds()
     body = _body(text, file)
     async with options.client() as client:
         if wait and to == client.organization.operator:
             raise ConfigError(f"`{to}` is a person: nobody works off that inbox by itself, so --wait would never end.")
+        replies = Replies(client)
+        if expect_reply:
+            ask = await replies.expect(Question(to, body, subject, Priority(priority)), within_s=within_s)
+            if options.json:
+                print_json({"id": ask.id, "role": to, "due_at": ask.deadline.isoformat()}, options)
+            else:
+                print(ask.id)
+                say(f"stored in the inbox of {to}; the answer is due at {_local(ask.deadline)}: see `agenthub pending`")
+            return EXIT_OK
         message = await client.send(to, body, subject=subject, priority=Priority(priority))
         if not wait:
             if options.json:
@@ -54,14 +86,73 @@ async def send(
                 print(message.id)
                 say(f"stored in the inbox of {to}; watch it with `agenthub tail -f`")
             return EXIT_OK
-        if not options.json and next(role for role in await client.roles() if role.role == to).heartbeat is None:
-            say(f"{to} is down; the directive waits in its inbox until it is back")
+        if not options.json:
+            await _say_if_down(client, to, "the directive")
         try:
-            done = await client.completion(to, message.id, timeout_s=timeout)
+            done = await replies.answer(to, message.id, timeout_s=timeout_s)
         except TimeoutError as error:
             raise TimeoutError(
-                f"{to} has not finished {message.id[:8]} within {timeout:g} s; it goes on. See `agenthub ps`."
+                f"{to} has not finished {message.id[:8]} within {timeout}; it goes on. See `agenthub ps`."
             ) from error
+    return _print_end(done, options)
+
+
+async def ask(
+    to: str,
+    text: _Text = "-",
+    /,
+    *,
+    timeout: str | None = None,
+    subject: _Subject = "",
+    priority: _Priority = "medium",
+    file: _File = None,
+    options: Options = DEFAULT,
+) -> int:
+    """Ask a role a question, wait for the answer and print it.
+
+    Args:
+        to: Role, as `agenthub ps` lists them.
+        text: The question; `-` or nothing reads it from stdin.
+        timeout: How long to wait, such as 90s, 10m or 2h; the role goes on after that. Default: the
+            organization's `reply_within_s`.
+        subject: A few words for lists. Default: the first line of the question.
+        priority: How urgent it is; critical goes before everything that waits.
+        file: Read the question from this file.
+    """
+    from agenthub.client.replies import Question, Replies
+    from agenthub.messages import Priority
+
+    timeout_s = None if timeout is None else duration(timeout, "--timeout").total_seconds()
+    body = _body(text, file)
+    async with options.client() as client:
+        replies = Replies(client)
+        asked = await replies.expect(
+            Question(to, body, subject, Priority(priority)), within_s=timeout_s, kind="question"
+        )
+        if not options.json:
+            await _say_if_down(client, to, "the question")
+        within_s = (asked.deadline - asked.opened_at).total_seconds()
+        try:
+            done = await replies.answer_to(asked, timeout_s=within_s)
+        except TimeoutError as error:
+            owed = [debt for debt in await replies.pending() if debt.ask.id == asked.id]
+            doing = f"{owed[0].debtor} {owed[0].words}" if owed else f"{to} has just ended it"
+            raise TimeoutError(
+                f"No answer from {to} within {length(within_s)}: {doing}. It goes on; see `agenthub pending`, "
+                f"or `agenthub pending drop {asked.id[:8]}` to be reminded of it no more."
+            ) from error
+    return _print_end(done, options)
+
+
+async def _say_if_down(client: Client, role: str, what: str) -> None:
+    if all(status.heartbeat is None for status in await client.roles() if status.role.partition(".")[0] == role):
+        say(f"{role} is down; {what} waits in its inbox until it is back")
+
+
+def _print_end(done: Completion, options: Options) -> int:
+    """Print how a message ended; the exit code of that."""
+    from agenthub.messages import Outcome
+
     if options.json:
         print_json(done, options)
     else:
@@ -99,3 +190,7 @@ def _verdict(done: Completion) -> str:
     seconds = (done.ended_at - done.started_at).total_seconds()
     implicit = " (it stopped without saying how it ended)" if done.implicit else ""
     return f"{done.role}: {done.outcome}{implicit} after {seconds:.1f} s, {done.turns} turns, {done.usage.calls} calls"
+
+
+def _local(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"

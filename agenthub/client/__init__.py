@@ -4,5 +4,8 @@ from agenthub.client.history import completions
 from agenthub.client.hub import Client, open_client
 from agenthub.client.inboxes import RoleStatus, WaitingMessage
 from agenthub.client.names import check_topic, role_queues
+from agenthub.client.replies import Replies
 
-__all__ = ["Client", "RoleStatus", "WaitingMessage", "check_topic", "completions", "open_client", "role_queues"]
+__all__ = [
+    "Client", "Replies", "RoleStatus", "WaitingMessage", "check_topic", "completions", "open_client", "role_queues",
+]  # fmt: skip

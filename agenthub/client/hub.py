@@ -50,18 +50,26 @@ class Client:
         """
         if to != self.organization.operator:
             self.organization.role(to)
+        message = self.message("task_assignment", text, subject=subject, priority=priority, sender=sender)
+        await self.put(to, message)
+        return message
+
+    def message(self, kind: str, text: str, *, subject: str, priority: Priority, sender: str | None = None) -> Message:
+        """A message of a person or a program, not sent yet."""
         sender = sender or self.organization.operator
         identity = new_id()
-        message = Message(
-            id=identity, from_operator=f"operator-{sender}", from_role=sender, timestamp=now(), type="task_assignment",
+        return Message(
+            id=identity, from_operator=f"operator-{sender}", from_role=sender, timestamp=now(), type=kind,
             payload=Payload(subject=subject, message=text, priority=priority), trace_id=identity, origin=sender,
             org=self.organization.org,
         )  # fmt: skip
+
+    async def put(self, to: str, message: Message) -> None:
+        """Put a message into an inbox; it is stored when this returns."""
         await self.bus.publish(
-            subjects.lane(to, priority, sender), message.encode(), message_id=identity,
+            subjects.lane(to, message.payload.priority, message.from_role), message.encode(), message_id=message.id,
             headers={subjects.TRACE_PARENT: message.trace_parent()},
         )  # fmt: skip
-        return message
 
     async def completion(self, role: str, message_id: str, *, timeout_s: float | None = None) -> Completion:
         """How a message ended, as soon as it has; of one that went to a fallback, how it ended there.

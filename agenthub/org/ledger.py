@@ -1,17 +1,24 @@
-"""The ledger: which task waits for whose answers. In a bucket, so that it survives every process."""
+"""The ledger: who waits for whose answers, and how often those were reminded. In a bucket: it survives all processes.
+
+Tasks of roles wait in it, and people and programs that said by when they expect an answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agenthub import subjects
-from agenthub.asks import Answer, Ask
+from agenthub.asks import Answer, Ask, Part
 from agenthub.bus.buckets import Bucket, Entry
 from agenthub.bus.connection import Bus
 
 _TRIES = 50
+_REMEMBERED_S = 3600.0
+"""How long a closed entry cannot be opened again. Not for ever: each one would make every listing longer."""
 
 
 class Ledger:
-    """The asks of all roles; each role writes its own."""
+    """The asks of all roles and of people; each writes its own, and the leader notes reminders."""
 
     def __init__(self, bus: Bus) -> None:
         self._asks = Bucket(bus, subjects.LEDGER, Ask)
@@ -49,14 +56,41 @@ class Ledger:
                 return changed
         raise TimeoutError(f"The ask {ask_id} of `{role}` changed {_TRIES} times while an answer was entered.")
 
+    async def note(self, ask: Ask, message_id: str, change: Callable[[Part], Part]) -> Part | None:
+        """Enter something about one part, by compare-and-set; the part after that.
+
+        None if nobody waits for it any more. `change` may be called again, with a newer part.
+        """
+        key = _key(ask.role, ask.id)
+        for _ in range(_TRIES):
+            entry = await self._asks.get(key)
+            part = entry.value.part(message_id) if entry else None
+            if entry is None or part is None or part.answer is not None:
+                return None
+            changed = change(part)
+            if changed == part:
+                return part
+            if await self._asks.update(key, entry.value.with_part(message_id, changed), entry.revision) is not None:
+                return changed
+        raise TimeoutError(f"The ask {ask.id} of `{ask.role}` changed {_TRIES} times while something was noted.")
+
     async def close(self, role: str, ask_id: str) -> None:
         """Forget an ask: its task has gone on, and that is recorded."""
         self._known.pop(_key(role, ask_id), None)
-        await self._asks.delete(_key(role, ask_id))
+        await self._asks.delete(_key(role, ask_id), remembered_s=_REMEMBERED_S)
 
     async def of(self, role: str) -> list[Ask]:
         """What a role waits for."""
         return list((await self._asks.items(f"{role}.>")).values())
+
+    async def keys(self) -> set[str]:
+        """Names of all entries; cheap."""
+        return set(await self._asks.keys())
+
+    async def read(self, key: str) -> Ask | None:
+        """The entry of that name; None if it is gone."""
+        entry = await self._asks.get(key)
+        return entry.value if entry else None
 
     async def all(self) -> list[Ask]:
         """What everybody waits for."""

@@ -1,0 +1,92 @@
+"""`agenthub pending`: who owes whom an answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from agenthub.cli import EXIT_OK
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import ago, escaped, length, print_json, say, table
+from agenthub.client.replies import Replies
+from agenthub.errors import NotFoundError, unknown
+from agenthub.messages import now
+from agenthub.org.pending import Debt
+
+app = App(name="pending")
+
+
+@app.default
+async def pending(
+    *,
+    role: str | None = None,
+    overdue: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = DEFAULT,
+) -> int:
+    """Show who owes whom an answer.
+
+    Args:
+        role: Only what this role owes, or waits for; also a person or a program.
+        overdue: Only what is overdue.
+    """
+    async with options.client() as client:
+        owed = await Replies(client).pending(role=role)
+        organization = client.organization
+        if role is not None and not owed and role not in (*organization.roles, organization.operator):
+            raise NotFoundError(unknown("role", role, organization.roles))
+    moment = now()
+    shown = [debt for debt in owed if not overdue or debt.overdue_s(moment) >= 0]
+    if options.json:
+        print_json([_as_data(debt, debt.overdue_s(moment)) for debt in shown], options)
+        return EXIT_OK
+    rows = [
+        [
+            debt.ask.id[:8], escaped(debt.debtor), escaped(debt.creditor), ago(debt.ask.opened_at),
+            _due(debt, debt.overdue_s(moment)), str(len(debt.part.reminded_at) or ""), escaped(debt.words)[:60],
+            escaped(debt.subject)[:80],
+        ]
+        for debt in shown
+    ]  # fmt: skip
+    table(["ID", "WHO", "OWES", "SINCE", "DUE", "REMINDED", "NOW", "WHAT"], rows, right=["SINCE", "REMINDED"])
+    if not shown:
+        say("nobody is overdue" if overdue else "nobody owes anybody an answer")
+    return EXIT_OK
+
+
+@app.command
+async def drop(identity: str, /, *, options: Options = DEFAULT) -> int:
+    """Forget that a person or a program expects an answer: nobody is reminded any more, the role goes on.
+
+    $ agenthub pending drop 3f2a91c0
+
+    Args:
+        identity: Id as `agenthub pending` lists it; its first digits are enough.
+    """
+    async with options.client() as client:
+        ask = await Replies(client).drop(identity)
+    if options.json:
+        print_json({"dropped": ask.id, "creditor": ask.role}, options)
+    else:
+        say(f"{ask.role} no longer waits for {', '.join(part.role for part in ask.parts)}; the message itself stays")
+    return EXIT_OK
+
+
+def _due(debt: Debt, overdue_s: float) -> str:
+    if overdue_s < 0:
+        return f"in {length(-overdue_s)}"
+    style = "yellow" if debt.is_excused else "bold red"
+    return f"[{style}]{length(overdue_s)} ago[/]"
+
+
+def _as_data(debt: Debt, overdue_s: float) -> dict[str, object]:
+    part = debt.part
+    return {
+        "id": debt.ask.id, "message_id": part.message_id, "debtor": debt.debtor, "creditor": debt.creditor,
+        "subject": debt.subject, "priority": part.priority.value, "since": debt.ask.opened_at.isoformat(),
+        "due_at": debt.due_at.isoformat(), "is_overdue": overdue_s >= 0, "overdue_s": round(max(0.0, overdue_s), 3),
+        "reminders": len(part.reminded_at),
+        "reminded_at": part.reminded_at[-1].isoformat() if part.reminded_at else None,
+        "state": debt.state, "waits_for": list(debt.waits_for), "busy_with": debt.busy_with, "now": debt.words,
+        "is_excused": debt.is_excused, "from_outside": debt.ask.from_outside,
+    }  # fmt: skip
