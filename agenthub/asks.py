@@ -70,6 +70,8 @@ class Ask(BaseModel):
     """Who asks: a role, or a person or program outside."""
     task: Message
     """What it was working on, and will go on with. From outside: the message that was sent."""
+    turn_id: str = ""
+    """The turn that asked; it is over once the answers are there, also if a crash took the record of that."""
     parts: list[Part]
     opened_at: Moment
     deadline: Moment

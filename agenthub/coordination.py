@@ -92,6 +92,8 @@ class Coordination:
     async def ask(self, requests: Sequence[Request], *, about: Message, key: str, within_s: float) -> Ask:
         """Ask others and park the task until they have answered, or the time is over.
 
+        `key` is that of the tool call: the turn, `~` and a number.
+
         Raises:
             RefusedError: If there is no such recipient, it is this role, nothing is asked, or a recipient got
                 too many messages from this role just now.
@@ -116,7 +118,7 @@ class Coordination:
             for message, request in zip(messages, requests, strict=True)
         ]
         ask = Ask(
-            id=ask_id, role=self._role, task=about, parts=parts, opened_at=opened_at,
+            id=ask_id, role=self._role, task=about, turn_id=key.rpartition("~")[0], parts=parts, opened_at=opened_at,
             deadline=min(deadline, about.deadline) if about.deadline else deadline,
         )  # fmt: skip
         await asyncio.gather(self._ledger.open(ask), self._schedule_deadline(ask))

@@ -217,6 +217,8 @@ class Loop:
         if not self._journal.is_done(turn_id) and await self._settling.has_ended(ask.task):
             await self._coordination.close(ask)  # another replica has finished the task without this answer
             return None
+        # After a crash between asking and recording, the answers may be here before the task itself comes again.
+        self._journal.finish(ask.turn_id, {"parked": "its answers are here"})
         prompt = prompts.answered(ask)
         if not self._journal.turns_of(ask.task.id):  # this session never saw the task
             prompt = f"{prompts.framed(ask.task)}\n{prompt}"

@@ -182,6 +182,27 @@ async def test_asking_again_after_a_crash_asks_once(hub: Hub) -> None:
     assert len(await hub.waiting("qa")) == 1
 
 
+async def test_answers_that_come_before_the_task_comes_again_after_a_crash_are_not_asked_for_again(hub: Hub) -> None:
+    task = Message.model_validate(directive("ship it", priority="low"))
+    journal = RolePlace(hub.settings, hub.organization, "cto").journal()
+    journal.open_turn(task.id, message_id=task.id, ack_subject="")
+    ask = await coordination(hub, "cto").ask([to("backend")], about=task, key=f"{task.id}~1", within_s=60)
+    journal.close()  # killed: nothing says that the turn was parked
+    await hub.bus.publish(subjects.lane("cto", "low", "you"), task.encode(), message_id=task.id)
+    answer = directive("built", sender="backend", type="task_result", priority="high")
+    answer |= {"causation_id": ask.parts[0].message_id, "correlation_id": ask.id}
+    await hub.bus.publish(subjects.lane("cto", "high", "backend"), json.dumps(answer).encode())
+    manager = Manager(hub, "cto", "backend")
+    async with hub.role("cto", manager):
+        assert "built" in (await hub.completion("cto", task.id)).text
+        await until(lambda: _no_work(hub))
+    assert len(manager.prompts) == 1
+
+
+async def _no_work(hub: Hub) -> bool:
+    return not await hub.waiting("cto")
+
+
 def test_the_first_answer_counts_and_a_long_one_is_cut() -> None:
     task = Message(from_role="you", type="x", payload=Payload(), id="t")
     parts = [Part(message_id="1", role="a"), Part(message_id="2", role="b")]
