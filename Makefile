@@ -5,7 +5,7 @@ TESTS ?= tests
 .DEFAULT_GOAL := help
 # Compiled once, every command starts in half the time.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo test check format bench lock clean
+.PHONY: help install demo test check format bench chaos lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -41,6 +41,9 @@ format: install  ## format and mend what the linter can mend
 
 bench: install  ## performance against the raw floor and the field's peers, side by side, as ratios
 	@$(BIN)/python -m bench
+
+chaos: install  ## five minutes under faults, and whether every promise held; SEED=n repeats a plan
+	@$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
 
 lock: install  ## resolve the dependencies anew and lock them by hash
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --all-extras --universal --generate-hashes \

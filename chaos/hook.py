@@ -1,0 +1,125 @@
+"""What the run adds to the role processes: a tool whose effects can be counted, and rules that are broken on purpose.
+
+The product knows nothing of this. `environment` gives every Python process below it a `sitecustomize` that calls
+`install`, which does nothing but in a nursery or a role process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FOLDER = "CHAOS_EFFECTS"
+BREAK = "CHAOS_BREAK"
+STALL_S = 5.0
+"""How long a role waits for a model that has fallen silent; two minutes would be longer than most of a run."""
+
+BROKEN = {
+    "ack-first": "a delivery is acknowledged before anything of it is recorded",
+    "random-ids": "what a turn sends has a new id each time instead of a derived one",
+    "no-fence": "a process that lost its role goes on",
+}
+"""Rules that can be broken, to see that the checker sees it."""
+
+
+def environment(folder: Path, *, broken: str = "") -> dict[str, str]:
+    """Variables under which role processes get the hook; writes what they import into `folder`."""
+    hook = folder / "hook"
+    hook.mkdir(parents=True, exist_ok=True)
+    (hook / "sitecustomize.py").write_text("import chaos.hook\n\nchaos.hook.install()\n")
+    effects = folder / "effects"
+    effects.mkdir(exist_ok=True)
+    root = Path(__file__).parents[1]
+    path = os.pathsep.join([str(hook), str(root), *filter(None, [os.environ.get("PYTHONPATH", "")])])
+    return {"PYTHONPATH": path, FOLDER: str(effects), BREAK: broken}
+
+
+def install() -> None:
+    """Change this process if it is one that roles live in."""
+    words = sys.orig_argv
+    if FOLDER not in os.environ or not (any("agenthub.nursery" in word for word in words) or "role" in words):
+        return
+    runtime: Any = importlib.import_module("agenthub.runtime")
+    effects = Path(os.environ[FOLDER])
+    workspace_tools = runtime.workspace_tools
+    runtime.workspace_tools = lambda folder: [*workspace_tools(folder), _append_line(effects / f"{folder.name}.log")]
+    runtime.AnthropicModel = functools.partial(runtime.AnthropicModel, no_event_s=STALL_S)
+    runtime.run_role = _dumping(runtime.run_role)
+    _break(os.environ.get(BREAK, ""))
+
+
+def _dumping(run_role: Any) -> Any:
+    """`run_role` in a process that says on SIGUSR2, in its log, what each of its tasks waits for."""
+
+    async def run(*args: Any, **named: Any) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, dump)
+        await run_role(*args, **named)
+
+    def dump() -> None:
+        for task in asyncio.all_tasks():
+            task.print_stack()
+
+    return run
+
+
+def _append_line(log: Path) -> Any:
+    """A tool that must not be repeated: each call leaves a line with its moment, process and key."""
+    from pydantic import BaseModel
+
+    from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome
+
+    class AppendLine(BaseModel):
+        text: str
+
+    async def append_line(arguments: AppendLine, call: ToolCall) -> ToolOutcome:
+        line = f"{time.time():.6f} {os.getpid()} {call.key} {arguments.text}\n"
+        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(file, line.encode())
+        finally:
+            os.close(file)
+        return ToolOutcome("Appended.")
+
+    return Tool("append_line", "Append a line, for good.", AppendLine, append_line, repeat=Repeat.UNSAFE)
+
+
+def _break(rule: str) -> None:
+    from agenthub.bus.buckets import Lease
+    from agenthub.bus.deliveries import Delivery
+    from agenthub.loop import Loop
+    from agenthub.messages import new_id
+
+    match rule:
+        case "ack-first":
+            handle = Loop.handle
+
+            async def acknowledge_first(self: Loop, delivery: Delivery) -> bool:
+                await delivery.ack()
+                return await handle(self, delivery)
+
+            Loop.handle = acknowledge_first  # type: ignore[method-assign]
+        case "random-ids":
+            coordination: Any = importlib.import_module("agenthub.coordination")
+            coordination.derived_id = lambda *parts: new_id()
+        case "no-fence":
+
+            async def ensure(self: Lease) -> None:
+                return None
+
+            async def keep(self: Lease) -> None:
+                await _for_ever()
+
+            Lease.ensure = ensure  # type: ignore[method-assign]
+            Lease.keep = keep  # type: ignore[method-assign]
+            Lease.is_held = property(lambda self: True)  # type: ignore[assignment,method-assign]
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()

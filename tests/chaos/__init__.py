@@ -1,0 +1,1 @@
+"""Tests of the run under faults: its rules, its plan, and a short run."""
