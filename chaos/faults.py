@@ -38,7 +38,9 @@ class Injector:
             "kill role": self._kill_role, "failpoint": self._failpoint, "kill server": self._kill_server,
             "pause": self._pause, "pause server": self._pause, "zombie": self._zombie, "model": self._model,
             "garbage": self._garbage, "full": self._full, "cut": self._cut, "delay": self._delay,
-            "half-open": self._half_open, "kill supervisor": self._kill_supervisor, "kill nursery": self._kill_nursery,
+            "half-open": self._half_open, "kill leader": self._kill_leader, "kill follower": self._kill_leader,
+            "pause leader": self._pause_leader, "kill supervisor": self._kill_supervisor,
+            "kill nursery": self._kill_nursery,
         }  # fmt: skip
 
     async def inject(self, fault: Fault) -> None:
@@ -92,6 +94,23 @@ class Injector:
         self._note(fault)
         return await self._hub.kill_server()
 
+    async def _kill_leader(self, fault: Fault) -> bool:
+        """Kill the server that leads the inboxes, or one that does not."""
+        leader, followers = await self._members()
+        self._note(fault)
+        return await self._hub.kill_server(leader if fault.kind == "kill leader" else followers[0])
+
+    async def _pause_leader(self, fault: Fault) -> bool:
+        leader, _ = await self._members()
+        return await self._pause(fault._replace(target=leader))
+
+    async def _members(self) -> tuple[str, list[str]]:
+        found = await self._door.request(f"$JS.API.STREAM.INFO.{subjects.AGENTS}", {})
+        cluster = found.get("cluster", {})
+        if "leader" not in cluster:
+            raise TimeoutError("nobody leads at this moment")
+        return cluster["leader"], [replica["name"] for replica in cluster["replicas"]]
+
     async def _pause(self, fault: Fault) -> bool:
         process = self._hub.process(fault.target)
         if process is None:
@@ -102,12 +121,17 @@ class Injector:
         return True
 
     async def _zombie(self, fault: Fault) -> bool:
-        """Stop a role until another process has taken over and works, then let it go on."""
-        process = self._hub.process(fault.target)
-        if process is None:
+        """Stop a role until another process has taken over and works, then let it go on.
+
+        The nursery is stopped as well, as in a machine that is suspended: else the supervisor would kill what does
+        not beat, and there were no zombie.
+        """
+        process, nursery = self._hub.process(fault.target), self._hub.process("nursery")
+        if process is None or nursery is None:
             return False
         self._note(fault)
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(stopped(nursery))
             with stopped(process):
                 replacement = await stack.enter_async_context(self._hub.replacement(fault.target))
                 with contextlib.suppress(TimeoutError):

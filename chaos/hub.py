@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -14,7 +15,8 @@ from pathlib import Path
 import psutil
 
 from agenthub.bus.server import NatsServer
-from agenthub.run_file import RUN_VARIABLE, RunFile, processes_of
+from agenthub.cradle import RUN_VARIABLE
+from agenthub.run_file import RunFile, processes_of
 from chaos import hook
 from chaos.plan import MANAGERS, ROLES
 from chaos.proxy import Proxy
@@ -45,12 +47,12 @@ grace_s = 5.0
 class Hub:
     """One organization. `folder` keeps everything that it leaves behind."""
 
-    def __init__(self, folder: Path, *, model_url: str, broken: str = "") -> None:
+    def __init__(self, folder: Path, *, model_url: str, broken: str = "", servers: int = 1) -> None:
         self.folder, self.state = folder, folder / ".agenthub"
         self.server_url = ""
         """Where the harness itself finds the server: not through the proxy."""
         self.proxy: Proxy | None = None
-        self.starts: list[float] = []
+        self._servers = servers
         self.run_ids: list[str] = []
         self._server: NatsServer | None = None
         self._up: asyncio.subprocess.Process | None = None
@@ -86,12 +88,12 @@ class Hub:
     async def _start(self) -> None:
         """Start the supervisor and return when its roles work; again if it does not come up."""
         words = ["up"] + (["--nats", self.proxy.url] if self.proxy else [])
+        words += ["--cluster", str(self._servers)] if self._servers > 1 else []
         with (self.folder / "up.log").open("ab") as output:
             self._up = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "agenthub", *words, cwd=self.folder, env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        self.starts.append(time.time())
         async with asyncio.timeout(UP_WITHIN_S):
             while self._up.returncode is None:
                 run = RunFile.read(self.state)
@@ -141,12 +143,12 @@ class Hub:
         return self._up.pid if self._up and self._up.returncode is None else None
 
     def processes(self) -> dict[str, psutil.Process]:
-        """What the supervisor has started: roles by name, `nursery`, `server`."""
+        """What the supervisor has started: roles by name, `nursery`, `server`; of a cluster `n0`, `n1` ..."""
         found: dict[str, psutil.Process] = {}
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.supervisor).children() if self.supervisor else ():
                 if child.name() == "nats-server":
-                    found["server"] = child
+                    found[_server_name(child)] = child
                 else:
                     found["nursery"] = child
                     for role in child.children():
@@ -167,9 +169,9 @@ class Hub:
                 with contextlib.suppress(psutil.Error):
                     process.send_signal(signal.SIGUSR2)
 
-    async def kill_server(self) -> bool:
-        """Kill the server. The supervisor starts its own again; ours is started again here."""
-        process = self.process("server")
+    async def kill_server(self, name: str = "server") -> bool:
+        """Kill a server. The supervisor starts its own again; ours is started again here."""
+        process = self.process(name)
         if process is None:
             return False
         with contextlib.suppress(psutil.Error):
@@ -195,6 +197,13 @@ class Hub:
             yield process
         finally:
             await _end(process)
+
+
+def _server_name(process: psutil.Process) -> str:
+    """`server`, or which one of a cluster it is: that is the folder of its configuration."""
+    words = process.cmdline()
+    folder = Path(words[words.index("-c") + 1]).parent.name if "-c" in words else ""
+    return folder if re.fullmatch(r"n\d+", folder) else "server"
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

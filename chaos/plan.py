@@ -67,8 +67,11 @@ HARD = ("kill role", "failpoint", "kill server", "pause server", "zombie")
 WHOLE = ("kill supervisor", "kill nursery")
 NETWORK = ("cut", "delay", "half-open")
 """Kinds that need a proxy between the roles and the server."""
-CLUSTER = ("kill leader",)
+CLUSTER = ("kill leader", "kill follower", "pause leader")
 """Kinds that need a cluster."""
+_SERVER = ("kill server", "pause server", "full", *CLUSTER)
+_SLOW = ("kill server", *CLUSTER)
+"""Kinds that take all roles some seconds to recover from: not one after the other."""
 
 
 def draw(seed: int, *, seconds: float, directives: int, lives: int, kinds: Sequence[str]) -> Plan:
@@ -165,21 +168,21 @@ def _in_one_life(
             crashes[role] += 1
         if kind == "zombie" and sum(fault.kind == "zombie" for fault in found):
             continue  # takes its time: one in a life
-        if kind == "kill server" and sum(fault.kind == "kill server" for fault in found) >= max(1, length / 10):
+        if kind in _SLOW and sum(fault.kind == kind for fault in found) >= max(1, length / 10):
             continue
         found.append(Fault(at_s, kind, _target(kind, role), _value(chance, kind, role)))
     return found
 
 
 def _target(kind: str, role: str) -> str:
-    return "server" if kind in ("kill server", "pause server", "full") else role
+    return "server" if kind in _SERVER else role
 
 
 def _value(chance: random.Random, kind: str, role: str) -> Any:
     match kind:
         case "pause":
             return round(chance.choice((0.2, 1.0, 6.0)) * chance.uniform(0.7, 1.3), 2)
-        case "pause server":
+        case "pause server" | "pause leader":
             return round(chance.uniform(0.3, 2.5), 2)
         case "half-open":
             return round(chance.uniform(1.0, 8.0), 2)

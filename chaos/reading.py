@@ -14,6 +14,7 @@ from agenthub.bus.connection import Bus, Received
 from agenthub.errors import MessageError
 from agenthub.messages import Completion, Event, Message
 from chaos.history import Accepted, Alive, Buried, Effect, Ended, History, Merged, Opened, Recorded
+from chaos.plan import ROLES
 
 _TAG = re.compile(r"d\d{4}")
 _ANSWER = re.compile(r'<hub:answer from="([^"]+)" outcome="[^"]*" subject="([^"]*)">')
@@ -72,8 +73,9 @@ def _read_stored(received: Received, history: History, operator: str) -> None:
 
 def read_folder(state: Path, effects: Path, history: History) -> None:
     """Take in the journals below `state` and the lines that effects left in files."""
-    for path in sorted((state / "journals").glob("*.db")):
-        _read_journal(path, history)
+    for role in ROLES:
+        if (path := state / "journals" / f"{role}.db").exists():
+            _read_journal(path, history)
     for log in sorted(effects.glob("*.log")):
         for line in log.read_text().splitlines():
             at, process, key, *_ = line.split(" ", 3)

@@ -18,7 +18,7 @@ from chaos.faults import Injector
 from chaos.history import History
 from chaos.hub import Hub
 from chaos.peer import Peer, start_peer
-from chaos.plan import GENTLE, HARD, NETWORK, WHOLE, Plan, draw
+from chaos.plan import CLUSTER, GENTLE, HARD, NETWORK, WHOLE, Plan, draw
 from chaos.reading import read_broker, read_folder
 from chaos.report import Verdict
 from chaos.rules import lost
@@ -38,6 +38,7 @@ class Scene:
     lives: int
     kinds: tuple[str, ...]
     has_proxy: bool = False
+    servers: int = 1
     drain_s: float = 60.0
     """How long what was accepted may take to end after everything is healed."""
 
@@ -48,14 +49,15 @@ class Scene:
 
 _EVERYTHING = (*GENTLE, *HARD, *WHOLE)
 OWN_SERVER = Scene(
-    "own server", 130, 260, 4, tuple(kind for kind in _EVERYTHING if kind not in NETWORK),
+    "own server", 80, 180, 3, tuple(kind for kind in _EVERYTHING if kind not in NETWORK),
 )  # fmt: skip
-NETWORKED = Scene("network", 110, 220, 3, _EVERYTHING, has_proxy=True)
+NETWORKED = Scene("network", 75, 160, 3, _EVERYTHING, has_proxy=True)
 SHORT = Scene("short", 12, 50, 1, tuple(kind for kind in _EVERYTHING if kind not in (*WHOLE, "zombie")), has_proxy=True)
-CLUSTER: Scene | None = None
-"""A third scene, with `plan.CLUSTER` among its kinds, as soon as `agenthub up` can run one."""
+CLUSTERED = Scene(
+    "cluster", 45, 80, 1, ("kill role", "failpoint", "pause", "model", "garbage", "full", *CLUSTER), servers=3
+)
 
-SCENES = [scene for scene in (OWN_SERVER, NETWORKED, CLUSTER) if scene is not None]
+SCENES = [OWN_SERVER, NETWORKED, CLUSTERED]
 
 
 async def run(
@@ -72,7 +74,7 @@ async def run(
     (folder / "plan.json").write_text(json.dumps(plan, indent=1, default=str))
     history, began = History(), time.monotonic()
     async with start_peer(seed) as peer:
-        hub = Hub(folder, model_url=peer.url, broken=broken)
+        hub = Hub(folder, model_url=peer.url, broken=broken, servers=scene.servers)
         door = Door(lambda: hub.server_url)
         injector = Injector(hub, peer, door)
         waiting = [asyncio.create_task(injector.inject(f)) for f in plan.faults if f.kind == "failpoint" and not f.at_s]

@@ -115,7 +115,7 @@ class Door:
                 await self.close()
                 client = Client()
                 await client.connect(
-                    url, name="chaos", connect_timeout=1, max_reconnect_attempts=-1, reconnect_time_wait=0.1,  # type: ignore[arg-type]
+                    url.split(","), name="chaos", connect_timeout=1, max_reconnect_attempts=-1, reconnect_time_wait=0.1,  # type: ignore[arg-type]
                     allow_reconnect=True, error_cb=_quiet, ping_interval=5, max_outstanding_pings=2,
                 )  # fmt: skip
                 self._client, self._url = client, url
