@@ -6,7 +6,7 @@ broker deliver it again at once instead of after the acknowledgement time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -60,6 +60,25 @@ async def in_flight(bus: Bus, role: str) -> list[InFlight]:
     except (NatsError, TimeoutError, OSError) as error:
         raise HubUnreachableError(f"{bus.url} did not say what `{role}` has in flight: {error!r}") from error
     return found
+
+
+async def reclaim(bus: Bus, stream: str, consumer: str, subject: str, *, besides: Collection[int] = ()) -> None:
+    """Have the broker deliver again at once, and before what is new, what a consumer's dead process or cut
+    connection had: else it comes after the acknowledgement time, behind messages that were sent later.
+
+    Only for a consumer of one process, on a work queue. The broker must answer.
+
+    Args:
+        subject: What the consumer reads.
+        besides: Sequences of what is in good hands.
+    """
+    info = await bus.patiently(lambda: bus.js.consumer_info(stream, consumer), consumer)
+    if not info.num_ack_pending or info.delivered is None:
+        return
+    for held in await bus.look(stream, subject, most=info.num_ack_pending):
+        if held.sequence not in besides:
+            place = f"1.{held.sequence}.{info.delivered.consumer_seq}.1.0"
+            await bus.tell(f"$JS.ACK.{stream}.{info.name}.{place}", b"-NAK")
 
 
 async def settle(bus: Bus, delivery: InFlight) -> bool:

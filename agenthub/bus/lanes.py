@@ -14,8 +14,9 @@ from pathlib import Path
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.bus.deliveries import Delivery, Pull
-from agenthub.bus.topology import LANE_DELIVERIES
+from agenthub.bus.deliveries import ANSWER_WITHIN_S, Delivery, Pull
+from agenthub.bus.in_flight import reclaim
+from agenthub.errors import HubError
 from agenthub.messages import Priority
 
 PROBE_S = 1.0
@@ -42,7 +43,7 @@ class Lanes:
         self._pulls = {
             p: Pull(bus, subjects.AGENTS, subjects.lane_consumer(role, p), self._arrived.set) for p in Priority
         }
-        self._bus = bus
+        self._bus, self._role = bus, role
         self._keep_alive_s, self._is_shared, self._owns, self._alive = keep_alive_s, is_shared, owns, alive
         self._taken: set[Delivery] = set()
         self._is_withdrawn = False
@@ -134,9 +135,25 @@ class Lanes:
         await asyncio.gather(*(pull.open() for pull in self._pulls.values()))
 
     async def pull_again(self) -> None:
-        """After a reconnect the server knows nothing of the pulls of before."""
+        """After a reconnect the server knows nothing of the pulls of before, and what was on its way is lost."""
+        with contextlib.suppress(HubError, TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await self.reclaim()
         for pull in self._pulls.values():
             await pull.pull_again()
+
+    async def reclaim(self) -> None:
+        """Have the broker deliver again what it takes to be in this role's hands and is not.
+
+        Of several replicas nobody knows here whose delivery is whose: those wait for their time-out.
+        """
+        if self._is_shared:
+            return
+        here = {delivery.sequence for delivery in [*self._taken, *(held for _, held in self.held)]}
+        await asyncio.gather(*(
+            reclaim(self._bus, subjects.AGENTS, pull.consumer, subjects.lane_filter(self._role, p), besides=here)
+            for p, pull in self._pulls.items()
+        ))  # fmt: skip
 
     async def close(self) -> None:
         """Give back at once what is held and what was taken but not settled."""
@@ -155,30 +172,11 @@ async def open_lanes(
     What a dead predecessor held comes back within milliseconds, not after the acknowledgement time-out; so
     call this only with the role's lease in hand.
     """
-    await _reclaim(bus, role)
     lanes = Lanes(bus, role, keep_alive_s=keep_alive_s, is_shared=is_shared, owns=owns, alive=alive)
+    await lanes.reclaim()
     bus.on_reconnect(lanes.pull_again)
     await lanes.open()
     try:
         yield lanes
     finally:
         await lanes.close()
-
-
-async def _reclaim(bus: Bus, role: str) -> None:
-    """Have the broker deliver again what a dead process of this role held.
-
-    In a work queue what was delivered and not settled is what is first in the stream. The subject of an
-    acknowledgement is made of its sequence and of what CONSUMER.INFO tells; it is not bound to a connection.
-    """
-
-    async def reclaim(priority: Priority) -> None:
-        name = subjects.lane_consumer(role, priority)
-        info = await bus.patiently(lambda: bus.js.consumer_info(subjects.AGENTS, name), name)
-        if not info.num_ack_pending or info.delivered is None or (info.config.max_ack_pending or 0) > LANE_DELIVERIES:
-            return  # of several replicas nobody knows here whose delivery is whose: those wait for their time-out
-        for held in await bus.look(subjects.AGENTS, subjects.lane_filter(role, priority), most=info.num_ack_pending):
-            place = f"1.{held.sequence}.{info.delivered.consumer_seq}.1.0"
-            await bus.tell(f"$JS.ACK.{subjects.AGENTS}.{info.name}.{place}", b"-NAK")
-
-    await asyncio.gather(*(reclaim(p) for p in Priority))

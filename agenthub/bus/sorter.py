@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus, StreamFullError
-from agenthub.bus.deliveries import Delivery, Pull
+from agenthub.bus.deliveries import ANSWER_WITHIN_S, Delivery, Pull
+from agenthub.bus.in_flight import reclaim
 from agenthub.bus.topology import SORTER_BATCH
-from agenthub.errors import MessageError, RefusedError
+from agenthub.errors import HubError, MessageError, RefusedError
 from agenthub.messages import Message
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,9 @@ Bury = Callable[[Delivery, Message | None, str], Awaitable[None]]
 class _Door:
     """One way in: what was pulled from it, and what of that is being moved."""
 
-    def __init__(self, bus: Bus, stream: str, consumer: str) -> None:
+    def __init__(self, bus: Bus, stream: str, consumer: str, subject: str) -> None:
+        """`subject` is empty where others read as well."""
+        self.stream, self.subject = stream, subject
         self.arrived = asyncio.Event()
         self.pull = Pull(bus, stream, consumer, self.arrived.set, batch=SORTER_BATCH)
         self.moving: list[Delivery] = []
@@ -43,12 +46,12 @@ class Sorter:
     ) -> None:
         """`bury` gives up on a delivery, for a reason, and tells its sender."""
         doors = [
-            (subjects.AGENTS, subjects.door_consumer(role)),
-            (subjects.SCHEDULES, subjects.due_consumer(role)),
+            (subjects.AGENTS, subjects.door_consumer(role), subjects.inbox(role)),
+            (subjects.SCHEDULES, subjects.due_consumer(role), subjects.due(role)),
         ]
         if has_topics:
-            doors.append((subjects.TOPICS, subjects.topics_consumer(role)))
-        self._doors = [_Door(bus, stream, name) for stream, name in doors]
+            doors.append((subjects.TOPICS, subjects.topics_consumer(role), ""))
+        self._doors = [_Door(bus, *door) for door in doors]
         self._bus, self._role = bus, role
         self._keep_alive_s, self._owns, self._bury = keep_alive_s, owns, bury
 
@@ -82,8 +85,21 @@ class Sorter:
         await asyncio.gather(*(door.pull.open() for door in self._doors))
 
     async def pull_again(self) -> None:
+        with contextlib.suppress(HubError, TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await self.reclaim()
         for door in self._doors:
             await door.pull.pull_again()
+
+    async def reclaim(self) -> None:
+        """Have the broker deliver again what it takes to be in hand here and is not; moving it twice stores it once.
+
+        Not of topics, which others read as well: there nobody knows from the stream what is in whose hands.
+        """
+        for door in self._doors:
+            if door.subject:
+                here = {delivery.sequence for delivery in [*door.moving, *door.pull.held]}
+                await reclaim(self._bus, door.stream, door.pull.consumer, door.subject, besides=here)
 
     async def close(self) -> None:
         await asyncio.gather(*(door.pull.close(gives_back=self._owns()) for door in self._doors))
@@ -128,6 +144,7 @@ async def open_sorter(
     """The doors of one role, read for the length of the block."""
     sorter = Sorter(bus, role, has_topics=has_topics, keep_alive_s=keep_alive_s, owns=owns, bury=bury)
     bus.on_reconnect(sorter.pull_again)
+    await sorter.reclaim()
     await sorter.open()
     try:
         yield sorter
