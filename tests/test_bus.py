@@ -141,7 +141,11 @@ async def test_the_public_names_are_kept_to_the_letter(bus: Bus) -> None:
 
 
 # ── the embedded server ────────────────────────────────────────────────────────────────────────────
-async def test_a_second_server_on_the_same_folder_is_refused(server: NatsServer) -> None:
+async def test_a_second_server_on_the_same_folder_is_refused_also_when_the_parent_of_the_first_is_gone(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agenthub.bus.server.FREE_WITHIN_S", 0.1)
+    server.release()  # as the system does for a process that was killed
     with pytest.raises(HubRunningError, match="uses"):
         await NatsServer(server.folder).start()
 

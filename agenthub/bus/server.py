@@ -11,6 +11,7 @@ import fcntl
 import importlib.metadata
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -19,6 +20,8 @@ from agenthub.cradle import die_with_parent
 from agenthub.errors import ConfigError, HubError, HubRunningError
 
 READY_WITHIN_S = 20.0
+FREE_WITHIN_S = 5.0
+"""How long to wait for a server to leave the folder."""
 STOP_WITHIN_S = 15.0  # a graceful end costs the server about 10 ms for each durable consumer
 
 # `sync_interval: always`: the default loses up to two minutes of acknowledged messages on power loss.
@@ -101,7 +104,7 @@ class NatsServer:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
+            await self._take_lock()
             ports = self.folder / "ports"
             ports.mkdir(exist_ok=True)
             for old in ports.iterdir():
@@ -169,18 +172,27 @@ class NatsServer:
                 binary(), "-c", str(config), "--ports_file_dir", str(ports),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,  # Ctrl-C is for the supervisor, who stops the server last
+                pass_fds=[self._lock.fileno()] if self._lock else [],  # held until this very process has ended
                 preexec_fn=die_with_parent(),
             )  # fmt: skip
 
-    def _take_lock(self) -> None:
+    async def _take_lock(self) -> None:
+        """Keep others away; a server whose parent was killed is on its way down and is waited for."""
         if self._lock is not None:
             return
         lock = (self.folder / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise HubRunningError(f"Another nats-server uses {self.folder}. Stop it with `agenthub down`.") from error
+        deadline = time.monotonic() + FREE_WITHIN_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    lock.close()
+                    raise HubRunningError(
+                        f"Another nats-server uses {self.folder}. Stop it with `agenthub down`."
+                    ) from error
+            await asyncio.sleep(0.02)
         self._lock = lock
 
     async def _wait_until_ready(self, ports: Path) -> None:
