@@ -74,6 +74,23 @@ async def test_a_publication_during_a_restart_of_the_server_is_stored_once(serve
     assert (await bus.js.stream_info(subjects.DONE)).state.messages == 1
 
 
+async def test_a_publication_that_a_dead_server_took_along_is_repeated_as_soon_as_it_is_back(
+    server: NatsServer, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await provision(bus, topology(ROLES))
+    monkeypatch.setattr("agenthub.bus.connection._TRY_S", 3600.0)  # no time-out comes to its help
+    assert server.pid
+    os.kill(server.pid, signal.SIGSTOP)
+    sent = bus.nc.stats["out_msgs"]
+    publishing = asyncio.create_task(bus.publish(subjects.done("backend", "1"), b"x", message_id="one"))
+    await until(lambda: bus.nc.stats["out_msgs"] > sent and not bus.nc.pending_data_size)  # it is with the server
+    await server.kill()
+    await server.start()
+    async with asyncio.timeout(30):
+        await publishing
+    assert (await bus.js.stream_info(subjects.DONE)).state.messages == 1
+
+
 async def test_without_a_server_connecting_fails_soon_and_says_what_to_do() -> None:
     with pytest.raises(HubUnreachableError, match="agenthub up"):
         async with connect("nats://127.0.0.1:1", name="test", connect_timeout_s=0.5):

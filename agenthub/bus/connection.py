@@ -91,6 +91,8 @@ class Bus:
         self.nc = Client()
         self.js: JetStreamContext = self.nc.jetstream(timeout=_TRY_S)
         self._on_reconnect: list[Callback] = []
+        self._tries: set[asyncio.Timeout] = set()
+        """Publications that wait for the broker's answer."""
 
     @property
     def is_connected(self) -> bool:
@@ -139,7 +141,8 @@ class Bus:
             if only_after is not None:
                 sent[subjects.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(only_after)
             try:
-                ack = await self.js.publish(subject, data, headers=sent or None, timeout=_TRY_S, msg_ttl=ttl_s)
+                async with self._try():
+                    ack = await self.js.publish(subject, data, headers=sent or None, timeout=_TRY_S, msg_ttl=ttl_s)
                 value = None if ack.val is None else int(ack.val)
                 return Stored(ack.stream, ack.seq, is_new=not ack.duplicate, value=value)
             except MaxPayloadError as error:
@@ -315,6 +318,21 @@ class Bus:
             return True
         return True
 
+    @contextlib.asynccontextmanager
+    async def _try(self) -> AsyncIterator[None]:
+        """A request that is given up with TimeoutError when the connection is lost: nobody answers it any more."""
+        async with asyncio.timeout(None) as limit:
+            self._tries.add(limit)
+            try:
+                yield
+            finally:
+                self._tries.discard(limit)
+
+    def _lost(self) -> None:
+        at_once = asyncio.get_running_loop().time()
+        for limit in self._tries:
+            limit.reschedule(at_once)
+
     async def _reconnected(self) -> None:
         logger.info("connected to %s again", self.nc.connected_url.netloc if self.nc.connected_url else self.url)
         for callback in self._on_reconnect:
@@ -363,6 +381,7 @@ async def connect(
     async def lost() -> None:
         if not bus.nc.is_closed:
             logger.info("lost %s, looking for a server", url)
+            bus._lost()
 
     try:
         async with asyncio.timeout(connect_timeout_s):
