@@ -21,7 +21,7 @@ from agenthub.rehearsal.faults import Fault
 from agenthub.sessions.anthropic import LONGEST_WAIT_S, TRIES, AnthropicModel, _retry_after
 from agenthub.sessions.conversation import Answer, Conversation
 from agenthub.sessions.journal import Journal
-from agenthub.sessions.session import Prompt, Tool, TurnResult
+from agenthub.sessions.session import Prompt, TextDelta, Tool, TurnResult
 from tests.sessions.scripted import Toolbox, task
 
 KEY = "sk-ant-secret-of-this-test"
@@ -409,3 +409,12 @@ async def test_no_library_logs_the_key_even_when_it_is_asked_to_log_all(
         await asked(models())
     assert len(caplog.records) > 3
     assert KEY not in caplog.text
+
+
+async def test_while_the_input_of_a_tool_is_written_it_is_seen_that_the_model_gets_on(models: Models) -> None:
+    asks = [{"role": "user", "content": [{"type": "text", "text": "rehearse: fail"}]}]
+    items = [item async for item in models().answer(system="You are a test.", tools=TOOLS, messages=asks)]
+    answer = items[-1]
+    assert isinstance(answer, Answer)
+    assert answer.stop_reason == "tool_use"
+    assert [item for item in items[:-1] if isinstance(item, TextDelta) and not item.text]
