@@ -21,6 +21,7 @@ from agenthub.bus.topology import Change, RoleQueues, provision, topology
 from agenthub.client import Client
 from agenthub.errors import HubError, HubRunningError, HubUnreachableError, LeaseLostError, NotFoundError, RefusedError
 from agenthub.messages import Outcome, Priority, now
+from agenthub.org.registry import Registry
 from tests.organization import Hub, says, until
 
 ROLES = [RoleQueues("backend", topics=("agent-hub.topics.tasks.sql",)), RoleQueues("you", works=False)]
@@ -302,3 +303,22 @@ async def test_the_past_is_read_whole_while_more_is_published(hub: Hub) -> None:
     assert [len(received) for received in found] == [300] * 5
     last = await hub.bus.history(subjects.EVENTS, subjects.ALL_EVENTS, last=10)
     assert [received.data for received in last] == [str(number).encode() for number in range(290, 300)]
+
+
+async def test_who_is_cancelled_ends_also_if_the_answer_of_the_broker_comes_at_the_same_moment(bus: Bus) -> None:
+    """Cancelled at each of the moments that a request has: none of them may be one at which it is not heard."""
+    await provision(bus, topology([]))
+    registry = Registry(bus)
+
+    async def asks_again_and_again() -> None:
+        while True:
+            await registry.all()
+
+    for number in range(400):
+        asking = asyncio.create_task(asks_again_and_again())
+        for _ in range(2 + number % 20):
+            await asyncio.sleep(0)
+        await asyncio.to_thread(lambda: None)
+        asking.cancel()
+        done, _ = await asyncio.wait([asking], timeout=10)
+        assert done, f"it goes on after cancellation number {number}"

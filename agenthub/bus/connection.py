@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -81,6 +81,23 @@ class Heard:
         return await self._arrived.get()
 
 
+class _HeedingClient(Client):
+    """A client whose requests do not swallow a cancellation.
+
+    Up to Python 3.11 `asyncio.wait_for`, on which requests wait, returns the answer instead of raising if it
+    arrives together with the cancellation (python/cpython#86296). A service that does nothing but ask the
+    broker again and again would then never end, and its process not either.
+    """
+
+    async def request(self, *args: Any, **kwargs: Any) -> Msg:
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
+        answer = await super().request(*args, **kwargs)
+        if task is not None and task.cancelling() > asked:
+            raise asyncio.CancelledError
+        return answer
+
+
 class Bus:
     """A connection to NATS with JetStream. Made by `connect`."""
 
@@ -88,7 +105,7 @@ class Bus:
         self.url = url
         self.patience_s = patience_s
         """How long a publication is retried while the broker does not answer."""
-        self.nc = Client()
+        self.nc: Client = _HeedingClient()
         self.js: JetStreamContext = self.nc.jetstream(timeout=_TRY_S)
         self._on_reconnect: list[Callback] = []
         self._tries: set[asyncio.Timeout] = set()
