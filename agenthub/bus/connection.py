@@ -28,7 +28,7 @@ from agenthub.errors import HubError, HubUnreachableError, RefusedError
 
 logger = logging.getLogger(__name__)
 
-_WRONG_LAST_SEQUENCE = 10071
+_WRONG_LAST_SEQUENCE = (10071, 10164)  # of a server alone, of a cluster
 _TOO_LARGE = 10054
 _FULL = (10077, 10047, 10023)  # limits of the stream, of its storage, of the server
 _NO_SUCH_MESSAGE = "no message found"
@@ -167,7 +167,7 @@ class Bus:
             except BadSubjectError as error:
                 raise HubError(f"{subject!r} is no subject that can be published on.") from error
             except APIError as error:
-                if error.err_code == _WRONG_LAST_SEQUENCE and only_after is not None:
+                if error.err_code in _WRONG_LAST_SEQUENCE and only_after is not None:
                     return Stored(error.stream or "", 0, is_new=False)
                 if error.err_code == _TOO_LARGE:
                     raise RefusedError(_too_large(subject, data)) from error

@@ -12,6 +12,7 @@ from agenthub.messages import Message, Outcome, Payload, Usage
 from agenthub.sessions.conversation import Answer, Conversation
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.session import (
+    ModelCalled,
     Prompt,
     Repeat,
     SessionEvent,
@@ -180,8 +181,10 @@ class Desk:
         return Journal(self.path)
 
     async def events(self, turn_id: str = "a", text: str = "") -> list[SessionEvent]:
+        """What a turn tells; of a model call only what it took."""
         prompt = Prompt(text or f"work on {turn_id}", task(turn_id))
-        return [event async for event in self.conversation.turn(prompt, turn_id=turn_id)]
+        told = [event async for event in self.conversation.turn(prompt, turn_id=turn_id)]
+        return [ModelCalled(event.usage) if isinstance(event, ModelCalled) else event for event in told]
 
     async def turn(self, turn_id: str = "a", text: str = "") -> TurnResult:
         last = (await self.events(turn_id, text))[-1]
