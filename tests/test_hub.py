@@ -320,3 +320,17 @@ def test_a_role_that_cannot_start_is_said_and_the_others_work(folder: Folder) ->
     assert process.returncode == 1
     assert "3 of 4 roles work; qa left alone" in err
     assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
+
+
+def test_ask_prints_the_answer_and_an_expected_one_is_pending_until_it_is_there(folder: Folder) -> None:
+    folder.up()
+    assert folder.run("ask", "backend", "rehearse: say port 8080", "--timeout", "50s") == "port 8080\n"
+    assert folder.run("ask", "qa", "rehearse: blocked", "--timeout", "50s", code=1)
+    sent = folder.json("send", "backend", "rehearse: slow 5", "--expect-reply", "--within", "1s")
+    until(lambda: folder.state_of("backend") == "working")
+    (owed,) = folder.json("pending")
+    assert (owed["id"], owed["debtor"], owed["creditor"], owed["now"]) == (sent["id"], "backend", "you", "works on it")
+    folder.run("ask", "backend", "rehearse: say too late", "--timeout", "0.5s", code=5)
+    until(lambda: not folder.json("pending"))
+    assert folder.events("reminded") == []
+    assert folder.json("down")["left"] == []

@@ -110,8 +110,8 @@ def beat(role: str, message_id: str = "", doing: str = "") -> Heartbeat:
         ({"qa": beat("qa")}, None, "waiting", "has it in its inbox"),
         ({"qa": beat("qa", "other", "a test")}, None, "waiting", "works on: a test"),
         ({"qa": beat("qa"), "qa.1": beat("qa", "m")}, None, "working", "works on it"),
-        ({"qa": beat("qa")}, ask("qa", "m", ("backend", "n")), "parked", "waiting for backend"),
-        ({}, ask("qa", "m", ("backend", "n")), "parked", "waiting for backend"),
+        ({"qa": beat("qa")}, ask("qa", "m", ("backend", "n")), "parked", "waits for backend"),
+        ({}, ask("qa", "m", ("backend", "n")), "parked", "waits for backend"),
         ({"qa": beat("qa")}, ask("qa", "other", ("backend", "n")), "waiting", "inbox"),
         ({"qa": beat("qa")}, ask("qa", "m", ("backend", "n"), within_s=1), "waiting", "inbox"),  # its time is over
     ],
@@ -227,6 +227,15 @@ async def test_an_absent_role_gets_its_pings_and_its_managers_hear_of_it_once_th
     assert len(await events(hub, "overdue", "qa")) == 1
     assert len(await events(hub, "reminded", "qa")) == 4
     assert [event.data["to"] for event in await events(hub, "escalated", "qa")] == ["cto", "ceo", "you"]
+
+
+async def test_several_that_believe_they_lead_remind_once(hub: Hub, clock: Clock) -> None:
+    await expect(hub, "qa", within_s=1)
+    clock.go(60)
+    await asyncio.gather(*(reminders(hub, clock).look() for _ in range(4)))
+    assert len(await inbox(hub, "qa", "reminder")) == len(await events(hub, "reminded", "qa")) == 1
+    (entry,) = await Ledger(hub.bus).all()
+    assert len(entry.parts[0].reminded_at) == 1
 
 
 async def test_an_ask_among_roles_is_due_after_the_time_of_the_organization_and_ends_with_its_deadline(

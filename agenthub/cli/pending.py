@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import ago, escaped, length, print_json, say, table
+from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
 from agenthub.client.replies import Replies
 from agenthub.errors import NotFoundError, unknown
 from agenthub.messages import now
@@ -40,15 +42,7 @@ async def pending(
     if options.json:
         print_json([_as_data(debt, debt.overdue_s(moment)) for debt in shown], options)
         return EXIT_OK
-    rows = [
-        [
-            debt.ask.id[:8], escaped(debt.debtor), escaped(debt.creditor), ago(debt.ask.opened_at),
-            _due(debt, debt.overdue_s(moment)), str(len(debt.part.reminded_at) or ""), escaped(debt.words)[:60],
-            escaped(debt.subject)[:80],
-        ]
-        for debt in shown
-    ]  # fmt: skip
-    table(["ID", "WHO", "OWES", "SINCE", "DUE", "REMINDED", "NOW", "WHAT"], rows, right=["SINCE", "REMINDED"])
+    _print_table(shown, moment)
     if not shown:
         say("nobody is overdue" if overdue else "nobody owes anybody an answer")
     return EXIT_OK
@@ -72,11 +66,41 @@ async def drop(identity: str, /, *, options: Options = DEFAULT) -> int:
     return EXIT_OK
 
 
-def _due(debt: Debt, overdue_s: float) -> str:
-    if overdue_s < 0:
-        return f"in {length(-overdue_s)}"
-    style = "yellow" if debt.is_excused else "bold red"
-    return f"[{style}]{length(overdue_s)} ago[/]"
+def _print_table(owed: Sequence[Debt], moment: datetime) -> None:
+    """What the debtor does and what was asked share the room that the rest leaves."""
+    names = ["ID", "WHO", "OWES", "SINCE", "DUE", "PINGS"]
+    plain = [
+        [
+            debt.ask.id[:8], debt.debtor, debt.creditor, ago(debt.ask.opened_at), _due(debt.overdue_s(moment)),
+            str(len(debt.part.reminded_at) or ""),
+        ]
+        for debt in owed
+    ]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(names, *plain, strict=True)]
+    room = max(24, console().width - sum(widths) - 2 * (len(names) + 2))
+    now_width = min(max((len(debt.words) for debt in owed), default=0), room * 2 // 3)
+    rows = [
+        [
+            *(escaped(cell) for cell in cells[:4]), f"[{_style(debt, moment)}]{cells[4]}[/]", cells[5],
+            escaped(_cut(debt.words, now_width)), escaped(_cut(debt.subject, room - now_width)),
+        ]
+        for debt, cells in zip(owed, plain, strict=True)
+    ]  # fmt: skip
+    table([*names, "NOW", "WHAT"], rows, right=["SINCE", "PINGS"])
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _style(debt: Debt, moment: datetime) -> str:
+    if debt.overdue_s(moment) < 0:
+        return "default"
+    return "yellow" if debt.is_excused else "bold red"
+
+
+def _due(overdue_s: float) -> str:
+    return f"in {length(-overdue_s)}" if overdue_s < 0 else f"{length(overdue_s)} ago"
 
 
 def _as_data(debt: Debt, overdue_s: float) -> dict[str, object]:

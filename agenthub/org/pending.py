@@ -55,9 +55,9 @@ class Debt(NamedTuple):
         if self.state == "working":
             return "works on it"
         if self.state == "parked":
-            return f"is parked, waiting for {', '.join(self.waits_for)}"
+            return f"is parked, waits for {', '.join(self.waits_for)}"
         if self.state == "down":
-            return "is down; it waits in its inbox"
+            return "is down"
         return "has it in its inbox" + (f", and works on: {self.busy_with}" if self.busy_with else "")
 
     def overdue_s(self, moment: datetime) -> float:
