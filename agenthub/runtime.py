@@ -187,11 +187,17 @@ def _session(
     """The session that the role's settings ask for."""
     settings, organization, name = place.settings, place.organization, place.role
     terms = organization.terms(name)
+
+    async def may_act() -> None:
+        await lease.ensure()
+        journal.check_alone()  # the lease may have come back, with what another process did meanwhile
+
     model = AnthropicModel(
         terms.model,
         api_key=settings.api_key.get_secret_value() if settings.api_key else "",
         base_url=settings.model_url or None,
         max_output_tokens=terms.max_output_tokens,
+        before_try=may_act,
     )
     tools = [
         *mesh_tools(coordination, ask_within_s=terms.ask_within_s, is_urgent=is_urgent),
@@ -203,7 +209,7 @@ def _session(
         system=prompts.standing_instructions(organization, organization.role(name)),
         tools=tools,
         max_steps=terms.max_turn_steps,
-        before_effect=lease.ensure,
+        before_effect=may_act,
         before_call=None if settings.rehearse else _check_budget(place, journal, registry),
     )
 

@@ -15,7 +15,7 @@ import logging
 import math
 import random
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -53,13 +53,21 @@ class AnthropicModel:
         max_output_tokens: int = 16_000,
         no_event_s: float = 120.0,
         first_retry_s: float = 0.5,
+        before_try: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`no_event_s` is how long a stream may be silent; `first_retry_s` is doubled for each further try."""
+        """A model that is not asked anything yet.
+
+        Args:
+            no_event_s: How long a stream may be silent.
+            first_retry_s: Pause before the second try; doubled for each further one.
+            before_try: Awaited before each try; raises if this process may not act any more.
+        """
         self.name = name
         self.window = 0
         self._api_key = api_key
         self._max_output_tokens = max_output_tokens
         self._first_retry_s = first_retry_s
+        self._before_try = before_try
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
             base_url=base_url,
@@ -86,6 +94,8 @@ class AnthropicModel:
         """
         for attempt in range(1, TRIES + 1):
             begun: ApiMessage | None = None
+            if self._before_try is not None:
+                await self._before_try()
             try:
                 async with self._client.messages.stream(
                     model=self.name,

@@ -214,8 +214,7 @@ class Journal:
         moment = time.time()
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            if self._end not in (None, self._last_entry()):
-                raise LeaseLostError(f"another process wrote into {self.path}; this one must not act any more")
+            self.check_alone()
             self._db.executemany(
                 "INSERT INTO entry (epoch, turn_id, role, content, at, stop_reason) VALUES (?, ?, ?, ?, ?, ?)",
                 [
@@ -229,6 +228,15 @@ class Journal:
             self._db.executemany("UPDATE note SET turn_id = ? WHERE id = ?", [(turn_id, note) for note in notes])
             end = self._last_entry()
         self._end = end if self._end is not None else None
+
+    def check_alone(self) -> None:
+        """Return if what this process knows of the conversation is all of it.
+
+        Raises:
+            LeaseLostError: If another process added to it, as after this one stood still for long.
+        """
+        if self._end not in (None, self._last_entry()):
+            raise LeaseLostError(f"another process wrote into {self.path}; this one must not act any more")
 
     def record_usage(self, turn_id: str, *, message_id: str, model: str, usage: Usage) -> None:
         """Record what a model call took that brought no answer."""

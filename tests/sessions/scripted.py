@@ -19,6 +19,7 @@ from agenthub.sessions.session import (
     TextDelta,
     Tool,
     ToolCall,
+    ToolEnded,
     ToolOutcome,
     TurnEnd,
     TurnResult,
@@ -181,15 +182,21 @@ class Desk:
         return Journal(self.path)
 
     async def events(self, turn_id: str = "a", text: str = "") -> list[SessionEvent]:
-        """What a turn tells; of a model call only what it took."""
+        """What a turn tells, without how long it took; of a model call only what it cost."""
         prompt = Prompt(text or f"work on {turn_id}", task(turn_id))
         told = [event async for event in self.conversation.turn(prompt, turn_id=turn_id)]
-        return [ModelCalled(event.usage) if isinstance(event, ModelCalled) else event for event in told]
+        return [_without_times(event) for event in told]
 
     async def turn(self, turn_id: str = "a", text: str = "") -> TurnResult:
         last = (await self.events(turn_id, text))[-1]
         assert isinstance(last, TurnResult)
         return last
+
+
+def _without_times(event: SessionEvent) -> SessionEvent:
+    if isinstance(event, ModelCalled):
+        return ModelCalled(event.usage)
+    return event._replace(duration_s=0.0) if isinstance(event, ToolEnded) else event
 
 
 def task(identity: str = "a", text: str = "do it") -> Message:

@@ -14,7 +14,7 @@ import anthropic
 import httpx2
 import pytest
 
-from agenthub.errors import ModelRefusedError, ModelUnavailableError, SessionError
+from agenthub.errors import LeaseLostError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
 from agenthub.rehearsal import Endpoint, start_rehearsal
 from agenthub.rehearsal.faults import Fault
@@ -418,3 +418,16 @@ async def test_while_the_input_of_a_tool_is_written_it_is_seen_that_the_model_ge
     assert isinstance(answer, Answer)
     assert answer.stop_reason == "tool_use"
     assert [item for item in items[:-1] if isinstance(item, TextDelta) and not item.text]
+
+
+async def test_who_lost_the_role_between_two_tries_does_not_try_again(endpoint: Endpoint, models: Models) -> None:
+    goes_wrong(endpoint, Fault(status=529))
+    lost = iter([False, True])
+
+    async def before_try() -> None:
+        if next(lost):
+            raise LeaseLostError("another process has the role")
+
+    with pytest.raises(LeaseLostError):
+        await asked(models(before_try=before_try))
+    assert statuses(endpoint) == [529]

@@ -128,6 +128,8 @@ def test_two_processes_cannot_tangle_one_conversation(opened: Callable[[], Journ
     assert frozen.history() == successor.history() == []
     records(successor, "s")
     with pytest.raises(LeaseLostError, match=r"journal\.db"):
+        frozen.check_alone()
+    with pytest.raises(LeaseLostError, match=r"journal\.db"):
         records(frozen, "f")
     records(successor, "s")
     assert {entry.turn_id for entry in opened().history()} == {"s"}
