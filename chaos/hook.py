@@ -21,6 +21,9 @@ BREAK = "CHAOS_BREAK"
 STALL_S = 5.0
 """How long a role waits for a model that has fallen silent; two minutes would be longer than most of a run."""
 
+SLOW_S = 8.0
+"""A role that takes longer to stop says what it waits for."""
+
 BROKEN = {
     "ack-first": "a delivery is acknowledged before anything of it is recorded",
     "random-ids": "what a turn sends has a new id each time instead of a derived one",
@@ -56,11 +59,20 @@ def install() -> None:
 
 
 def _dumping(run_role: Any) -> Any:
-    """`run_role` in a process that says on SIGUSR2, in its log, what each of its tasks waits for."""
+    """`run_role` in a process that says on SIGUSR2, or if it is slow to stop, what each of its tasks waits for."""
 
-    async def run(*args: Any, **named: Any) -> None:
+    async def run(place: Any, *, stop: asyncio.Event, **named: Any) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, dump)
-        await run_role(*args, **named)
+        watching = asyncio.create_task(watch(stop))
+        try:
+            await run_role(place, stop=stop, **named)
+        finally:
+            watching.cancel()
+
+    async def watch(stop: asyncio.Event) -> None:
+        await stop.wait()
+        await asyncio.sleep(SLOW_S)
+        dump()
 
     def dump() -> None:
         for task in asyncio.all_tasks():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from nats.errors import Error as NatsError
@@ -66,7 +67,8 @@ async def reclaim(bus: Bus, stream: str, consumer: str, subject: str, *, besides
     """Have the broker deliver again at once, and before what is new, what a consumer's dead process or cut
     connection had: else it comes after the acknowledgement time, behind messages that were sent later.
 
-    Only for a consumer of one process, on a work queue. The broker must answer.
+    Only for a consumer of one process, on a work queue. Pull after this has returned: what is pulled meanwhile
+    would go before.
 
     Args:
         subject: What the consumer reads.
@@ -78,7 +80,8 @@ async def reclaim(bus: Bus, stream: str, consumer: str, subject: str, *, besides
     for held in await bus.look(stream, subject, most=info.num_ack_pending):
         if held.sequence not in besides:
             place = f"1.{held.sequence}.{info.delivered.consumer_seq}.1.0"
-            await bus.tell(f"$JS.ACK.{stream}.{info.name}.{place}", b"-NAK")
+            back = f"$JS.ACK.{stream}.{info.name}.{place}"
+            await bus.patiently(partial(bus.nc.request, back, b"-NAK", timeout=_CONFIRM_WITHIN_S), back)
 
 
 async def settle(bus: Bus, delivery: InFlight) -> bool:

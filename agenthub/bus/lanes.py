@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.bus.deliveries import ANSWER_WITHIN_S, Delivery, Pull
+from agenthub.bus.deliveries import Delivery, Pull
 from agenthub.bus.in_flight import reclaim
 from agenthub.errors import HubError
 from agenthub.messages import Priority
@@ -48,6 +48,7 @@ class Lanes:
         self._taken: set[Delivery] = set()
         self._is_withdrawn = False
         self._changing = asyncio.Lock()
+        self._returning: asyncio.Task[None] | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -136,11 +137,18 @@ class Lanes:
 
     async def pull_again(self) -> None:
         """After a reconnect the server knows nothing of the pulls of before, and what was on its way is lost."""
-        with contextlib.suppress(HubError, TimeoutError):
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                await self.reclaim()
+        self._stop_returning()
+        self._returning = asyncio.create_task(self._return(), name="reclaim lanes")
+
+    async def _return(self) -> None:
+        with contextlib.suppress(HubError):
+            await self.reclaim()
         for pull in self._pulls.values():
             await pull.pull_again()
+
+    def _stop_returning(self) -> None:
+        if self._returning is not None:
+            self._returning.cancel()
 
     async def reclaim(self) -> None:
         """Have the broker deliver again what it takes to be in this role's hands and is not.
@@ -157,6 +165,7 @@ class Lanes:
 
     async def close(self) -> None:
         """Give back at once what is held and what was taken but not settled."""
+        self._stop_returning()
         await asyncio.gather(*(pull.close(gives_back=self._owns()) for pull in self._pulls.values()))
         for delivery in self._taken:
             if not delivery.is_settled and self._owns():

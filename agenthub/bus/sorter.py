@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus, StreamFullError
-from agenthub.bus.deliveries import ANSWER_WITHIN_S, Delivery, Pull
+from agenthub.bus.deliveries import Delivery, Pull
 from agenthub.bus.in_flight import reclaim
 from agenthub.bus.topology import SORTER_BATCH
 from agenthub.errors import HubError, MessageError, RefusedError
@@ -54,6 +54,7 @@ class Sorter:
         self._doors = [_Door(bus, *door) for door in doors]
         self._bus, self._role = bus, role
         self._keep_alive_s, self._owns, self._bury = keep_alive_s, owns, bury
+        self._returning: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Move messages until cancelled. Each door has its task: what is stuck at one holds up no other."""
@@ -85,11 +86,19 @@ class Sorter:
         await asyncio.gather(*(door.pull.open() for door in self._doors))
 
     async def pull_again(self) -> None:
-        with contextlib.suppress(HubError, TimeoutError):
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                await self.reclaim()
+        """After a reconnect the server knows nothing of the pulls of before, and what was on its way is lost."""
+        self._stop_returning()
+        self._returning = asyncio.create_task(self._return(), name="reclaim doors")
+
+    async def _return(self) -> None:
+        with contextlib.suppress(HubError):
+            await self.reclaim()
         for door in self._doors:
             await door.pull.pull_again()
+
+    def _stop_returning(self) -> None:
+        if self._returning is not None:
+            self._returning.cancel()
 
     async def reclaim(self) -> None:
         """Have the broker deliver again what it takes to be in hand here and is not; moving it twice stores it once.
@@ -102,6 +111,7 @@ class Sorter:
                 await reclaim(self._bus, door.stream, door.pull.consumer, door.subject, besides=here)
 
     async def close(self) -> None:
+        self._stop_returning()
         await asyncio.gather(*(door.pull.close(gives_back=self._owns()) for door in self._doors))
         for door in self._doors:
             for delivery in door.moving:
