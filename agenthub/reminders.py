@@ -15,7 +15,7 @@ from typing import NamedTuple
 from agenthub import subjects
 from agenthub.asks import Ask, Part
 from agenthub.bus.connection import Bus
-from agenthub.errors import HubError, HubUnreachableError
+from agenthub.errors import HubError, HubUnreachableError, MessageError
 from agenthub.messages import Message, Payload, Priority, derived_id
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
@@ -87,8 +87,8 @@ class Reminders:
         while True:
             try:
                 await self.look()
-            except HubError as error:
-                logger.info("could not see who owes an answer: %s", error)
+            except (HubError, MessageError) as error:
+                logger.warning("could not see who owes an answer: %s", error)
             await asyncio.sleep(self._every_s)
 
     async def look(self) -> None:

@@ -26,6 +26,7 @@ from agenthub.org.ledger import Ledger
 from agenthub.org.pending import debts, moved_to
 from agenthub.org.registry import Registry
 from agenthub.reminders import PINGS, Reminders, next_reminder
+from agenthub.runtime import RolePlace
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
 from tests.organization import Hub, ScriptedSession, says, until
 
@@ -162,7 +163,8 @@ async def leading(hub: Hub, clock: Clock) -> AsyncIterator[None]:
         yield
     finally:
         running.cancel()
-        await asyncio.wait([running])
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 async def expect(hub: Hub, to: str, *, within_s: float = 600, sender: str | None = None) -> Ask:
@@ -306,8 +308,9 @@ async def test_the_clock_does_not_run_while_the_debtor_works_on_it_or_waits_for_
     assert len(await inbox(hub, "cto", "reminder")) == 1
 
 
-async def test_pings_are_read_by_code_and_shown_with_the_next_turn(hub: Hub, clock: Clock) -> None:
-    """A role that is busy with something else gets a ping: no turn for it, and none of its own work is disturbed."""
+async def test_a_ping_to_a_busy_role_wakes_no_model_and_is_forgotten_once_the_answer_is_given(
+    hub: Hub, clock: Clock
+) -> None:
     release = asyncio.Event()
 
     async def slowly(prompt: Prompt) -> TurnResult | str:
@@ -328,6 +331,27 @@ async def test_pings_are_read_by_code_and_shown_with_the_next_turn(hub: Hub, clo
         assert (await hub.completion("backend", ping.id)).outcome is Outcome.NOTED
         await hub.completion("backend", asked.id)
     assert [prompt.task.id for prompt in session.prompts][1:] == [asked.id]
+    assert unread_notes(hub, "backend") == []
+
+
+def unread_notes(hub: Hub, role: str) -> list[str]:
+    """What the role will show to its model with the next turn."""
+    with contextlib.closing(RolePlace(hub.settings, hub.organization, role).journal()) as journal:
+        return [text for _, text in journal.unread_notes()]
+
+
+async def test_a_ping_about_what_is_not_answered_yet_is_shown_with_the_next_turn(hub: Hub, clock: Clock) -> None:
+    session = says("done")
+    await expect(hub, "qa", within_s=1)
+    clock.go(60)
+    await reminders(hub, clock).look()
+    (ping,) = await inbox(hub, "qa", "reminder")
+    await hub.put("backend", ping.model_copy(update={"causation_id": "unanswered"}).encode())
+    async with hub.role("backend", session):
+        assert (await hub.completion("backend", ping.id)).outcome is Outcome.NOTED
+    assert session.prompts == []
+    (note,) = unread_notes(hub, "backend")
+    assert "- reminder from leader: Reminder: Which port? The operator still waits for your answer" in note
 
 
 async def test_an_escalation_is_work_for_the_manager_also_if_it_is_the_one_that_waits(hub: Hub, clock: Clock) -> None:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from agenthub import subjects
 from agenthub.asks import Ask, Part
 from agenthub.bus.connection import Bus
+from agenthub.errors import MessageError
 from agenthub.messages import Completion, Heartbeat
 from agenthub.org.ledger import Ledger
 
@@ -104,12 +105,6 @@ def moved_to(done: Completion) -> tuple[str, str] | None:
     return (role, message_id) if isinstance(role, str) and isinstance(message_id, str) else None
 
 
-async def end_of(bus: Bus, part: Part) -> Completion | None:
-    """How what was asked has ended; None if it has not."""
-    stored = await bus.last(subjects.DONE, subjects.done(part.role, part.message_id))
-    return Completion.decode(stored) if stored else None
-
-
 async def still_owed(bus: Bus, ledger: Ledger, owed: Iterable[Debt], *, at: datetime) -> list[Debt]:
     """Those of the debts that nobody has answered.
 
@@ -118,19 +113,20 @@ async def still_owed(bus: Bus, ledger: Ledger, owed: Iterable[Debt], *, at: date
     """
 
     async def check(debt: Debt) -> Debt | None:
-        ended = await end_of(bus, debt.part)
-        if ended is None:
-            return debt
-        if debt.ask.from_outside:
-            await follow(ledger, debt.ask, debt.part, ended, at=at)
-        return None
+        ended = await bus.last(subjects.DONE, subjects.done(debt.part.role, debt.part.message_id))
+        if ended is not None and debt.ask.from_outside:
+            await _follow(ledger, debt.ask, debt.part, ended, at=at)
+        return debt if ended is None else None
 
     return [debt for debt in await asyncio.gather(*(check(debt) for debt in owed)) if debt is not None]
 
 
-async def follow(ledger: Ledger, ask: Ask, part: Part, ended: Completion, *, at: datetime) -> None:
+async def _follow(ledger: Ledger, ask: Ask, part: Part, ended: bytes, *, at: datetime) -> None:
     """Close an entry of somebody outside whose answer is there, or have it wait for who has the work now."""
-    moved = moved_to(ended)
+    try:
+        moved = moved_to(Completion.decode(ended))
+    except MessageError:  # of a newer version: it has ended, whatever it says
+        moved = None
     if moved is None:
         await ledger.close(ask.role, ask.id)
         return
