@@ -19,7 +19,7 @@ from agenthub.errors import HubError, HubUnreachableError, MessageError
 from agenthub.messages import Message, Payload, Priority, derived_id
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
-from agenthub.org.pending import Debt, debts, still_owed
+from agenthub.org.pending import Debt, debts, unanswered
 from agenthub.org.registry import Registry
 from agenthub.organization import Organization
 
@@ -97,9 +97,9 @@ class Reminders:
         asks = await self._asks(moment, within_s)
         if not asks:
             return
-        owed = debts(asks, await self._registry.all(), reply_within_s=within_s, at=moment)
-        mine = [debt for debt in owed if debt.ask.from_outside or _is_due(debt.ask, moment, within_s)]
-        for debt in await still_owed(self._bus, self._ledger, mine, at=moment):
+        mine = [ask for ask in asks if ask.from_outside or _is_due(ask, moment, within_s)]
+        owed = await unanswered(self._bus, self._ledger, mine)
+        for debt in debts(owed, asks, await self._registry.all(), reply_within_s=within_s, at=moment):
             if debt.due_at <= moment:
                 await self._see_to(debt, moment)
 
@@ -152,7 +152,7 @@ class Reminders:
             id=derived_id(debt.ask.id, debt.part.message_id, "reminder", str(reminder.number)),
             type="reminder" if is_ping else "escalation", from_role=subjects.LEADER,
             from_operator=f"operator-{subjects.LEADER}", timestamp=moment, trace_id=task.trace_id, origin=task.origin,
-            causation_id=debt.part.message_id, correlation_id=debt.ask.id, hop=task.hop + 1,
+            causation_id=debt.message_id, correlation_id=debt.ask.id, hop=task.hop + 1,
             org=self._organization.org,
             payload=Payload(
                 subject=f"{'Reminder' if is_ping else 'Overdue'}: {debt.subject}"[:200], message=text,
@@ -176,7 +176,7 @@ class Reminders:
         return self._organization.managers_chain(role) if known else (self._organization.operator,)
 
     async def _tell(self, kind: str, text: str, debt: Debt, reminder: Reminder | None = None, to: str = "") -> None:
-        about = debt.ask.task.model_copy(update={"id": debt.part.message_id})
+        about = debt.ask.task.model_copy(update={"id": debt.message_id})
         more = {"to": to, "number": reminder.number, "level": reminder.level} if reminder else {}
         await Events(self._bus, debt.debtor).tell(
             kind, text, about, creditor=debt.creditor, ask=debt.ask.id, due_at=debt.due_at.isoformat(),

@@ -23,7 +23,7 @@ from agenthub.leader import lead
 from agenthub.messages import Completion, Event, Heartbeat, Message, Outcome, Payload, Priority, now
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
-from agenthub.org.pending import debts, moved_to
+from agenthub.org.pending import Owed, debts
 from agenthub.org.registry import Registry
 from agenthub.reminders import PINGS, Reminders, next_reminder
 from agenthub.runtime import RolePlace
@@ -118,8 +118,9 @@ def beat(role: str, message_id: str = "", doing: str = "") -> Heartbeat:
     ],
 )
 def test_what_the_debtor_does_about_it(beats: dict[str, Heartbeat], own: Ask | None, state: str, words: str) -> None:
-    owed = debts([ask("cto", "t", ("qa", "m")), *([own] if own else [])], beats, reply_within_s=600, at=later(60))
-    (debt,) = [debt for debt in owed if debt.debtor == "qa"]
+    asked = ask("cto", "t", ("qa", "m"))
+    owed = [Owed(asked, asked.parts[0], "qa", "m")]
+    (debt,) = debts(owed, [asked, *([own] if own else [])], beats, reply_within_s=600, at=later(60))
     assert (debt.state, debt.is_excused) == (state, state in ("working", "parked"))
     assert words in debt.words
 
@@ -372,25 +373,34 @@ async def test_an_escalation_is_work_for_the_manager_also_if_it_is_the_one_that_
     assert [prompt.task.id for prompt in session.prompts] == [escalation.id]
 
 
-async def test_what_was_handed_to_another_role_is_owed_by_that_one(hub: Hub, clock: Clock) -> None:
+async def test_what_went_to_the_fallback_is_owed_by_that_one(hub: Hub, clock: Clock) -> None:
     asked = await expect(hub, "qa", within_s=60)
-    moved = Completion.model_validate(
-        {"message_id": asked.id, "role": "qa", "outcome": "blocked", "started_at": now(), "ended_at": now(),
-         "moved_to": "backend", "moved_id": "m2"}
-    )  # fmt: skip
-    assert moved_to(moved) == ("backend", "m2")
-    await hub.bus.publish(subjects.done("qa", asked.id), moved.encode())
-    duty = reminders(hub, clock)
-    clock.go(600)
-    await duty.look()
-    await duty.look()
-    (entry,) = await Ledger(hub.bus).all()
-    assert (entry.parts[0].role, entry.parts[0].message_id) == ("backend", "m2")
-    assert await inbox(hub, "backend", "reminder") == []  # it has its time from now on
-    clock.go(30)
-    await duty.look()
-    assert len(await inbox(hub, "backend", "reminder")) == 1
+    own = Coordination(
+        hub.bus, hub.organization, "cto", ledger=Ledger(hub.bus), events=Events(hub.bus, "cto"), clock=clock
+    )
+    await own.ask([Request("qa", "x", "x", Priority.LOW)], about=message("t"), key="k", within_s=9000)
+    client = Client(hub.bus, hub.organization)
+    for debt in await Replies(client).pending():
+        moved = Completion(
+            message_id=debt.message_id, role="qa", outcome=Outcome.REASSIGNED, started_at=now(), ended_at=now(),
+            reassigned_to="backend", reassigned_id=f"{debt.message_id}2",
+        )  # fmt: skip
+        await hub.bus.publish(subjects.done("qa", debt.message_id), moved.encode())
+    owed = await Replies(client).pending()
+    assert [(debt.debtor, debt.part.role, debt.creditor) for debt in owed] == [
+        ("backend", "qa", "you"), ("backend", "qa", "cto")
+    ]  # fmt: skip
+    clock.go(700)
+    await reminders(hub, clock).look()
+    pinged = {message.causation_id for message in await inbox(hub, "backend", "reminder")}
+    assert pinged == {debt.message_id for debt in owed}
     assert await inbox(hub, "qa", "reminder") == []
+    end = Completion(
+        message_id=f"{asked.id}2", role="backend", outcome=Outcome.DONE, text="8080", started_at=now(), ended_at=now()
+    )
+    await hub.bus.publish(subjects.done("backend", end.message_id), end.encode())
+    assert (await Replies(client).answer_to(asked, timeout_s=20)).text == "8080"
+    assert [debt.creditor for debt in await Replies(client).pending()] == ["cto"]
 
 
 async def test_a_full_inbox_does_not_keep_the_others_from_being_reminded(hub: Hub, clock: Clock) -> None:

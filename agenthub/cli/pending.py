@@ -106,7 +106,8 @@ def _due(overdue_s: float) -> str:
 def _as_data(debt: Debt, overdue_s: float) -> dict[str, object]:
     part = debt.part
     return {
-        "id": debt.ask.id, "message_id": part.message_id, "debtor": debt.debtor, "creditor": debt.creditor,
+        "id": debt.ask.id, "message_id": debt.message_id, "debtor": debt.debtor, "asked": part.role,
+        "creditor": debt.creditor,
         "subject": debt.subject, "priority": part.priority.value, "since": debt.ask.opened_at.isoformat(),
         "due_at": debt.due_at.isoformat(), "is_overdue": overdue_s >= 0, "overdue_s": round(max(0.0, overdue_s), 3),
         "reminders": len(part.reminded_at),

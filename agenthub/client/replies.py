@@ -11,7 +11,7 @@ from agenthub.client.hub import Client
 from agenthub.errors import AgenthubError, NotFoundError, RefusedError
 from agenthub.messages import Completion, Message, Priority, now
 from agenthub.org.ledger import Ledger
-from agenthub.org.pending import Debt, debts, moved_to, still_owed
+from agenthub.org.pending import Debt, debts, moved_to, unanswered
 from agenthub.org.registry import Registry
 
 
@@ -98,10 +98,10 @@ class Replies:
     async def pending(self, *, role: str | None = None) -> list[Debt]:
         """Answers that are owed, the longest due first; with `role`, those that it owes or waits for."""
         asks, beats = await asyncio.gather(self._ledger.all(), Registry(self._client.bus).all())
-        moment = now()
-        owed = debts(asks, beats, reply_within_s=self._client.organization.defaults.reply_within_s, at=moment)
-        shown = [debt for debt in owed if role in (None, debt.debtor, debt.creditor)]
-        return await still_owed(self._client.bus, self._ledger, shown, at=moment)
+        owed = await unanswered(self._client.bus, self._ledger, asks)
+        within_s = self._client.organization.defaults.reply_within_s
+        found = debts(owed, asks, beats, reply_within_s=within_s, at=now())
+        return [debt for debt in found if role in (None, debt.debtor, debt.creditor)]
 
     async def drop(self, prefix: str) -> Ask:
         """Forget what somebody outside expects; the role goes on, but nobody is reminded.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -11,10 +11,24 @@ from agenthub import subjects
 from agenthub.asks import Ask, Part
 from agenthub.bus.connection import Bus
 from agenthub.errors import MessageError
-from agenthub.messages import Completion, Heartbeat
+from agenthub.messages import Completion, Heartbeat, Outcome
 from agenthub.org.ledger import Ledger
 
+_MOST_MOVES = 10
+"""A fallback may be gone too; a circle ends here."""
+
 State = Literal["waiting", "working", "parked", "down"]
+
+
+class Owed(NamedTuple):
+    """A part of an ask that nobody has answered, and who has it now."""
+
+    ask: Ask
+    part: Part
+    debtor: str
+    """Who was asked; its fallback, if the message has gone there."""
+    message_id: str
+    """Of the message that the debtor has."""
 
 
 class Debt(NamedTuple):
@@ -22,6 +36,10 @@ class Debt(NamedTuple):
 
     ask: Ask
     part: Part
+    debtor: str
+    """Who owes the answer."""
+    message_id: str
+    """By which it was asked."""
     due_at: datetime
     state: State
     """What the debtor does about it: it waits in its inbox, or is worked on, or waits for others; or it is down."""
@@ -34,11 +52,6 @@ class Debt(NamedTuple):
     def creditor(self) -> str:
         """Who waits."""
         return self.ask.role
-
-    @property
-    def debtor(self) -> str:
-        """Who owes the answer."""
-        return self.part.role
 
     @property
     def subject(self) -> str:
@@ -66,7 +79,9 @@ class Debt(NamedTuple):
         return (moment - self.due_at).total_seconds()
 
 
-def debts(asks: Sequence[Ask], beats: Mapping[str, Heartbeat], *, reply_within_s: float, at: datetime) -> list[Debt]:
+def debts(
+    owed: Iterable[Owed], asks: Iterable[Ask], beats: Mapping[str, Heartbeat], *, reply_within_s: float, at: datetime
+) -> list[Debt]:
     """What is owed, the longest due first.
 
     Args:
@@ -75,64 +90,58 @@ def debts(asks: Sequence[Ask], beats: Mapping[str, Heartbeat], *, reply_within_s
         reply_within_s: When an answer among roles is due.
     """
     waits = {
-        (ask.role, ask.task.id): tuple(ask.waiting_for)
-        for ask in asks
-        if not ask.from_outside and not ask.is_over(at)
-    }  # fmt: skip
+        (ask.role, ask.task.id): tuple(ask.waiting_for) for ask in asks if not ask.from_outside and not ask.is_over(at)
+    }
     at_work: dict[str, list[Heartbeat]] = {}
     for key, beat in beats.items():
         at_work.setdefault(key.partition(".")[0], []).append(beat)
 
-    def debt(ask: Ask, part: Part) -> Debt:
-        owed = Debt(ask, part, ask.due_at(reply_within_s), "waiting")
-        beating = at_work.get(part.role, [])
-        if any(beat.message_id == part.message_id for beat in beating):
-            return owed._replace(state="working")
-        if waits_for := waits.get((part.role, part.message_id)):
-            return owed._replace(state="parked", waits_for=waits_for)
+    def debt(one: Owed) -> Debt:
+        found = Debt(*one, one.ask.due_at(reply_within_s), "waiting")
+        beating = at_work.get(one.debtor, [])
+        if any(beat.message_id == one.message_id for beat in beating):
+            return found._replace(state="working")
+        if waits_for := waits.get((one.debtor, one.message_id)):
+            return found._replace(state="parked", waits_for=waits_for)
         if not beating:
-            return owed._replace(state="down")
-        return owed._replace(busy_with=next((beat.doing for beat in beating if beat.message_id), ""))
+            return found._replace(state="down")
+        return found._replace(busy_with=next((beat.doing for beat in beating if beat.message_id), ""))
 
-    found = [debt(ask, part) for ask in asks for part in ask.parts if part.answer is None]
-    return sorted(found, key=lambda debt: debt.due_at)
+    return sorted((debt(one) for one in owed), key=lambda debt: debt.due_at)
+
+
+async def unanswered(bus: Bus, ledger: Ledger, asks: Iterable[Ask]) -> list[Owed]:
+    """The parts of these asks that have no end, with who has them now.
+
+    What was asked from outside and has its end is closed in the ledger. Among roles the answer may be under way
+    to who asked, which closes the ask itself.
+    """
+
+    async def look(ask: Ask, part: Part) -> Owed | None:
+        role, message_id = part.role, part.message_id
+        for _ in range(_MOST_MOVES):
+            ended = await bus.last(subjects.DONE, subjects.done(role, message_id))
+            if ended is None:
+                return Owed(ask, part, role, message_id)
+            moved = _moved_to(ended)
+            if moved is None:
+                break
+            role, message_id = moved
+        if ask.from_outside:
+            await ledger.close(ask.role, ask.id)
+        return None
+
+    looking = [look(ask, part) for ask in asks for part in ask.parts if part.answer is None]
+    return [owed for owed in await asyncio.gather(*looking) if owed is not None]
 
 
 def moved_to(done: Completion) -> tuple[str, str] | None:
-    """Role and message by which the work goes on, if this end only says that another role has it now."""
-    extra = done.model_extra or {}
-    role, message_id = extra.get("moved_to"), extra.get("moved_id")
-    return (role, message_id) if isinstance(role, str) and isinstance(message_id, str) else None
+    """Role and message by which the work goes on, if this end only says that a fallback has it now."""
+    return (done.reassigned_to, done.reassigned_id) if done.outcome is Outcome.REASSIGNED else None
 
 
-async def still_owed(bus: Bus, ledger: Ledger, owed: Iterable[Debt], *, at: datetime) -> list[Debt]:
-    """Those of the debts that nobody has answered.
-
-    What was asked from outside is closed in the ledger when its completion is there, and follows the work when
-    that went on at another role. Among roles an answer may be under way to who asked.
-    """
-
-    async def check(debt: Debt) -> Debt | None:
-        ended = await bus.last(subjects.DONE, subjects.done(debt.part.role, debt.part.message_id))
-        if ended is not None and debt.ask.from_outside:
-            await _follow(ledger, debt.ask, debt.part, ended, at=at)
-        return debt if ended is None else None
-
-    return [debt for debt in await asyncio.gather(*(check(debt) for debt in owed)) if debt is not None]
-
-
-async def _follow(ledger: Ledger, ask: Ask, part: Part, ended: bytes, *, at: datetime) -> None:
-    """Close an entry of somebody outside whose answer is there, or have it wait for who has the work now."""
+def _moved_to(ended: bytes) -> tuple[str, str] | None:
     try:
-        moved = moved_to(Completion.decode(ended))
+        return moved_to(Completion.decode(ended))
     except MessageError:  # of a newer version: it has ended, whatever it says
-        moved = None
-    if moved is None:
-        await ledger.close(ask.role, ask.id)
-        return
-    role, message_id = moved
-    changes: dict[str, object] = {
-        "role": role, "message_id": message_id, "reminded_at": [], "overdue_at": None, "excused_since": None,
-        "excused_s": max(0.0, (at - ask.deadline).total_seconds()),  # it has its time from now on
-    }  # fmt: skip
-    await ledger.note(ask, part.message_id, lambda part: part.model_copy(update=changes))
+        return None
