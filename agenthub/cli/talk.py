@@ -89,7 +89,7 @@ async def send(
         if not options.json:
             await _say_if_down(client, to, "the directive")
         try:
-            done = await replies.answer(to, message.id, timeout_s=timeout_s)
+            done = await client.completion(to, message.id, timeout_s=timeout_s)
         except TimeoutError as error:
             raise TimeoutError(
                 f"{to} has not finished {message.id[:8]} within {timeout}; it goes on. See `agenthub ps`."

@@ -11,7 +11,7 @@ from agenthub.client.hub import Client
 from agenthub.errors import AgenthubError, NotFoundError, RefusedError
 from agenthub.messages import Completion, Message, Priority, now
 from agenthub.org.ledger import Ledger
-from agenthub.org.pending import Debt, debts, moved_to, unanswered
+from agenthub.org.pending import Debt, debts, unanswered
 from agenthub.org.registry import Registry
 
 
@@ -70,20 +70,6 @@ class Replies:
             raise
         return ask
 
-    async def answer(self, role: str, message_id: str, *, timeout_s: float | None = None) -> Completion:
-        """How a message ended, as soon as it has; wherever it went on if another role took it over.
-
-        Raises:
-            TimeoutError: If it has not within `timeout_s`.
-        """
-        async with asyncio.timeout(timeout_s):
-            while True:
-                done = await self._client.completion(role, message_id)
-                moved = moved_to(done)
-                if moved is None:
-                    return done
-                role, message_id = moved
-
     async def answer_to(self, ask: Ask, *, timeout_s: float | None = None) -> Completion:
         """The answer that is expected, as soon as it is there; nobody waits for it any more after that.
 
@@ -91,7 +77,7 @@ class Replies:
             TimeoutError: If it is not there within `timeout_s`; the entry stays.
         """
         (part,) = ask.parts
-        done = await self.answer(part.role, part.message_id, timeout_s=timeout_s)
+        done = await self._client.completion(part.role, part.message_id, timeout_s=timeout_s)
         await self._ledger.close(ask.role, ask.id)
         return done
 

@@ -135,13 +135,10 @@ async def unanswered(bus: Bus, ledger: Ledger, asks: Iterable[Ask]) -> list[Owed
     return [owed for owed in await asyncio.gather(*looking) if owed is not None]
 
 
-def moved_to(done: Completion) -> tuple[str, str] | None:
-    """Role and message by which the work goes on, if this end only says that a fallback has it now."""
-    return (done.reassigned_to, done.reassigned_id) if done.outcome is Outcome.REASSIGNED else None
-
-
 def _moved_to(ended: bytes) -> tuple[str, str] | None:
+    """Role and message by which the work goes on, if this end only says that a fallback has it now."""
     try:
-        return moved_to(Completion.decode(ended))
+        done = Completion.decode(ended)
     except MessageError:  # of a newer version: it has ended, whatever it says
         return None
+    return (done.reassigned_to, done.reassigned_id) if done.outcome is Outcome.REASSIGNED else None

@@ -17,7 +17,7 @@ from agenthub.rehearsal.steering import Steering
 
 _SHORT_QUESTION = 240
 _ASKED_TYPES = ("question", "direct_message")
-_NOTED_TYPES = ("announcement", "reply", "task_result", "learning", "control", "system_event", "reminder")
+_NOTED_TYPES = ("announcement", "reply", "task_result", "learning", "control", "system_event", "reminder", "escalation")
 _NOBODY = Place("the organization", Colleague("assistant"), "", (), {})
 
 MOST_ASKED = 7
