@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +94,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     journal, memory = place.journal(), place.memory()
     async with (
         connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
+        _hurried(bus, stop),
         hold_lease(bus, place.key, ttl_s=settings.lease_ttl_s, within_s=LEASE_WITHIN_S, clock=time.monotonic) as lease,
     ):
         activity = Activity(
@@ -142,7 +144,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 ),
             )  # fmt: skip
             await pulse.first()
-            bus.patience_s = math.inf  # a broker that is away or does not store is waited for, and the log says so
+            if not stop.is_set():
+                bus.patience_s = math.inf  # a broker that is away or does not store is waited for; the log says so
             await events.tell("ready", f"pid {activity.beat().pid}")
             async with asyncio.TaskGroup() as group:
                 services = [
@@ -162,7 +165,6 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 services.append(group.create_task(ladder.run(), name="ladder"))
                 working = group.create_task(loop.run(), name="loop")
                 await stop.wait()
-                bus.patience_s = min(bus.patience_s, STOP_PATIENCE_S)
                 activity.stops()
                 inbox.close()  # 1. start nothing new
                 await asyncio.wait([working], timeout=settings.grace_s)  # 2. finish the message in hand
@@ -173,6 +175,21 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         await _sign_off(bus, place.key, events)
     journal.close()
     memory.close()
+
+
+@contextlib.asynccontextmanager
+async def _hurried(bus: Bus, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Have the bus wait for nobody for long from the moment that `stop` is set, also while the role starts."""
+
+    async def hurry() -> None:
+        await stop.wait()
+        bus.patience_s = min(bus.patience_s, STOP_PATIENCE_S)
+
+    hurrying = asyncio.create_task(hurry(), name="hurry")
+    try:
+        yield
+    finally:
+        hurrying.cancel()
 
 
 def _redelivered_after_s(settings: Settings) -> float:

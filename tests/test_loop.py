@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from dataclasses import replace
 
 import pytest
 
 from agenthub import subjects
+from agenthub.bus.server import NatsServer
 from agenthub.errors import HubError, ModelRefusedError, ModelUnavailableError, RefusedError, SessionError
 from agenthub.messages import Completion, Outcome
-from agenthub.runtime import RolePlace
+from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
 from tests.organization import Hub, ScriptedSession, directive, says, until
 
@@ -359,3 +362,25 @@ async def test_a_full_lane_holds_up_its_own_door_and_no_other(hub: Hub) -> None:
 
 async def _at_the_door(hub: Hub, count: int) -> bool:
     return sum((await hub.bus.counts(subjects.AGENTS, subjects.inbox("backend"))).values()) == count
+
+
+async def test_a_role_that_is_told_to_stop_while_it_starts_waits_for_no_broker(hub: Hub, server: NatsServer) -> None:
+    stop, session = asyncio.Event(), says("unused")
+    starting = asyncio.Event()
+
+    async def start() -> None:
+        os.kill(server.pid or 0, signal.SIGSTOP)  # what comes next at the start asks the broker
+        starting.set()
+
+    session.start = start  # type: ignore[method-assign]
+    running = asyncio.create_task(
+        run_role(RolePlace(hub.settings, hub.organization, "backend"), stop=stop, session=session)
+    )
+    try:
+        await starting.wait()
+        stop.set()
+        with pytest.raises((HubError, ExceptionGroup)):
+            async with asyncio.timeout(30):  # half of the patience of a role that is not told to stop
+                await running
+    finally:
+        os.kill(server.pid or 0, signal.SIGCONT)

@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from nats.errors import Error as NatsError
+
 from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.bus.deliveries import Delivery, Pull
@@ -141,7 +143,7 @@ class Lanes:
         self._returning = asyncio.create_task(self._return(), name="reclaim lanes")
 
     async def _return(self) -> None:
-        with contextlib.suppress(HubError):
+        with contextlib.suppress(HubError, NatsError):
             await self.reclaim()
         for pull in self._pulls.values():
             await pull.pull_again()

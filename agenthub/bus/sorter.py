@@ -12,6 +12,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from nats.errors import Error as NatsError
+
 from agenthub import subjects
 from agenthub.bus.connection import Bus, StreamFullError
 from agenthub.bus.deliveries import Delivery, Pull
@@ -91,7 +93,7 @@ class Sorter:
         self._returning = asyncio.create_task(self._return(), name="reclaim doors")
 
     async def _return(self) -> None:
-        with contextlib.suppress(HubError):
+        with contextlib.suppress(HubError, NatsError):
             await self.reclaim()
         for door in self._doors:
             await door.pull.pull_again()
