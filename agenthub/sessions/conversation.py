@@ -15,7 +15,7 @@ from agenthub.errors import SessionError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Outcome, Usage
 from agenthub.sessions import prompts
-from agenthub.sessions.journal import Block, Journal
+from agenthub.sessions.journal import Answered, Block, Journal
 from agenthub.sessions.session import (
     ContextInfo,
     ModelCalled,
@@ -34,6 +34,8 @@ _CUT = "[your answer was cut off here at the token limit; go on, more briefly]"
 _REPEATED = (
     "You began with the next message before and did not come to its end. What you did is above; go on from there."
 )
+_ENDS = (TurnEnd.FINISHED, TurnEnd.PARKED)
+"""Ends after which nothing of a turn is left to do."""
 _PROBLEMS = {
     "refusal": "The model refused to answer this.",
     "model_context_window_exceeded": "The conversation is too long: the answer did not fit behind it.",
@@ -141,8 +143,14 @@ class Conversation:
             answer = Answer(answers[-1].blocks, answers[-1].stop_reason, Usage())
             number -= len(calls_in(answer.blocks))
         else:
+            repeated: list[str] = []
+            if answers:  # another turn came in between
+                end, repeated = await self._made_up(answers[-1], turn_id, number, prompt)
+                if end is not None:
+                    yield end
+                    return
             notes = self._journal.unread_notes()
-            asked = self._opening(prompt, [text for _, text in notes], is_repeated=bool(answers))
+            asked = self._opening(prompt, [text for _, text in notes], repeated=repeated)
         for step in range(len(answers) - (answer is not None), self._max_steps):
             if answer is None:
                 asked_at_s = time.monotonic()
@@ -198,11 +206,25 @@ class Conversation:
             TurnEnd.FINISHED, Outcome.FAILED, f"stopped after {self._max_steps} steps in one turn without an end"
         )
 
-    def _opening(self, prompt: Prompt, notes: Sequence[str], *, is_repeated: bool) -> list[Block]:
+    async def _made_up(
+        self, answer: Answered, turn_id: str, number: int, prompt: Prompt
+    ) -> tuple[TurnResult | None, list[str]]:
+        """Make the calls that a turn still owes, of which `answer` was the last; its end if one of them ends it,
+        and what the model is to be told."""
+        calls, ending, told = calls_in(answer.blocks), None, [_REPEATED]
+        for at, call in enumerate(calls, number - len(calls)):
+            outcome, is_new = await self._tool_calls.made_up(call, turn_id, at, prompt.task)
+            if is_new:
+                told.append(f"Your call of `{call['name']}` that was cut off is made now.")
+            if outcome is not None and outcome.ends_turn is not None and outcome.ends_turn.end in _ENDS:
+                ending = ending or outcome.ends_turn
+        return ending, told
+
+    def _opening(self, prompt: Prompt, notes: Sequence[str], *, repeated: Sequence[str]) -> list[Block]:
         """The user message that begins a turn, behind the results that the last one still owes."""
         opening = self._tool_calls.results_of_last_turn()
-        if is_repeated:
-            opening.append(_text(prompts.notices([_REPEATED])))
+        if repeated:
+            opening.append(_text(prompts.notices(repeated)))
         return [*opening, _text(f"{prompts.noted(notes)}\n{prompt.text}" if notes else prompt.text)]
 
     async def _ask(

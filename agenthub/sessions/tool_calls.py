@@ -58,6 +58,17 @@ class ToolCalls:
         reach(Failpoint.TOOL_RECORDED)
         return outcome
 
+    async def made_up(self, call: Block, turn_id: str, number: int, task: Message) -> tuple[ToolOutcome | None, bool]:
+        """The outcome of a call before which its turn was cut off, and whether it was made just now.
+
+        It is made under its old key if that may be repeated: making it anew would be another effect. None if
+        nothing is known of it, and it may not.
+        """
+        known, tool = self._journal.step(turn_id, number), self._tools.get(str(call["name"]))
+        if known is None and tool is not None and tool.repeat is Repeat.SAFE:
+            return await self.run(call, turn_id, number, task), True
+        return (_outcome_from(known.result) if known is not None and known.result is not None else None), False
+
     def results_of_last_turn(self) -> list[Block]:
         """Results for the calls at the end of the conversation. Each must be answered, also what was never made."""
         turn_id = self._journal.last_turn()
@@ -74,7 +85,10 @@ class ToolCalls:
             return _outcome_from(step.result)
         if step is None and tool is not None and tool.repeat is Repeat.UNSAFE:  # else its intent were recorded
             return ToolOutcome("The turn ended before this call; it was not made.", is_error=True)
-        return ToolOutcome("The turn ended before this call; it is unknown whether it ran.", is_error=True)
+        return ToolOutcome(
+            "The turn ended before this call; it is unknown whether it ran. It is made when the turn goes on.",
+            is_error=True,
+        )
 
     def changes(self, name: str) -> bool:
         """True if calls of this tool change something outside of the conversation."""

@@ -212,6 +212,29 @@ async def test_a_turn_that_comes_again_after_another_is_told_that_it_began(desk:
     assert "You began" not in str(role.model.requests[:-1])
 
 
+async def test_a_call_that_a_crash_cut_off_is_made_under_its_key_when_its_turn_goes_on_after_another(
+    desk: Opens,
+) -> None:
+    role = await desk(calls(("write", {"text": "1"}), ("end", {"text": "all good"})), says("B."))
+    role.toolbox.before["write"] = [Crash()]
+    await crashes(role, "a")
+    await role.turn("b")
+    assert (await role.turn("a")).text == "all good"
+    assert role.toolbox.done == [("write", "1", "a~1"), ("end", "all good", "a~2")]
+    assert len(role.model.requests) == 2  # what ended the turn was answered before
+
+
+async def test_what_a_call_brought_that_was_cut_off_is_told_when_its_turn_goes_on(desk: Opens) -> None:
+    role = await desk(calls(("write", {"text": "1"})), says("B."), says("A."))
+    role.toolbox.before["write"] = [Crash()]
+    await crashes(role, "a")
+    await role.turn("b")
+    assert (await role.turn("a")).text == "A."
+    assert role.toolbox.done == [("write", "1", "a~1")]
+    *_, notice, _ = [block["text"] for block in last_user_blocks(role.model.requests[-1])]
+    assert "Your call of `write` that was cut off is made now." in notice
+
+
 async def test_a_turn_that_failed_before_it_was_answered_leaves_the_one_before_it_to_be_resumed(desk: Opens) -> None:
     role = await desk(
         calls(("write", {"text": "1"})), SessionError("stumbled"), SessionError("stumbled"), says("A is done.")
