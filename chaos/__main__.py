@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 from chaos.hook import BROKEN
+from chaos.plan import provoke
 from chaos.report import Verdict, complaints, table
-from chaos.run import SCENES, SHORT, run
+from chaos.run import BREAKING, SCENES, SHORT, run
 
 
 def main() -> int:
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("--break", dest="broken", default="", choices=[*BROKEN], help="see that the checker sees it")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    if options.broken:
+        return _see_red(options.broken)
     scenes = [scene for scene in (*SCENES, SHORT) if scene.name in (options.scene or [s.name for s in SCENES])]
     folder = Path(tempfile.mkdtemp(prefix="agenthub-chaos-"))
     say(f"seed {seed}, in {folder}")
@@ -35,7 +38,7 @@ def main() -> int:
         for scene in scenes:
             place = folder / scene.name.replace(" ", "-")
             place.mkdir()
-            verdicts.append(asyncio.run(run(scene, seed, place, broken=options.broken, say=say)))
+            verdicts.append(asyncio.run(run(scene, seed, place, say=say)))
     except KeyboardInterrupt:
         say("interrupted; everything that was started has been stopped")
         return 130
@@ -49,6 +52,16 @@ def main() -> int:
                 say(found)
         say(f"kept in {folder}; the same plan again: make chaos SEED={seed}")
     return 0 if is_clean else 1
+
+
+def _see_red(rule: str) -> int:
+    """Run with a rule broken in the role processes; 1, as for any run that found something, if the checker saw it."""
+    say(f"broken on purpose: {BROKEN[rule]}")
+    with tempfile.TemporaryDirectory(prefix="agenthub-chaos-") as folder:
+        verdict = asyncio.run(run(BREAKING, 0, Path(folder), broken=rule, plan=provoke(rule), say=say))
+    print(table([verdict]))
+    say(complaints(verdict) or "the checker saw NOTHING")
+    return 0 if verdict.is_clean else 1
 
 
 def say(text: str) -> None:

@@ -107,6 +107,7 @@ def _break(rule: str) -> None:
     from agenthub.bus.deliveries import Delivery
     from agenthub.loop import Loop
     from agenthub.messages import new_id
+    from agenthub.sessions.journal import Journal
 
     match rule:
         case "ack-first":
@@ -128,6 +129,7 @@ def _break(rule: str) -> None:
             async def keep(self: Lease) -> None:
                 await _for_ever()
 
+            Journal.check_alone = lambda self: None  # type: ignore[method-assign]
             Lease.ensure = ensure  # type: ignore[method-assign]
             Lease.keep = keep  # type: ignore[method-assign]
             Lease.is_held = property(lambda self: True)  # type: ignore[assignment,method-assign]

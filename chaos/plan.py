@@ -84,6 +84,26 @@ def draw(seed: int, *, seconds: float, directives: int, lives: int, kinds: Seque
     return Plan(seed, seconds, _directives(chance, directives, seconds), _faults(chance, seconds, lives, kinds))
 
 
+def provoke(rule: str) -> Plan:
+    """The plan in which breaking a rule of `hook.BROKEN` shows, whatever the machine: small, and always the same."""
+
+    def directive(at_s: float, number: int, role: str, text: str) -> Directive:
+        return Directive(at_s, number, role, "you", "lane", "medium", f"d{number:04d} {text}")
+
+    match rule:
+        case "ack-first":  # dies with a message that is acknowledged and nowhere else
+            directives = [directive(0.5, n, role, "rehearse: say done") for n, role in enumerate(SPECIALISTS, 1)]
+            return Plan(0, 4, directives, [Fault(0, "failpoint", role, "turn.opened 0") for role in SPECIALISTS])
+        case "random-ids":  # dies when it has asked, and asks again
+            directives = [directive(0.5, 1, "cto", "Build the API and its screens, test them and announce them.")]
+            return Plan(0, 4, directives, [Fault(0, "failpoint", "cto", "tool.finished 0")])
+        case "no-fence":  # stands still in the middle of its work, which another process goes on with
+            line = 'rehearse: tool append_line {"text": "line"} '
+            directives = [directive(n / 20, n, "qa", f"{line * 5}rehearse: slow 0.4") for n in range(1, 22)]
+            return Plan(0, 12, directives, [Fault(2.5, "zombie", "qa")])
+    raise ValueError(f"`{rule}` is no rule that can be broken.")
+
+
 # ── directives ─────────────────────────────────────────────────────────────────────────────────────
 def _directives(chance: random.Random, number: int, seconds: float) -> list[Directive]:
     found = []

@@ -62,8 +62,8 @@ def _read_stored(received: Received, history: History, operator: str) -> None:
         if role != operator and message.type not in _NEEDS_NO_END and message.id != "unknown":
             sequence = int(received.headers.get("Nats-Sequence", 0))
             history.accepted.append(Accepted(message.id, role, sequence, priority, sender, "role", is_work=False))
-        if sender == role or subjects.DOOR in received.headers:
-            return  # moved there from another door
+        if sender == role or subjects.DOOR in received.headers or message.id == "unknown":
+            return  # moved there from another door, or it has no id
         history.effects.append(Effect("message stored", message.id, role))
         said = hashlib.sha256(f"{message.payload.subject}\n{message.payload.message}".encode()).hexdigest()[:12]
         if message.causation_id:

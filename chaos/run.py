@@ -57,6 +57,9 @@ CLUSTERED = Scene(
     "cluster", 45, 80, 1, ("kill role", "failpoint", "pause", "model", "garbage", "full", *CLUSTER), servers=3
 )
 
+BREAKING = Scene("breaking", 0, 0, 1, (), drain_s=8)
+"""For plans of `plan.provoke`: what is broken does not end, so it is not waited for long."""
+
 SCENES = [OWN_SERVER, NETWORKED, CLUSTERED]
 
 
