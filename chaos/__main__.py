@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import random
 import shutil
 import sys
@@ -33,6 +34,8 @@ def main() -> int:
     scenes = [scene for scene in (*SCENES, SHORT) if scene.name in (options.scene or [s.name for s in SCENES])]
     folder = Path(tempfile.mkdtemp(prefix="agenthub-chaos-"))
     say(f"seed {seed}, in {folder}")
+    for noisy in ("asyncio", "agenthub.rehearsal"):  # clients that were killed are meant, on both sides
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     verdicts: list[Verdict] = []
     try:
         for scene in scenes:

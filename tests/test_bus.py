@@ -92,6 +92,17 @@ async def test_a_publication_that_a_dead_server_took_along_is_repeated_as_soon_a
     assert (await bus.js.stream_info(subjects.DONE)).state.messages == 1
 
 
+async def test_an_answer_that_comes_too_late_for_a_flush_does_not_make_the_client_deaf(
+    server: NatsServer, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    await hub.bus.flush()  # is given up
+    os.kill(server.pid, signal.SIGCONT)
+    await hub.bus.publish(subjects.inbox("backend"), b"{}")
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("nats")] == []
+
+
 async def test_without_a_server_connecting_fails_soon_and_says_what_to_do() -> None:
     with pytest.raises(HubUnreachableError, match="agenthub up"):
         async with connect("nats://127.0.0.1:1", name="test", connect_timeout_s=0.5):

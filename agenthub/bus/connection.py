@@ -97,6 +97,19 @@ class _HeedingClient(Client):
             raise asyncio.CancelledError
         return answer
 
+    async def _process_pong(self) -> None:
+        """Take note of a PONG; also of one for which nobody waits any more.
+
+        nats-py 2.16 sets a result on the future of a flush that was given up, and the error ends its read loop:
+        the client is deaf until its own pings find no answer, ten seconds later.
+        """
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+            self._pongs_received += 1
+            self._pings_outstanding = 0
+        else:
+            await super()._process_pong()
+
 
 class Bus:
     """A connection to NATS with JetStream. Made by `connect`."""
