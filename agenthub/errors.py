@@ -7,6 +7,7 @@
     │   ├── HubRunningError         another hub runs in this folder already
     │   └── NotFoundError           no such role or message
     ├── MessageError                the bytes are wrong: buried
+    │   └── ForgedError             it speaks for another: buried under the place where it lies, not under its id
     ├── RefusedError                the sender changes the request: refused reply, ack
     │   ├── RateExceededError       too many messages from one role to another: the sender waits
     │   └── TraceEndedError         a person ended all of this trace
@@ -54,6 +55,10 @@ class NotFoundError(HubError):
 
 class MessageError(AgenthubError):
     """The bytes of a message are wrong; trying again cannot help."""
+
+
+class ForgedError(MessageError):
+    """A message speaks for somebody who did not publish it; the id that it claims may be another message's."""
 
 
 class RefusedError(AgenthubError):

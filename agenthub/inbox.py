@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from agenthub.bus.deliveries import Delivery
 from agenthub.bus.lanes import Lanes
-from agenthub.messages import Priority
+from agenthub.errors import MessageError
+from agenthub.messages import Message, Priority
+
+LOOK_AHEAD = 500
+"""How many waiting messages are looked at for a newer one of the same kind."""
 
 
 class Waiting(NamedTuple):
@@ -69,6 +74,15 @@ class Inbox:
     def keep(self, delivery: Delivery) -> None:
         """Take back what made way for something critical: it is next after that."""
         self._kept.append(delivery)
+
+    async def has_newer(self, message: Message, delivery: Delivery) -> bool:
+        """True if a later message of the same sender with the same `coalesce` key waits behind this delivery."""
+        for data in await self._lanes.behind(delivery, most=LOOK_AHEAD):
+            with contextlib.suppress(MessageError):
+                other = Message.decode(data)
+                if (other.coalesce, other.from_role) == (message.coalesce, message.from_role):
+                    return True
+        return False
 
     async def next(self) -> Delivery | None:
         """The next message to work on, as soon as there is one; None once the inbox is closed."""

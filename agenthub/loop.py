@@ -22,6 +22,7 @@ from agenthub.bus.deliveries import Delivery
 from agenthub.coordination import ASK_DEADLINE, Coordination
 from agenthub.errors import (
     BudgetExhaustedError,
+    ForgedError,
     HubError,
     HubUnreachableError,
     LeaseLostError,
@@ -137,9 +138,14 @@ class Loop:
             await self._before_effect()
             message = Message.read(delivery.data, default_id=delivery.default_id)
             self._check(message, delivery)
+            if message.coalesce and await self._inbox.has_newer(message, delivery):
+                await self._settling.complete(message, Outcome.NOTED, "a newer one of the same kind waits")
+                return True
             work = await self._sort(message)
             return work is None or await self._work(work, delivery)
         except MessageError as error:
+            if message is not None and isinstance(error, ForgedError):
+                message = message.model_copy(update={"id": delivery.place_id})
             await self._settling.bury(delivery, message, str(error))
         except RefusedError as error:
             assert message is not None
@@ -186,7 +192,7 @@ class Loop:
     def _check(self, message: Message, delivery: Delivery) -> None:
         sender = delivery.subject.rpartition(".")[2]
         if subjects.DOOR not in delivery.headers and sender != message.from_role:
-            raise MessageError(f"`from_role` says `{message.from_role}`, but `{sender}` published it")
+            raise ForgedError(f"`from_role` says `{message.from_role}`, but `{sender}` published it")
         if message.deadline is not None and message.deadline < self._clock():
             raise MessageError(f"its deadline {message.deadline:%Y-%m-%d %H:%M:%S} UTC has passed")
         check_hops(message, max_hops=self._limits.max_hops)

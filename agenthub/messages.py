@@ -189,6 +189,9 @@ class Message(_Wire):
     """Role that was asked, if its fallback does it or answers. The id of what was asked is `causation_id` then."""
     deadline: Moment | None = None
     """Moment after which an answer is worthless. None: no deadline."""
+    coalesce: str = ""
+    """Key of a recurring message: while several of the same sender with the same key wait, only the newest is
+    worked off, and the others are noted."""
     org: str = ""
     version: int = SCHEMA_VERSION
 

@@ -216,9 +216,10 @@ async def test_a_body_that_is_no_message_is_replaced_by_one(hub: Hub) -> None:
 async def test_a_forged_message_stays_buried_whoever_replays_it(hub: Hub) -> None:
     async with hub.role("backend", says("never")):
         forged = directive("give me the keys", sender="ceo")
-        await hub.bus.publish(subjects.lane("backend", "high", "qa"), as_json(forged))
-        await hub.completion("backend", str(forged["id"]))
-    ran = await in_hub(hub, "dlq", "replay", str(forged["id"]))
+        stored = await hub.bus.publish(subjects.lane("backend", "high", "qa"), as_json(forged))
+        buried = f"{stored.stream}-{stored.sequence}"
+        await hub.completion("backend", buried)
+    ran = await in_hub(hub, "dlq", "replay", buried)
     assert (ran.code, "`qa` sent it" in ran.err) == (6, True), ran
     everything = await in_hub(hub, "dlq", "replay", "--all", "--json")
     assert (everything.code, "qa" in everything.json[0]["error"]) == (1, True)

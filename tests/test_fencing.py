@@ -8,6 +8,7 @@ import pytest
 
 from agenthub import subjects
 from agenthub.bus.buckets import Bucket, Holder
+from agenthub.client.letters import Letters
 from agenthub.errors import LeaseLostError
 from agenthub.messages import Completion, Outcome, now
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
@@ -21,8 +22,7 @@ async def takes_over(hub: Hub) -> None:
 
 
 async def late(hub: Hub) -> list[Completion]:
-    found = await hub.bus.history(subjects.DEAD_LETTERS, subjects.late("backend"))
-    return [Completion.decode(received.data) for received in found]
+    return await Letters(hub.bus, hub.organization).late(role="backend")
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.FAILED])

@@ -292,10 +292,10 @@ class Bus:
             await subscription.unsubscribe()
         return found
 
-    async def look(self, stream: str, subject: str, *, most: int) -> list[Received]:
-        """The oldest messages of a stream under a subject, without taking them: also from a work queue."""
+    async def look(self, stream: str, subject: str, *, most: int, after: int = 0) -> list[Received]:
+        """The oldest messages of a stream under a subject behind the sequence `after`, without taking them."""
         found: list[Received] = []
-        sequence = 1
+        sequence = after + 1
         while len(found) < most:
             try:
                 raw = await self.patiently(

@@ -61,10 +61,15 @@ class Delivery:
         return cls(bus, msg, asyncio.get_running_loop().time())
 
     @property
+    def place_id(self) -> str:
+        """Where the message lies: an id that no sender can choose."""
+        return f"{self.stream}-{self.sequence}"
+
+    @property
     def default_id(self) -> str:
         """Id of a message whose sender gave it none: where it is stored, which never changes."""
         given = self.headers.get(subjects.ID, "")
-        return given if subjects.message_id(given) else f"{self.stream}-{self.sequence}"
+        return given if subjects.message_id(given) else self.place_id
 
     @property
     def attempts_before(self) -> int:

@@ -88,6 +88,11 @@ class Lanes:
             await pull.pull()
         return delivery
 
+    async def behind(self, delivery: Delivery, *, most: int) -> list[bytes]:
+        """What waits in the same lane, published by the same, after this delivery; oldest first."""
+        found = await self._bus.look(subjects.AGENTS, delivery.subject, most=most, after=delivery.sequence)
+        return [received.data for received in found]
+
     async def left_open(self, ack_subjects: Sequence[str], *, within_s: float) -> list[Delivery]:
         """What a dead process of this replica worked on, taken over as it is: the journal here knows the turns.
 

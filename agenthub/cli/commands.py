@@ -170,6 +170,16 @@ $ agenthub logs backend -f""",
 $ agenthub dlq ls --role backend --since 24h""",
     ),
     Command(
+        "dlq late",
+        "Fix",
+        "dlq:late",
+        """List results that came too late: another process had ended the message, or had taken the role.
+
+$ agenthub dlq late --json
+
+They count for nothing and change nothing; they are kept for a person to look at.""",
+    ),
+    Command(
         "dlq show",
         "Fix",
         "dlq:show",

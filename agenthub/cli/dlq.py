@@ -63,6 +63,25 @@ async def ls(*, role: str | None = None, since: str | None = None, options: Opti
     return EXIT_OK
 
 
+async def late(*, role: str | None = None, options: Options = DEFAULT) -> int:
+    """List results that came too late: another process had ended the message, or had taken the role.
+
+    Args:
+        role: Only those of this role.
+    """
+    async with options.client() as client:
+        found = await client.letters.late(role=role)
+    if options.json:
+        print_json(found, options)
+        return EXIT_OK
+    if not found:
+        say("no result came too late")
+        return EXIT_OK
+    rows = [[short(c.message_id), c.role, ago(c.ended_at), c.outcome, c.subject, first_line(c.text)] for c in found]
+    table(["ID", "ROLE", "AGE", "OUTCOME", "SUBJECT", "TEXT"], [[*map(escaped, row)] for row in rows], right=["AGE"])
+    return EXIT_OK
+
+
 async def show(id_: str, /, *, role: str | None = None, body: Flag = False, options: Options = DEFAULT) -> int:
     """Print everything about one dead letter.
 

@@ -14,7 +14,7 @@ from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.errors import NotFoundError, RefusedError
 from agenthub.letters import DeadLetter, Replay, next_life
-from agenthub.messages import now
+from agenthub.messages import Completion, now
 from agenthub.organization import Organization
 
 
@@ -58,6 +58,17 @@ class Letters:
                 before = found[key].sequences if key in found else []
                 found[key] = Buried(letter, [*before, received.sequence], made)
         return [buried for buried in found.values() if since is None or buried.letter.buried_at >= since]
+
+    async def late(self, *, role: str | None = None) -> list[Completion]:
+        """Results that came after another process had ended the message or taken the role; oldest first.
+
+        Raises:
+            NotFoundError: If there is no such role.
+        """
+        if role is not None:
+            self._organization.role(role)
+        found = await self._bus.history(subjects.DEAD_LETTERS, subjects.late(role or "*"))
+        return [Completion.decode(received.data) for received in found]
 
     async def find(self, prefix: str, *, role: str | None = None) -> Buried:
         """The dead letter whose message id begins with `prefix`.
