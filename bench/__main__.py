@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from bench import children, cli, drain, fan, paced, priority, processes, recovery
+from bench import children, cli, drain, fan, million, paced, priority, processes, recovery
 from bench.peers import measure as peers
 from bench.table import Result, table
 
@@ -20,6 +20,7 @@ MEASURES: dict[str, Callable[..., Awaitable[list[Result]]]] = {
     "steps": drain.stepped,
     "paced": paced.measure,
     "priority": priority.measure,
+    "million": million.measure,
     "fan": fan.measure,
     "processes": processes.measure,
     "recovery": recovery.measure,

@@ -48,10 +48,10 @@ async def measure(rounds: int = 3) -> list[Result]:
         async with open_hub(folder, _ROLES) as hub:
             for turn in range(rounds):
                 for role, blocks in _shuffled(at_once):
-                    blocks.append(await _block(hub, ours_side(hub, role, priority="critical"), f"c{turn}"))
+                    blocks.append(await block(hub, ours_side(hub, role, priority="critical"), f"c{turn}"))
                 for role, blocks in _shuffled(slow):
                     job = Job(ours.sleep, (hub.settings, hub.organization, role, _TURN_S))
-                    blocks.append(await _block(hub, ours_side(hub, role, priority="critical", job=job), f"s{turn}"))
+                    blocks.append(await block(hub, ours_side(hub, role, priority="critical", job=job), f"s{turn}"))
     pairs = zip(at_once[_BUSY], at_once[_IDLE], strict=True)
     return [
         _compared("critical behind 100,000 low, against an empty inbox", at_once[_BUSY], at_once[_IDLE], 1.5),
@@ -75,7 +75,8 @@ def _compared(name: str, mine: Sequence[Block], theirs: Sequence[Block], target:
     )  # fmt: skip
 
 
-async def _block(hub: Hub, side: Side, prefix: str) -> Block:
+async def block(hub: Hub, side: Side, prefix: str) -> Block:
+    """Have a process of the role work off critical messages, one after the other."""
     loop = asyncio.get_running_loop()
     latencies_s: list[float] = []
     async with hub.collector(side) as collector, running(*side.jobs) as (pid,):
