@@ -33,6 +33,8 @@ async def lead(bus: Bus, duties: Sequence[Duty], *, ttl_s: float, clock: Callabl
                         group.create_task(_run(duty), name="duty")
         except* (LeaseLostError, HubUnreachableError) as error:
             logger.debug("does not lead: %s", error.exceptions[0])
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise asyncio.CancelledError  # a group that is cancelled raises what its tasks raised on their way out
         await asyncio.sleep(ttl_s / 3)
 
 

@@ -20,6 +20,7 @@ from agenthub.bus.server import NatsServer, start_server
 from agenthub.bus.topology import Change, RoleQueues, provision, topology
 from agenthub.client import Client
 from agenthub.errors import HubError, HubRunningError, HubUnreachableError, LeaseLostError, NotFoundError, RefusedError
+from agenthub.leader import lead
 from agenthub.messages import Outcome, Priority, now
 from agenthub.org.registry import Registry
 from tests.organization import Hub, says, until
@@ -279,6 +280,23 @@ async def test_a_lease_that_ran_out_while_the_server_was_away_is_taken_again(ser
         await lease.ensure()
         assert lease.fence >= first
         keeping.cancel()
+
+
+async def test_who_leads_and_is_cancelled_ends_also_if_the_server_is_gone(server: NatsServer, hub: Hub) -> None:
+    leads = asyncio.Event()
+
+    async def duty() -> None:
+        leads.set()
+        await asyncio.Event().wait()
+
+    hub.bus.patience_s = 0.5
+    leading = asyncio.create_task(lead(hub.bus, [duty], ttl_s=3.0, clock=time.monotonic))
+    await leads.wait()
+    await server.kill()
+    leading.cancel()
+    done, _ = await asyncio.wait([leading], timeout=30)
+    leading.cancel()
+    assert done
 
 
 async def test_of_two_writers_with_the_same_revision_one_wins(hub: Hub) -> None:

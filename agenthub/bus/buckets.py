@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.errors import LeaseLostError, MessageError
+from agenthub.errors import HubUnreachableError, LeaseLostError, MessageError
 from agenthub.messages import Moment, now
 
 logger = logging.getLogger(__name__)
@@ -250,7 +250,8 @@ async def hold_lease(
     try:
         yield lease
     finally:
-        await lease.release()
+        with contextlib.suppress(HubUnreachableError):  # it runs out by itself; and what ends the block must go on
+            await lease.release()
 
 
 def _host_identity() -> str:
