@@ -32,6 +32,7 @@ class Injector:
         self._hub, self._peer, self._door = hub, peer, door
         self.injected: list[Injected] = []
         self._is_over = False
+        self._filling = asyncio.Lock()
         self.missed: list[Fault] = []
         """What could not be done: the target was not there."""
         self._kinds = {
@@ -198,15 +199,16 @@ class Injector:
 
     async def _full(self, fault: Fault) -> bool:
         """Have the inboxes refuse everything for a while."""
-        found = await self._door.request(f"$JS.API.STREAM.INFO.{subjects.AGENTS}", {})
-        config: dict[str, Any] = found["config"]
-        self._note(fault)
-        update = f"$JS.API.STREAM.UPDATE.{subjects.AGENTS}"
-        await self._door.request(update, config | {"max_msgs": max(1, found["state"]["messages"])})
-        try:
-            await asyncio.sleep(fault.value)
-        finally:
-            await self.widen(config)
+        async with self._filling:  # one after the other, or the second would take the limit of the first for the real
+            found = await self._door.request(f"$JS.API.STREAM.INFO.{subjects.AGENTS}", {})
+            config: dict[str, Any] = found["config"]
+            self._note(fault)
+            update = f"$JS.API.STREAM.UPDATE.{subjects.AGENTS}"
+            try:
+                await self._door.request(update, config | {"max_msgs": max(1, found["state"]["messages"])})
+                await asyncio.sleep(fault.value)
+            finally:
+                await self.widen(config)
         return True
 
     async def widen(self, config: dict[str, Any]) -> None:
