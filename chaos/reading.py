@@ -32,7 +32,9 @@ async def read_broker(bus: Bus, history: History, *, operator: str, offered: set
     for received in await bus.history(subjects.DONE, subjects.ALL_DONE):
         done = Completion.decode(received.data)
         history.ended.append(Ended(done.message_id, done.role, done.outcome.value, done.ended_at.timestamp()))
-        if (tag := _TAG.match(done.subject)) and tag[0] in offered:
+        tag = _TAG.match(done.subject)
+        # The audit may miss what a role sent just before a server died; what something caused was sent by somebody.
+        if done.causation_id or (tag and tag[0] in offered):
             history.offered.add(done.message_id)
     for received in await bus.history(subjects.DEAD_LETTERS, f"{subjects.dead_letter('*')}"):
         letter = json.loads(received.data)

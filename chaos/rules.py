@@ -1,6 +1,6 @@
 """What must hold of a history. Pure functions: each takes a history and gives its violations, none if all is well.
 
-H1 every accepted message ends in exactly one completion or dead letter. H2 nothing ends that was not accepted.
+H1 every accepted message ends in exactly one completion or dead letter. H2 nothing ends that nobody sent.
 H3 no effect is repeated, no recorded answer of the model is asked for again. H4 who lost a role does nothing after
 its successor began. H6 per sender and priority the first takings are in order. H7 a fan-in merges each part once.
 (H5, nothing is acknowledged before its end is stored, shows as H1: it is lost when the process dies in between.)
