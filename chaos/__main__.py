@@ -8,9 +8,12 @@ import json
 import logging
 import random
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from chaos.hook import BROKEN
 from chaos.plan import provoke
@@ -41,8 +44,8 @@ def main() -> int:
         for scene in scenes:
             place = folder / scene.name.replace(" ", "-")
             place.mkdir()
-            verdicts.append(asyncio.run(run(scene, seed, place, say=say)))
-    except KeyboardInterrupt:
+            verdicts.append(asyncio.run(_stoppable(run(scene, seed, place, say=say))))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         say("interrupted; everything that was started has been stopped")
         return 130
     is_clean = all(verdict.is_clean for verdict in verdicts)
@@ -57,11 +60,19 @@ def main() -> int:
     return 0 if is_clean else 1
 
 
+async def _stoppable(running: Coroutine[Any, Any, Verdict]) -> Verdict:
+    """A run that SIGTERM ends as Ctrl-C does: everything that was started is stopped."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await running
+
+
 def _see_red(rule: str) -> int:
     """Run with a rule broken in the role processes; 1, as for any run that found something, if the checker saw it."""
     say(f"broken on purpose: {BROKEN[rule]}")
     with tempfile.TemporaryDirectory(prefix="agenthub-chaos-") as folder:
-        verdict = asyncio.run(run(BREAKING, 0, Path(folder), broken=rule, plan=provoke(rule), say=say))
+        verdict = asyncio.run(_stoppable(run(BREAKING, 0, Path(folder), broken=rule, plan=provoke(rule), say=say)))
     print(table([verdict]))
     say(complaints(verdict) or "the checker saw NOTHING")
     return 0 if verdict.is_clean else 1

@@ -76,13 +76,15 @@ class Hub:
                 self.server_url = self._server.url
                 self.proxy = await stack.enter_async_context(Proxy().run(self._server.port))
             self._is_wanted = True
-            await self._start()
-            keeping = asyncio.create_task(self._keep(), name="platform")
+            keeping: asyncio.Task[None] | None = None
             try:
+                await self._start()
+                keeping = asyncio.create_task(self._keep(), name="platform")
                 yield self
             finally:
                 self._is_wanted = False
-                keeping.cancel()
+                if keeping is not None:
+                    keeping.cancel()
                 await self._stop()
 
     async def _start(self) -> None:
