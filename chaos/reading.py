@@ -10,7 +10,8 @@ import sqlite3
 from pathlib import Path
 
 from agenthub import subjects
-from agenthub.bus.connection import Bus, Received
+from agenthub.bus.connection import Bus
+from agenthub.bus.received import Received
 from agenthub.errors import MessageError
 from agenthub.messages import Completion, Event, Message
 from chaos.history import Accepted, Alive, Buried, Effect, Ended, History, Merged, Opened, Recorded

@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -24,6 +24,8 @@ from nats.js.errors import APIError, NoStreamResponseError
 from nats.js.errors import NotFoundError as StreamMissing
 
 from agenthub import subjects
+from agenthub.bus.nats_client import HeedingClient
+from agenthub.bus.received import Heard, Received
 from agenthub.errors import HubError, HubUnreachableError, RefusedError
 
 logger = logging.getLogger(__name__)
@@ -56,61 +58,6 @@ class Stored(NamedTuple):
     """Of a counter: what it stands at. None if the same addition came before."""
 
 
-class Received(NamedTuple):
-    """A message that was read without being taken."""
-
-    subject: str
-    data: bytes
-    headers: dict[str, str]
-    sequence: int
-    """Place in its stream; 0 if it was only heard."""
-    stored_at: datetime | None = None
-
-
-class Heard:
-    """What is published while somebody listens, one after the other; waiting for the next may be given up."""
-
-    def __init__(self) -> None:
-        self._arrived: asyncio.Queue[Received] = asyncio.Queue()
-        self.put = self._arrived.put_nowait
-
-    def __aiter__(self) -> Heard:
-        return self
-
-    async def __anext__(self) -> Received:
-        return await self._arrived.get()
-
-
-class _HeedingClient(Client):
-    """A client whose requests do not swallow a cancellation.
-
-    Up to Python 3.11 `asyncio.wait_for`, on which requests wait, returns the answer instead of raising if it
-    arrives together with the cancellation (python/cpython#86296). A service that does nothing but ask the
-    broker again and again would then never end, and its process not either.
-    """
-
-    async def request(self, *args: Any, **kwargs: Any) -> Msg:
-        task = asyncio.current_task()
-        asked = task.cancelling() if task else 0
-        answer = await super().request(*args, **kwargs)
-        if task is not None and task.cancelling() > asked:
-            raise asyncio.CancelledError
-        return answer
-
-    async def _process_pong(self) -> None:
-        """Take note of a PONG; also of one for which nobody waits any more.
-
-        nats-py 2.16 sets a result on the future of a flush that was given up, and the error ends its read loop:
-        the client is deaf until its own pings find no answer, ten seconds later.
-        """
-        if self._pongs and self._pongs[0].done():
-            self._pongs.pop(0)
-            self._pongs_received += 1
-            self._pings_outstanding = 0
-        else:
-            await super()._process_pong()
-
-
 class Bus:
     """A connection to NATS with JetStream. Made by `connect`."""
 
@@ -118,7 +65,7 @@ class Bus:
         self.url = url
         self.patience_s = patience_s
         """How long a publication is retried while the broker does not answer."""
-        self.nc: Client = _HeedingClient()
+        self.nc: Client = HeedingClient()
         self.js: JetStreamContext = self.nc.jetstream(timeout=_TRY_S)
         self._on_reconnect: list[Callback] = []
         self._tries: set[asyncio.Timeout] = set()

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from nats.errors import Error as NatsError
 
 from agenthub import subjects
-from agenthub.bus.connection import Bus, Received
+from agenthub.bus.connection import Bus
+from agenthub.bus.received import Received
 from agenthub.errors import HubUnreachableError
 from agenthub.messages import Priority
 

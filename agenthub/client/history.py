@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agenthub.bus.connection import Received
+from agenthub.bus.received import Received
 from agenthub.errors import MessageError
 from agenthub.messages import Completion, Event, Outcome
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Set
 from datetime import datetime
 
 from agenthub import subjects
-from agenthub.bus.connection import Bus, Received, connect
+from agenthub.bus.connection import Bus, connect
+from agenthub.bus.received import Received
 from agenthub.client.history import event_of
 from agenthub.client.inboxes import RoleStatus, WaitingMessage, status, waiting_message
 from agenthub.client.letters import Letters

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from agenthub import subjects
-from agenthub.bus.connection import Received
+from agenthub.bus.received import Received
 from agenthub.errors import MessageError
 from agenthub.messages import Absence, Heartbeat, Message, Priority
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 from agenthub import subjects
-from agenthub.bus.connection import Bus, Received
+from agenthub.bus.connection import Bus
+from agenthub.bus.received import Received
 from agenthub.causation import Copy, Node, Place, Waits, assemble
 from agenthub.client.letters import Letters
 from agenthub.errors import MessageError, NotFoundError

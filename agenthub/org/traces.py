@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from agenthub import subjects
 from agenthub.bus.buckets import Bucket
-from agenthub.bus.connection import Bus, Heard
+from agenthub.bus.connection import Bus
 from agenthub.bus.counters import Counters
+from agenthub.bus.received import Heard
 from agenthub.errors import MessageError, NotFoundError, RefusedError
 from agenthub.messages import Message, Moment, now
 
