@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from agenthub import subjects
 from agenthub.errors import ConfigError, NotFoundError, unknown
+from agenthub.permission_rules import PermissionRules
 from agenthub.roles import (
     DEFAULT_GLOBS,
     Dollars,
@@ -100,6 +101,10 @@ class Defaults(_Table):
     that time, the turn is interrupted after three times, the process started again after four times."""
     reassign_after_s: _Seconds = 60.0
     """Seconds that a role must be gone before what it had in hand goes to its `fallback`."""
+    approval_within_s: _Seconds = 24 * 3600.0
+    """Seconds that a person gets to decide about a tool call; after that it is rejected."""
+    permissions: PermissionRules = PermissionRules()
+    """Rules for all roles, beside their own."""
 
 
 class Budget(_Table):

@@ -30,6 +30,7 @@ from agenthub import subjects
 from agenthub.errors import unknown
 from agenthub.front_matter import FrontMatter, FrontMatterError
 from agenthub.messages import Priority
+from agenthub.permission_rules import PermissionRules, split_rules
 
 DEFAULT_GLOBS = ("roles/*.md", ".claude/agents/**/*.md", "agents/*/AGENTS.md")
 
@@ -136,6 +137,8 @@ class RoleSettings(_Strict):
     """Role that gets what this one had in hand when it is gone for `reassign_after_s`. The operator: nobody does."""
     ask_within_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds that others get to answer it. None: the organization's default."""
+    permissions: PermissionRules = PermissionRules()
+    """Which tool calls it may make, and which a person is asked about."""
 
     @field_validator("skills")
     @classmethod
@@ -288,7 +291,7 @@ def _role(path: Path, place: str, front: FrontMatter) -> tuple[Role | None, list
     model = word("model")
     tools = values.pop("tools", None)
     if isinstance(tools, str):
-        tools = [tool.strip() for tool in re.findall(r"(?:[^,(]|\([^)]*\)?)+", tools) if tool.strip()]
+        tools = list(split_rules(tools))
     if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, str) for tool in tools)):
         wrong("tools", f"`tools` must be a list, or names with commas between them; found {tools!r}")
     if not front.body:
