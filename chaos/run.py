@@ -49,12 +49,12 @@ class Scene:
 
 _EVERYTHING = (*GENTLE, *HARD, *WHOLE)
 OWN_SERVER = Scene(
-    "own server", 80, 180, 3, tuple(kind for kind in _EVERYTHING if kind not in NETWORK),
+    "own server", 105, 230, 4, tuple(kind for kind in _EVERYTHING if kind not in NETWORK),
 )  # fmt: skip
-NETWORKED = Scene("network", 75, 160, 3, _EVERYTHING, has_proxy=True)
+NETWORKED = Scene("network", 90, 190, 3, _EVERYTHING, has_proxy=True)
 SHORT = Scene("short", 12, 50, 1, tuple(kind for kind in _EVERYTHING if kind not in (*WHOLE, "zombie")), has_proxy=True)
 CLUSTERED = Scene(
-    "cluster", 45, 80, 1, ("kill role", "failpoint", "pause", "model", "garbage", "full", *CLUSTER), servers=3
+    "cluster", 55, 100, 1, ("kill role", "failpoint", "pause", "model", "garbage", "full", *CLUSTER), servers=3
 )
 
 BREAKING = Scene("breaking", 0, 0, 1, (), drain_s=8)
