@@ -251,6 +251,8 @@ class Loop:
         if turn.is_done:  # a crash came between recording and acknowledging
             await self._settling.publish_end(work, turn.result or {}, delivery)
             return True
+        if turn.attempts > 1 and await self._settling.ended_before(work, delivery):
+            return True
         if turn.attempts > MAX_CRASHES:
             reason = f"the process of `{self._role}` died {turn.attempts - 1} times while it worked on this"
             await self._settling.bury(delivery, work.task, reason, work=work, tries=turn.attempts)

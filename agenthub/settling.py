@@ -91,6 +91,21 @@ class Settling:
         await self._coordination.close_all(work.task)
         return True
 
+    async def ended_before(self, work: Work, delivery: Delivery) -> bool:
+        """True if a turn that is open here has published its end: power loss took the record of that."""
+        found = await self._bus.last(subjects.DONE, subjects.done(self._role, work.task.id))
+        if found is None:
+            return False
+        end = Completion.decode(found)
+        record: dict[str, Any] = {"completion": end.model_dump(mode="json")}
+        if end.outcome is Outcome.DEAD:
+            record = {"dead": {"reason": end.text, "trace": "", "tries": end.attempts}}
+        elif end.outcome is Outcome.REASSIGNED:
+            record = {"reassigned": end.reassigned_to}
+        self._journal.finish(work.turn_id, record)
+        await self.publish_end(work, record, delivery)
+        return True
+
     async def end(self, work: Work, result: TurnResult, delivery: Delivery) -> None:
         """Record how a turn ended, then publish it."""
         waits = self._coordination.waits(work.task.id, besides=work.ask)

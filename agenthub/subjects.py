@@ -116,6 +116,12 @@ def place_of(subject: str) -> Lane | None:
     return Lane(match[1], match[2] or "", match[3] or "") if match else None
 
 
+def is_of_the_role(subject: str) -> bool:
+    """True if a role stored this for itself: what its sorter put into a lane, or what comes due."""
+    lane = lane_of(subject)
+    return subject.startswith("agent-hub.due.") or (lane is not None and lane.sender == lane.role)
+
+
 def inbox_subjects(role: str, priorities: Iterable[str]) -> list[str]:
     """What GENBRAIN_AGENTS stores for a role. Roles and priorities are listed one by one, so that a message
     for one that does not exist finds no stream and its publisher gets an error, instead of a void."""

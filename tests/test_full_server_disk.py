@@ -48,6 +48,7 @@ def fill(path: Path) -> None:
             file.write(bytes(65536))
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_full_disk_is_said_and_everything_goes_on_when_there_is_room(
     count: int, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -59,7 +60,7 @@ async def test_a_full_disk_is_said_and_everything_goes_on_when_there_is_room(
     running = Servers(
         small_disk / "nats", count, say=said.append, tell=lambda kind, _: told.append(kind), fail=failed.append
     )
-    async with running.running() as url, connect(url, name="test", patience_s=100) as bus:
+    async with running.running() as url, connect(url, name="test", patience_s=300) as bus:
         hub = Hub(running.nats, bus, tmp_path)
         await hub.provision()
         stored: list[int] = []
@@ -75,16 +76,16 @@ async def test_a_full_disk_is_said_and_everything_goes_on_when_there_is_room(
             await hub.completion("backend", await hub.send("backend", "while there is room"))
             fill(small_disk / "ballast")
             publishing = group.create_task(publish())
-            await until(lambda: "disk_full" in told, within_s=60)
+            await until(lambda: "disk_full" in told, within_s=120)
             assert not running.can_store
             findings = [await server_finding(name, port, hub.settings) for name, port in running.monitor_ports.items()]
             assert any("does not store" in finding.found for finding in findings)
             (small_disk / "ballast").unlink()
-            await until(lambda: "storing" in told, within_s=60)
+            await until(lambda: "storing" in told, within_s=120)
             await publishing
             message = await hub.send("backend", "when there is room again")
-            assert (await hub.completion("backend", message, within_s=60)).outcome is Outcome.DONE
-        await until(lambda: running.can_store, within_s=60)
+            assert (await hub.completion("backend", message, within_s=120)).outcome is Outcome.DONE
+        await until(lambda: running.can_store, within_s=120)
         assert not failed
         held = await bus.look(subjects.AGENTS, subjects.inbox("qa"), most=len(stored) + 1)
         assert {received.sequence for received in held} >= set(stored)

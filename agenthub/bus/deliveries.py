@@ -27,6 +27,7 @@ ANSWER_WITHIN_S = 1.0
 """How long the broker may take to say that there is nothing."""
 ACK_WITHIN_S = 1.0
 _PAUSE_S = 0.1
+_MANY = 1_000_000
 _NOBODY_PAUSE_S = 0.5
 
 
@@ -38,6 +39,9 @@ class Delivery:
         self.data: bytes = msg.data
         self.subject: str = msg.subject
         self.headers: dict[str, str] = {name: str(value) for name, value in (msg.headers or {}).items()}
+        if not subjects.is_of_the_role(msg.subject):
+            for ours in (subjects.ID, subjects.ATTEMPTS):  # what only the role itself may say of a message
+                self.headers.pop(ours, None)
         self.reply_subject: str = msg.reply
         """Where the broker takes the acknowledgement; valid for any process that knows it."""
         metadata = msg.metadata
@@ -75,7 +79,7 @@ class Delivery:
     def attempts_before(self) -> int:
         """How often it was tried before it was delayed."""
         value = self.headers.get(subjects.ATTEMPTS, "0")
-        return int(value) if value.isdecimal() else 0
+        return min(int(value), _MANY) if value.isdecimal() and len(value) < 10 else 0
 
     async def ack(self) -> bool:
         """Settle: worked off. True if the broker confirmed it.

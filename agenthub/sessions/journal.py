@@ -159,11 +159,16 @@ class Journal:
         return bool(row and row[0])
 
     def finish(self, turn_id: str, result: dict[str, Any]) -> None:
-        """Close a turn for good; `result` is what a repeated delivery is answered with."""
-        self._db.execute(
-            "UPDATE turn SET state = 'done', ended_at = ?, result = ? WHERE id = ? AND state = 'open'",
-            (time.time(), json.dumps(result), turn_id),
-        )
+        """Close a turn for good; `result` is what a repeated delivery is answered with.
+
+        The record survives the death of the process at once, and power loss soon after. It may do so: what it says
+        is published next, and a turn that is found open is held against that.
+        """
+        with self._unsynced():
+            self._db.execute(
+                "UPDATE turn SET state = 'done', ended_at = ?, result = ? WHERE id = ? AND state = 'open'",
+                (time.time(), json.dumps(result), turn_id),
+            )
 
     def fail(self, turn_id: str) -> int:
         """Count a try that failed; how many there were. It is then no sign of a crash to be taken up again."""
