@@ -17,6 +17,7 @@
         ├── ModelUnavailableError   time heals it: given back until then, not a try
         ├── BudgetExhaustedError    a window or a person heals it: given back, not a try
         ├── TraceParkedError        a person decides whether the trace goes on: given back, not a try
+        ├── ContextOverflowError    the conversation is too long: handed over to a shorter one within the turn
         └── ModelRefusedError       the provider refuses for good (key, model, request): not retried
 
 The class decides what becomes of a delivery, in one place (`loop.py`). Anything outside this tree is a
@@ -131,6 +132,10 @@ class TraceParkedError(SessionError):
             f"`agenthub traces end {trace_id}`"
         )
         self.trace_id, self.reason, self.retry_after_s = trace_id, reason, retry_after_s
+
+
+class ContextOverflowError(SessionError):
+    """The conversation and the answer to it do not fit into the model's window together."""
 
 
 class ModelRefusedError(SessionError):

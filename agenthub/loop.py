@@ -288,7 +288,8 @@ class Loop:
         return True
 
     async def _turn(self, work: Work) -> TurnResult:
-        turn = self._session.turn(Prompt(work.prompt, work.task), turn_id=work.turn_id)
+        prompt = Prompt(work.prompt, work.task, goes_on=work.ask is not None)
+        turn = self._session.turn(prompt, turn_id=work.turn_id)
         async with contextlib.aclosing(turn) as happening:
             async for event in happening:
                 self._activity.progresses()
@@ -306,6 +307,7 @@ class Loop:
                         )  # fmt: skip
                     case ModelCalled(usage, model, duration_s, said):
                         self._activity.spends(usage)
+                        self._activity.context = await self._session.context()
                         spent = usage.model_dump(exclude_defaults=True)
                         await self._events.tell(
                             "model", said, work.task, model=model, duration_s=round(duration_s, 4), **spent

@@ -94,6 +94,12 @@ class Defaults(_Table):
     """Tokens that one model call may write."""
     turn_timeout_s: _Seconds = 1800.0
     """Seconds from the first call of a turn to its end."""
+    conversation: Literal["rolling", "per_task"] = "rolling"
+    """`rolling`: a role keeps one conversation. `per_task`: it has a fresh one for each task."""
+    compact_at_tokens: int = Field(default=60_000, ge=1000)
+    """Size of a conversation from which on it is handed over to a fresh one before the next task."""
+    compact_at_share: float = Field(default=0.6, gt=0, le=0.9)
+    """The same as a share of the model's window; whichever comes first."""
     critical_grace_s: _Seconds = 30.0
     """Seconds that a busy role gets to make way for a critical message by itself, before it is interrupted."""
     stall_s: _Seconds = 300.0
@@ -145,6 +151,9 @@ class Terms(NamedTuple):
     max_turn_steps: int
     max_output_tokens: int
     turn_timeout_s: float
+    conversation: Literal["rolling", "per_task"]
+    compact_at_tokens: int
+    compact_at_share: float
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,9 @@ class Organization:
             max_turn_steps=own.limits.max_turn_steps or default.max_turn_steps,
             max_output_tokens=own.limits.max_output_tokens or default.max_output_tokens,
             turn_timeout_s=own.limits.turn_timeout_s or default.turn_timeout_s,
+            conversation=own.conversation or default.conversation,
+            compact_at_tokens=own.limits.compact_at_tokens or default.compact_at_tokens,
+            compact_at_share=own.limits.compact_at_share or default.compact_at_share,
         )
 
     def reports(self, name: str) -> tuple[str, ...]:

@@ -100,6 +100,10 @@ class Limits(_Strict):
     """Tokens that one model call may write."""
     turn_timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds from the first call to the end of the turn."""
+    compact_at_tokens: int | None = Field(default=None, ge=1000)
+    """Size of the conversation from which on it is handed over to a fresh one before the next task."""
+    compact_at_share: float | None = Field(default=None, gt=0, le=0.9)
+    """The same as a share of the model's window; whichever comes first."""
 
 
 class Schedule(_Strict):
@@ -135,6 +139,9 @@ class RoleSettings(_Strict):
     """How many processes play it."""
     fallback: RoleName | None = None
     """Role that gets what this one had in hand when it is gone for `reassign_after_s`. The operator: nobody does."""
+    conversation: Literal["rolling", "per_task"] | None = None
+    """`rolling`: one conversation for all it does. `per_task`: a fresh one for each task, to which the work on the
+    task returns. None: the organization's default."""
     ask_within_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds that others get to answer it. None: the organization's default."""
     permissions: PermissionRules = PermissionRules()

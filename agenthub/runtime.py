@@ -35,6 +35,7 @@ from agenthub.preemption import Preemption
 from agenthub.reminders import Reminders
 from agenthub.sessions import prompts
 from agenthub.sessions.anthropic import AnthropicModel
+from agenthub.sessions.compaction import CompactAt
 from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session
@@ -108,6 +109,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             place, journal, coordination, lease, Registry(bus), is_urgent=lambda: inbox.has_critical
         )
         await session.start()
+        activity.context = await session.context()
         pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)
         activity.changed = pulse.changed
         traces = Traces(bus)
@@ -228,6 +230,8 @@ def _session(
         max_steps=terms.max_turn_steps,
         before_effect=may_act,
         before_call=None if settings.rehearse else _check_budget(place, journal, registry),
+        compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
+        is_per_task=terms.conversation == "per_task",
     )
 
 

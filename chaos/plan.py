@@ -59,7 +59,10 @@ class Plan(NamedTuple):
 
 _OF_MANAGERS = (Failpoint.ASK_OPENED, Failpoint.ASK_SENT, Failpoint.ANSWER_COLLECTED, Failpoint.ASK_CLOSED)
 _RARE = (Failpoint.DELAYED, Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED)
-_ANYWHERE = [point for point in Failpoint if point not in (*_OF_MANAGERS, *_RARE)]
+_OF_LONG_CONVERSATIONS = (Failpoint.HAND_OVER_WRITTEN, Failpoint.HAND_OVER_RECORDED)
+"""No conversation of a run becomes long enough to come by."""
+POINTS = [point for point in Failpoint if point not in _OF_LONG_CONVERSATIONS]
+_ANYWHERE = [point for point in POINTS if point not in (*_OF_MANAGERS, *_RARE)]
 
 GENTLE = ("cut", "delay", "half-open", "pause", "model", "garbage", "full")
 """Kinds that end no process."""
@@ -145,14 +148,14 @@ def _text(chance: random.Random, number: int, role: str) -> str:
 # ── faults ─────────────────────────────────────────────────────────────────────────────────────────
 def _faults(chance: random.Random, seconds: float, lives: int, kinds: Sequence[str]) -> list[Fault]:
     length = seconds / lives
-    points = list(Failpoint)
+    points = list(POINTS)
     chance.shuffle(points)
     found: list[Fault] = []
     for life in range(lives):
         start = life * length
         crashes = dict.fromkeys(ROLES, 0)
         if "failpoint" in kinds:  # read when a process starts: so they are there when this life begins
-            for role in chance.sample(ROLES, k=min(len(ROLES), -(-len(Failpoint) // lives))):
+            for role in chance.sample(ROLES, k=min(len(ROLES), -(-len(POINTS) // lives))):
                 point = _point_for(role, points) or chance.choice(_ANYWHERE)
                 found.append(Fault(start, "failpoint", role, f"{point} {chance.choice((0, 0, 1, 2))}"))
                 crashes[role] += 1

@@ -40,7 +40,7 @@ PASSED_ONCE = {
 """Where the work below comes by once: it asks one other role, and goes on when that has answered."""
 NOT_IN_A_TURN = {
     Failpoint.DELAYED, Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED, Failpoint.REASSIGNMENT_RECORDED,
-    Failpoint.REASSIGNED,
+    Failpoint.REASSIGNED, Failpoint.HAND_OVER_WRITTEN, Failpoint.HAND_OVER_RECORDED,
 }  # fmt: skip
 PAID_AGAIN = {Failpoint.MODEL_ANSWERED}
 """Where the call in flight is paid again: its answer had come, and nobody had written it down."""

@@ -22,6 +22,7 @@ class Activity:
         self.parked: Callable[[], int] = lambda: 0
         self.holds: Callable[[], list[str]] = list
         self.context: tuple[int, int] = (0, 0)
+        """Tokens of its conversation, and how many fit."""
         self.progress = 0
         """Counts what it got on with."""
         self.patience_s = 0.0
@@ -92,7 +93,6 @@ class Activity:
             self._usage = self._usage_of_day(self._day)
         else:
             self._usage += usage
-        self.context = (usage.tokens, self.context[1])
         self.changed()
 
     def beat(self) -> Heartbeat:

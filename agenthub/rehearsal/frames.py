@@ -24,6 +24,8 @@ _TAKEN_UP_AGAIN = "You began with the next message before"
 """How the host begins a message on which work was interrupted."""
 _NOT_MADE = "was not made"
 _SETS_ASIDE = "yield_turn"
+_HAND_OVER = "<hub:hand-over-request"
+"""How the host asks for a summary of the conversation, whatever is under way in it."""
 _NOTICES = ("<hub:notice", "[")
 """How the host begins a text of its own, in a frame or in brackets."""
 
@@ -182,6 +184,8 @@ def _last_arrival(turns: list[MergedTurn]) -> tuple[int, Arrival | Answers]:
         if turns[index].role != "user":
             continue
         texts = _texts(turns[index])
+        if texts and texts[-1].startswith(_HAND_OVER):
+            return index, Arrival(body=texts[-1])
         for text in reversed(texts):
             if (found := _frame(text, turns[: index + 1])) is not None:
                 return index, found

@@ -23,7 +23,7 @@ import anthropic
 import httpx2
 from anthropic.types import Message as ApiMessage
 
-from agenthub.errors import ModelRefusedError, ModelUnavailableError, SessionError
+from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
 from agenthub.sessions.conversation import Answer
 from agenthub.sessions.prices import cost_usd
@@ -213,7 +213,7 @@ def _patience(error: Exception, usual_s: float, what: str) -> float | None:
         if error.status_code in (408, 409, 429) or error.status_code >= 500:
             return usual if asked is None else asked
         if "prompt is too long" in str(error.message) or error.status_code == 413:
-            raise SessionError(f"The conversation is too long: {what}") from error
+            raise ContextOverflowError(f"The conversation is too long: {what}") from error
         raise ModelRefusedError(f"The model's provider refuses: {what}") from error
     transient = (
         anthropic.APIError, httpx2.RequestError, ConnectionError, json.JSONDecodeError, AssertionError, _CutShortError,

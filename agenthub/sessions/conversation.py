@@ -1,20 +1,24 @@
 """The tool loop: ask the model, record its answer, run its tools, record each result, ask again.
 
-The history is append-only. An answer is on disk before its tools run, and a result before the next one, so
-a turn that a crash cut off goes on from the last record and pays only for the call in flight.
+The history is append-only until it is handed over to a shorter one. An answer is on disk before its tools run,
+and a result before the next one, so a turn that a crash cut off goes on from the last record and pays only for
+the call in flight.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
 
-from agenthub.errors import SessionError
+from agenthub.errors import ContextOverflowError, ModelRefusedError, SessionError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Outcome, Usage
-from agenthub.sessions import prompts
+from agenthub.sessions import compaction, prompts
+from agenthub.sessions.compaction import CompactAt, extended
 from agenthub.sessions.journal import Answered, Block, Journal
 from agenthub.sessions.session import (
     ContextInfo,
@@ -30,17 +34,15 @@ from agenthub.sessions.session import (
 )
 from agenthub.sessions.tool_calls import ToolCalls, calls_in, result_block
 
+logger = logging.getLogger(__name__)
+
 _CUT = "[your answer was cut off here at the token limit; go on, more briefly]"
 _REPEATED = (
     "You began with the next message before and did not come to its end. What you did is above; go on from there."
 )
 _ENDS = (TurnEnd.FINISHED, TurnEnd.PARKED)
 """Ends after which nothing of a turn is left to do."""
-_PROBLEMS = {
-    "refusal": "The model refused to answer this.",
-    "model_context_window_exceeded": "The conversation is too long: the answer did not fit behind it.",
-}
-"""Answers that are none, by why the model stopped."""
+_TOO_LONG = "The conversation is too long: the answer did not fit behind it."
 
 
 class Answer(NamedTuple):
@@ -83,10 +85,14 @@ class Conversation:
         max_steps: int,
         before_effect: Callable[[], Awaitable[None]],
         before_call: Callable[[], Awaitable[None]] | None = None,
+        compact_at: CompactAt | None = None,
+        is_per_task: bool = False,
     ) -> None:
         """A conversation that goes on where the journal ends.
 
         Args:
+            compact_at: When it is handed over to a fresh one. None: not before it is too long.
+            is_per_task: Whether each task has a conversation of its own, to which its continuations return.
             before_effect: Awaited before each model call and tool; raises if this process may not act.
             before_call: Awaited before each model call; raises if there is no money for it.
         """
@@ -94,6 +100,9 @@ class Conversation:
         self._tool_calls = ToolCalls(tools, journal, before_effect)
         self._max_steps = max_steps
         self._before_effect, self._before_call = before_effect, before_call
+        self._compact_at, self._is_per_task = compact_at, is_per_task
+        self._place: str | None = None
+        """Which conversation of the journal it is; None as long as it is none."""
         self._history: list[dict[str, Any]] = []
         self._notices: list[str] = []
         self._running: object = None
@@ -102,8 +111,19 @@ class Conversation:
         self._context_tokens = 0
 
     async def start(self) -> None:
-        self._history = [{"role": entry.role, "content": entry.content} for entry in self._journal.history()]
+        if not self._is_per_task:
+            self._enter("")
+        self._journal.prune()
         await self._model.start()
+
+    def _enter(self, place: str) -> None:
+        if place == self._place:
+            return
+        entries = self._journal.enter(place)
+        self._history = []
+        for entry in entries:
+            self._history = extended(self._history, entry.role, entry.content)
+        self._place, self._context_tokens = place, self._journal.context_tokens()
 
     async def close(self) -> None:
         await self._model.close()
@@ -134,39 +154,54 @@ class Conversation:
                 self._running = None
 
     async def _turn(self, prompt: Prompt, turn_id: str) -> AsyncGenerator[SessionEvent]:
+        self._enter(prompt.task.id if self._is_per_task else "")
         answers = self._journal.answers(turn_id)
         number = sum(len(calls_in(answer.blocks)) for answer in answers)
         answer: Answer | None = None
         asked: list[Block] = []
         notes: list[tuple[str, str]] = []
+        repeated: list[str] = []
+        is_opening = has_compacted = False
         if answers and self._journal.last_turn() == turn_id:  # a crash cut it off: go on behind its last answer
             answer = Answer(answers[-1].blocks, answers[-1].stop_reason, Usage())
             number -= len(calls_in(answer.blocks))
         else:
-            repeated: list[str] = []
             if answers:  # another turn came in between
                 end, repeated = await self._made_up(answers[-1], turn_id, number, prompt)
                 if end is not None:
                     yield end
                     return
-            notes = self._journal.unread_notes()
+            if self._is_long:
+                async for event in self._hand_over(self._tool_calls.results_of_last_turn(), turn_id, prompt):
+                    yield event
+            notes, is_opening = self._journal.unread_notes(), True
             asked = self._opening(prompt, [text for _, text in notes], repeated=repeated)
         for step in range(len(answers) - (answer is not None), self._max_steps):
-            if answer is None:
-                asked_at_s = time.monotonic()
-                async with aclosing(self._ask(asked, turn_id, prompt, [note for note, _ in notes])) as items:
-                    async for item in items:
-                        if isinstance(item, TextDelta):
-                            yield item
-                            continue
-                        took_s = time.monotonic() - asked_at_s
-                        if isinstance(item, Answer):
-                            answer = item
-                            yield ModelCalled(item.usage, self._model.name, took_s, _first_line(_said(item.blocks)))
-                        else:
-                            yield ModelCalled(item, self._model.name, took_s)
-            if answer is None:
-                raise SessionError("The model's answer never came to its end.")
+            while answer is None:
+                try:
+                    if not self._has_room(asked):
+                        raise ContextOverflowError(_TOO_LONG)
+                    async with aclosing(self._asking(asked, turn_id, prompt, notes)) as items:
+                        async for item in items:
+                            if isinstance(item, Answer):
+                                answer = item
+                            else:
+                                yield item
+                    if answer is None:
+                        raise SessionError("The model's answer never came to its end.")
+                except ContextOverflowError as error:
+                    if has_compacted or not self._history:
+                        raise ModelRefusedError(
+                            f"What is to be done here does not fit into the model: {error}"
+                        ) from error
+                    pending = self._tool_calls.results_of_last_turn() if is_opening else asked
+                    async for event in self._hand_over(pending, turn_id, prompt, is_too_long=True):
+                        yield event
+                    has_compacted = True
+                    said = [] if is_opening else [block for block in asked if block.get("type") == "text"]
+                    told = repeated if is_opening else [_REPEATED]
+                    asked = [*self._opening(prompt, [text for _, text in notes], repeated=told), *said]
+            is_opening = has_compacted = False
             calls = calls_in(answer.blocks)
             is_cut = answer.stop_reason == "max_tokens"
             if not calls and not is_cut:
@@ -225,44 +260,129 @@ class Conversation:
         opening = self._tool_calls.results_of_last_turn()
         if repeated:
             opening.append(_text(prompts.notices(repeated)))
-        return [*opening, _text(f"{prompts.noted(notes)}\n{prompt.text}" if notes else prompt.text)]
+        text = prompt.text
+        if prompt.goes_on and not self._journal.shows(prompt.task.id):
+            framed = prompts.framed(prompt.task)
+            text = text if framed in text else f"{framed}\n{text}"
+        return [*opening, _text(f"{prompts.noted(notes)}\n{text}" if notes else text)]
 
-    async def _ask(
-        self, asked: list[Block], turn_id: str, prompt: Prompt, notes: Sequence[str]
-    ) -> AsyncGenerator[TextDelta | Usage | Answer]:
+    async def _asking(
+        self, asked: list[Block], turn_id: str, prompt: Prompt, notes: Sequence[tuple[str, str]]
+    ) -> AsyncGenerator[SessionEvent | Answer]:
+        """Ask and record: what streams, what each try took, and last the answer, which is on disk by then."""
+        asked_at_s = time.monotonic()
+        async with aclosing(self._call(extended(self._history, "user", asked))) as items:
+            async for item in items:
+                if isinstance(item, TextDelta):
+                    yield item
+                    continue
+                took_s = time.monotonic() - asked_at_s
+                if isinstance(item, Answer):
+                    reach(Failpoint.MODEL_ANSWERED)
+                    self._record(item, asked, turn_id, prompt, [note for note, _ in notes])
+                    yield ModelCalled(item.usage, self._model.name, took_s, _first_line(_said(item.blocks)))
+                    yield item
+                else:
+                    self._record_usage(item, turn_id, prompt)
+                    yield ModelCalled(item, self._model.name, took_s)
+
+    async def _call(self, request: list[dict[str, Any]]) -> AsyncGenerator[TextDelta | Usage | Answer]:
         await self._before_effect()
         if self._before_call is not None:
             await self._before_call()
         reach(Failpoint.MODEL_ASKED)
-        request = [*self._history, {"role": "user", "content": asked}]
         answering = self._model.answer(system=self._system, tools=self._tool_calls.definitions, messages=request)
         async with aclosing(answering) as items:
             async for item in items:
-                if isinstance(item, Answer):
-                    reach(Failpoint.MODEL_ANSWERED)
-                    self._record(item, request, turn_id, prompt, notes)
-                elif isinstance(item, Usage):
-                    self._record_usage(item, turn_id, prompt)
                 yield item
 
-    def _record(
-        self, answer: Answer, request: list[dict[str, Any]], turn_id: str, prompt: Prompt, notes: Sequence[str]
-    ) -> None:
+    # ── when it becomes long ───────────────────────────────────────────────────────────────────────
+    @property
+    def _is_long(self) -> bool:
+        limit = self._compact_at.threshold(self._model.window) if self._compact_at else math.inf
+        return len(self._history) > 1 and self._context_tokens >= limit
+
+    def _has_room(self, asked: list[Block]) -> bool:
+        if self._compact_at is None or not self._history:  # then the provider says so
+            return True
+        return compaction.fits(self._context_tokens, asked, window=self._model.window)
+
+    async def _hand_over(
+        self, pending: list[Block], turn_id: str, prompt: Prompt, *, is_too_long: bool = False
+    ) -> AsyncGenerator[SessionEvent]:
+        """Let the conversation begin anew with what must be known of it. Until that is recorded nothing has changed.
+
+        Args:
+            pending: Results that the end of the conversation still owes.
+        """
+        whole = extended(self._history, "user", pending) if pending else self._history
+        logger.info("the conversation is handed over to a fresh one at %s tokens", f"{self._context_tokens:,}")
+        summary, usage = "", Usage()
+        requests = compaction.requests(self._history, pending, window=self._model.window, is_too_long=is_too_long)
+        for request in requests:
+            asked_at_s, answer = time.monotonic(), None
+            try:
+                async with aclosing(self._call(request)) as items:
+                    async for item in items:
+                        if isinstance(item, Answer):
+                            answer = item
+                        elif isinstance(item, Usage):
+                            self._record_usage(item, turn_id, prompt)
+                            yield ModelCalled(item, self._model.name, time.monotonic() - asked_at_s)
+                        else:
+                            yield TextDelta("")
+            except (ContextOverflowError, ModelRefusedError) as error:
+                logger.warning("no hand-over: %s", error)
+                continue
+            if answer is None:
+                continue
+            said = _said(answer.blocks) if answer.stop_reason != "refusal" else ""
+            if said:
+                summary, usage = said, answer.usage
+            else:
+                self._record_usage(answer.usage, turn_id, prompt)
+            yield ModelCalled(answer.usage, self._model.name, time.monotonic() - asked_at_s, "hand-over")
+            if said:
+                break
+        begins_with = compaction.hand_over(
+            summary,
+            last_words=compaction.last_words(whole),
+            still_open=compaction.heads(self._journal.unfinished(), besides=prompt.task.id),
+            changed=self._tool_calls.changes_in(whole),
+        )
+        tokens = compaction.tokens_of([self._system, self._tool_calls.definitions, begins_with])
+        reach(Failpoint.HAND_OVER_WRITTEN)
+        self._journal.begin_anew(
+            turn_id, message_id=prompt.task.id, hand_over=begins_with, tokens=tokens, model=self._model.name,
+            usage=usage,
+        )  # fmt: skip
+        reach(Failpoint.HAND_OVER_RECORDED)
+        self._history, self._context_tokens = extended([], "user", begins_with), tokens
+        self._journal.prune()
+
+    # ── records ────────────────────────────────────────────────────────────────────────────────────
+    def _record(self, answer: Answer, asked: list[Block], turn_id: str, prompt: Prompt, notes: Sequence[str]) -> None:
         """Take an answer into the journal and the history.
 
         Raises:
             SessionError: If it is none that the conversation could go on from; it is paid all the same.
         """
-        problem = _PROBLEMS.get(answer.stop_reason) or ("" if answer.blocks else "The model answered with nothing.")
-        if problem:
+        problem: SessionError | None = None
+        if answer.stop_reason == "model_context_window_exceeded":
+            problem = ContextOverflowError(_TOO_LONG)
+        elif answer.stop_reason == "refusal":
+            problem = SessionError("The model refused to answer this.")
+        elif not answer.blocks:
+            problem = SessionError("The model answered with nothing.")
+        if problem is not None:
             self._record_usage(answer.usage, turn_id, prompt)
-            raise SessionError(problem)
+            raise problem
         self._journal.record_answer(
-            turn_id, message_id=prompt.task.id, asked=request[-1]["content"], answered=answer.blocks,
+            turn_id, message_id=prompt.task.id, asked=asked, answered=answer.blocks,
             model=self._model.name, usage=answer.usage, stop_reason=answer.stop_reason, notes=notes,
         )  # fmt: skip
         reach(Failpoint.ANSWER_RECORDED)
-        self._history = [*request, {"role": "assistant", "content": answer.blocks}]
+        self._history = extended(extended(self._history, "user", asked), "assistant", answer.blocks)
         self._context_tokens = answer.usage.tokens
 
     def _record_usage(self, usage: Usage, turn_id: str, prompt: Prompt) -> None:

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 from agenthub.errors import ConfigError, LeaseLostError
 from agenthub.messages import Usage
+from agenthub.sessions.pruning import prune
 
 Block = dict[str, Any]
 """One content block of the Messages API, as JSON."""
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS turn (
   id TEXT PRIMARY KEY, message_id TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('open', 'done')),
@@ -33,9 +34,10 @@ CREATE INDEX IF NOT EXISTS turn_message ON turn (message_id);
 CREATE TABLE IF NOT EXISTS entry (
   seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, turn_id TEXT NOT NULL,
   role TEXT NOT NULL CHECK (role IN ('user', 'assistant')), content TEXT NOT NULL, at REAL NOT NULL,
-  stop_reason TEXT NOT NULL DEFAULT ''
+  stop_reason TEXT NOT NULL DEFAULT '', conversation TEXT NOT NULL DEFAULT '', tokens INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS entry_turn ON entry (turn_id);
+CREATE INDEX IF NOT EXISTS entry_conversation ON entry (conversation, epoch);
 CREATE TABLE IF NOT EXISTS step (
   turn_id TEXT NOT NULL, number INTEGER NOT NULL, tool TEXT NOT NULL, state TEXT NOT NULL
   CHECK (state IN ('intent', 'done')), result TEXT, at REAL NOT NULL, PRIMARY KEY (turn_id, number)
@@ -48,6 +50,16 @@ CREATE INDEX IF NOT EXISTS usage_at ON usage (at);
 CREATE INDEX IF NOT EXISTS usage_message ON usage (message_id);
 CREATE TABLE IF NOT EXISTS note (id TEXT PRIMARY KEY, text TEXT NOT NULL, at REAL NOT NULL, turn_id TEXT) STRICT;
 """
+_INSERT_ENTRY = (
+    "INSERT INTO entry (conversation, epoch, turn_id, role, content, at, stop_reason, tokens)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_SINCE_2 = """
+ALTER TABLE entry ADD COLUMN conversation TEXT NOT NULL DEFAULT '';
+ALTER TABLE entry ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0;
+"""
+_UPGRADES = {1: f"ALTER TABLE entry ADD COLUMN stop_reason TEXT NOT NULL DEFAULT ''; {_SINCE_2}", 2: _SINCE_2}
+"""What an older version lacks; tables and indexes that are new are made anyway."""
 
 
 class Turn(NamedTuple):
@@ -93,7 +105,8 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._prepare()
-        self._epoch: int = self._db.execute("SELECT coalesce(max(epoch), 0) FROM entry").fetchone()[0]
+        self._conversation = ""
+        self._epoch = self._newest_epoch()
         self._end: int | None = None
         """Number of the last entry that this process knows; None until it has read the conversation."""
 
@@ -107,7 +120,7 @@ class Journal:
                 f"{self.path} was written by a newer agenthub (journal version {version}, this one knows {_VERSION}). "
                 "Run that version, or move the file away to begin a new journal."
             )
-        upgrade = "ALTER TABLE entry ADD COLUMN stop_reason TEXT NOT NULL DEFAULT '';" if version == 1 else ""
+        upgrade = _UPGRADES.get(version, "")
         self._db.executescript(f"BEGIN IMMEDIATE; {upgrade} {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
 
     def close(self) -> None:
@@ -183,12 +196,60 @@ class Journal:
         self._db.execute("UPDATE turn SET attempts = attempts - 1 WHERE id = ? AND state = 'open'", (turn_id,))
 
     # ── the conversation ───────────────────────────────────────────────────────────────────────────
+    def enter(self, conversation: str) -> list[Entry]:
+        """Go to another conversation; what follows is about this one. The role's usual one is called ``""``.
+
+        Raises:
+            LeaseLostError: As `record_answer`.
+        """
+        self.check_alone()
+        self._conversation = conversation
+        self._epoch = self._newest_epoch()
+        return self.history()
+
     def history(self) -> list[Entry]:
-        """The conversation since its last reset, oldest first. From now on only this process may add to it."""
-        rows = self._db.execute("SELECT turn_id, role, content FROM entry WHERE epoch = ? ORDER BY seq", (self._epoch,))
+        """The conversation since its last hand-over, oldest first. From now on only this process may add to it."""
+        rows = self._db.execute(
+            "SELECT turn_id, role, content FROM entry WHERE conversation = ? AND epoch = ? ORDER BY seq", self._here
+        )
         entries = [Entry(turn, role, json.loads(content)) for turn, role, content in rows]
         self._end = self._last_entry()
         return entries
+
+    def context_tokens(self) -> int:
+        """Size of the conversation at its last answer; 0 if there was none."""
+        row = self._db.execute(
+            "SELECT tokens FROM entry WHERE conversation = ? AND epoch = ? ORDER BY seq DESC LIMIT 1", self._here
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def shows(self, message_id: str) -> bool:
+        """True if work on the message stands in the conversation, and not only in what was handed over."""
+        row = self._db.execute(
+            "SELECT 1 FROM turn JOIN entry ON entry.turn_id = turn.id"
+            " WHERE turn.message_id = ? AND conversation = ? AND epoch = ? LIMIT 1",
+            (message_id, *self._here),
+        ).fetchone()
+        return row is not None
+
+    def unfinished(self) -> list[tuple[str, list[Block]]]:
+        """Messages that were begun and have no end yet, oldest first: ids, and how they were put to the model."""
+        rows = self._db.execute(
+            "SELECT message_id, content FROM (SELECT message_id, id, state, result, max(rowid) AS at FROM turn"
+            " GROUP BY message_id) AS newest JOIN entry ON entry.seq ="
+            " (SELECT min(seq) FROM entry JOIN turn ON turn_id = turn.id"
+            " WHERE turn.message_id = newest.message_id AND role = 'user')"
+            " WHERE state = 'open' OR json_type(result, '$.parked') IS NOT NULL ORDER BY newest.at"
+        )
+        return [(message, json.loads(content)) for message, content in rows]
+
+    @property
+    def _here(self) -> tuple[str, int]:
+        return self._conversation, self._epoch
+
+    def _newest_epoch(self) -> int:
+        row = self._db.execute("SELECT max(epoch) FROM entry WHERE conversation = ?", (self._conversation,)).fetchone()
+        return int(row[0] or 0)
 
     def _last_entry(self) -> int:
         return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM entry").fetchone()[0])
@@ -196,7 +257,7 @@ class Journal:
     def last_turn(self) -> str:
         """The turn at the end of the conversation; empty if nothing was said yet."""
         row = self._db.execute(
-            "SELECT turn_id FROM entry WHERE epoch = ? ORDER BY seq DESC LIMIT 1", (self._epoch,)
+            "SELECT turn_id FROM entry WHERE conversation = ? AND epoch = ? ORDER BY seq DESC LIMIT 1", self._here
         ).fetchone()
         return str(row[0]) if row else ""
 
@@ -221,10 +282,10 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             self.check_alone()
             self._db.executemany(
-                "INSERT INTO entry (epoch, turn_id, role, content, at, stop_reason) VALUES (?, ?, ?, ?, ?, ?)",
+                _INSERT_ENTRY,
                 [
-                    (self._epoch, turn_id, "user", json.dumps(list(asked)), moment, ""),
-                    (self._epoch, turn_id, "assistant", json.dumps(list(answered)), moment, stop_reason),
+                    (*self._here, turn_id, "user", json.dumps(list(asked)), moment, "", 0),
+                    (*self._here, turn_id, "assistant", json.dumps(list(answered)), moment, stop_reason, usage.tokens),
                 ],
             )
             self._insert_usage(turn_id, message_id, model, usage, moment)
@@ -233,6 +294,33 @@ class Journal:
             self._db.executemany("UPDATE note SET turn_id = ? WHERE id = ?", [(turn_id, note) for note in notes])
             end = self._last_entry()
         self._end = end if self._end is not None else None
+
+    def begin_anew(
+        self, turn_id: str, *, message_id: str, hand_over: Sequence[Block], tokens: int, model: str, usage: Usage
+    ) -> None:
+        """Have the conversation begin with `hand_over` from now on, in one commit. What was before stays on record.
+
+        Args:
+            tokens: Size of the conversation that begins, as far as it is known.
+
+        Raises:
+            LeaseLostError: As `record_answer`.
+        """
+        moment = time.time()
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self.check_alone()
+            new = (self._conversation, self._epoch + 1)
+            self._db.execute(_INSERT_ENTRY, (*new, "", "user", json.dumps(list(hand_over)), moment, "", tokens))
+            if usage.calls:
+                self._insert_usage(turn_id, message_id, model, usage, moment)
+            end = self._last_entry()
+        self._epoch += 1
+        self._end = end if self._end is not None else None
+
+    def prune(self) -> None:
+        """Let go of what is too old or too much to be kept for the record; nothing that is still needed."""
+        prune(self._db, conversation=self._conversation, epoch=self._epoch, now_s=time.time())
 
     def check_alone(self) -> None:
         """Return if what this process knows of the conversation is all of it.

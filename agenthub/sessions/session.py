@@ -17,6 +17,8 @@ class Prompt(NamedTuple):
 
     text: str
     task: Message
+    goes_on: bool = False
+    """True if the text brings what a parked task waited for; the task itself may have been shown long ago."""
 
 
 class TurnEnd(Enum):

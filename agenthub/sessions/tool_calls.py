@@ -94,6 +94,22 @@ class ToolCalls:
         """True if calls of this tool change something outside of the conversation."""
         return name in self._tools and self._tools[name].changes
 
+    def changes_in(self, history: Sequence[dict[str, Any]], most: int = 40) -> list[str]:
+        """What was changed in a conversation, in a few words for each, the newest last."""
+        failed = {
+            block["tool_use_id"]
+            for message in history
+            for block in message["content"]
+            if block.get("type") == "tool_result" and block.get("is_error")
+        }
+        made = [
+            f"{call['name']} {self.summary(call)}"
+            for message in history
+            for call in calls_in(message["content"])
+            if self.changes(str(call["name"])) and call["id"] not in failed
+        ]
+        return list(dict.fromkeys(reversed(made)))[:most][::-1]
+
     def summary(self, call: Block) -> str:
         """A call in a few words, for people."""
         tool = self._tools.get(str(call["name"]))

@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from agenthub.failpoints import Failpoint
 from agenthub.messages import Message
 from agenthub.rehearsal import steering
-from chaos.plan import MOST_CRASHES, PRIORITIES, ROLES
+from chaos.plan import MOST_CRASHES, POINTS, PRIORITIES, ROLES
 from chaos.run import NETWORKED, OWN_SERVER, SCENES, SHORT, Scene
 
 
@@ -41,7 +40,7 @@ def test_a_long_scene_dies_at_every_failpoint_and_sends_by_every_door_in_every_p
     for scene in (OWN_SERVER, NETWORKED):
         plan = scene.plan(3)
         points = {str(fault.value).split()[0] for fault in plan.faults if fault.kind == "failpoint"}
-        assert points == {str(point) for point in Failpoint}
+        assert points == {str(point) for point in POINTS}
         assert {directive.priority for directive in plan.directives} == set(PRIORITIES)
         assert {directive.way for directive in plan.directives} == {"lane", "plain", "stranger"}
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ def desk(tmp_path: Path) -> Iterator[Opens]:
     """Opens a role's desk, whose model gives these replies."""
     opened: list[Desk] = []
 
-    async def opens(*replies: Reply, max_steps: int = 10) -> Desk:
-        opened.append(Desk(tmp_path / "journal.db", ScriptedModel(*replies), max_steps=max_steps))
+    async def opens(*replies: Reply, **terms: Any) -> Desk:
+        opened.append(Desk(tmp_path / "journal.db", ScriptedModel(*replies), **terms))
         return await opened[-1].restart()
 
     yield opens

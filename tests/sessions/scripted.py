@@ -157,10 +157,8 @@ class Toolbox:
 class Desk:
     """One role's journal on disk, and conversations with it: one after the other, as processes come and go."""
 
-    def __init__(
-        self, path: Path, model: ScriptedModel, toolbox: Toolbox | None = None, *, max_steps: int = 10
-    ) -> None:
-        self.path, self.model, self.max_steps = path, model, max_steps
+    def __init__(self, path: Path, model: ScriptedModel, toolbox: Toolbox | None = None, **terms: Any) -> None:
+        self.path, self.model, self.terms = path, model, {"max_steps": 10} | terms
         self.toolbox = Toolbox() if toolbox is None else toolbox
         self.before_effect: Callable[[], Awaitable[None]] = _allowed
         self.journal: Journal
@@ -172,8 +170,8 @@ class Desk:
             self.journal.close()
         self.journal = self.open_journal()
         self.conversation = Conversation(
-            self.model, self.journal, system="You are a test.", tools=self.toolbox.tools(), max_steps=self.max_steps,
-            before_effect=lambda: self.before_effect(),
+            self.model, self.journal, system="You are a test.", tools=self.toolbox.tools(),
+            before_effect=lambda: self.before_effect(), **self.terms,
         )  # fmt: skip
         await self.conversation.start()
         return self

@@ -14,7 +14,7 @@ import anthropic
 import httpx2
 import pytest
 
-from agenthub.errors import LeaseLostError, ModelRefusedError, ModelUnavailableError, SessionError
+from agenthub.errors import ContextOverflowError, LeaseLostError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
 from agenthub.rehearsal import Endpoint, start_rehearsal
 from agenthub.rehearsal.faults import Fault
@@ -240,7 +240,7 @@ async def test_a_conversation_that_is_too_long_fails_the_turn(
     long = [{"role": "user", "content": [{"type": "text", "text": "x" * 40_000 if is_real else "x"}]}]
     with pytest.raises(SessionError, match="The conversation is too long") as raised:
         await asked(models("rehearsal-8k", max_output_tokens=1000), long)
-    assert type(raised.value) is SessionError
+    assert type(raised.value) is ContextOverflowError
     assert len(statuses(endpoint)) == 1
 
 

@@ -188,7 +188,10 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path) ->
     with contextlib.closing(Journal(path)) as journal:
         records(journal)
     with contextlib.closing(sqlite3.connect(path)) as old:
-        old.executescript("ALTER TABLE entry DROP COLUMN stop_reason; PRAGMA user_version = 1;")
+        old.executescript(
+            "DROP INDEX entry_conversation; ALTER TABLE entry DROP COLUMN conversation;"
+            " ALTER TABLE entry DROP COLUMN tokens; ALTER TABLE entry DROP COLUMN stop_reason; PRAGMA user_version = 1;"
+        )
     for _ in range(2):
         with contextlib.closing(Journal(path)) as journal:
             records(journal, stop_reason="end_turn")
