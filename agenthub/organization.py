@@ -120,6 +120,39 @@ class Budget(_Table):
     """US dollars a day; `math.inf` if the file says `unlimited`."""
 
 
+class Price(_Table):
+    """`[prices."<model>"]`: what a model costs, in US dollars per million tokens. For models without a list price."""
+
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
+    cache_read: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """None: a tenth of `input`."""
+    cache_write: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Kept for five minutes. None: 1.25 times `input`."""
+    cache_write_1h: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Kept for an hour. None: twice `input`."""
+
+    def filled(self) -> Rates:
+        """With what was left out."""
+        return Rates(
+            self.input,
+            self.output,
+            self.input * 0.1 if self.cache_read is None else self.cache_read,
+            self.input * 1.25 if self.cache_write is None else self.cache_write,
+            self.input * 2 if self.cache_write_1h is None else self.cache_write_1h,
+        )
+
+
+class Rates(NamedTuple):
+    """US dollars per million tokens, by kind."""
+
+    input: float
+    output: float
+    cache_read: float
+    cache_write: float
+    cache_write_1h: float
+
+
 class RoleOverride(RoleSettings):
     """`[roles.<name>]`: anything a role file may say, without touching the user's file."""
 
@@ -137,6 +170,7 @@ class _File(_Table):
     )
     defaults: Defaults = Defaults()
     budget: Budget = Budget()
+    prices: dict[str, Price] = Field(default_factory=dict)
     roles: dict[str, RoleOverride] = Field(default_factory=dict)
 
 
@@ -166,6 +200,8 @@ class Organization:
     """The person at the top: directives come from there, approvals go there."""
     defaults: Defaults = field(default_factory=Defaults)
     budget: Budget = field(default_factory=Budget)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    """By the model's full name; they come before list prices."""
     roles: Mapping[str, Role] = field(default_factory=dict)
     """Roles by name; overrides are merged in, and who had no manager reports to the operator."""
     problems: tuple[Problem, ...] = ()
@@ -229,6 +265,7 @@ class Organization:
             "operator": self.operator,
             "defaults": self.defaults.model_dump(mode="json"),
             "budget": self.budget.model_dump(mode="json"),
+            "prices": {name: price.model_dump(mode="json") for name, price in self.prices.items()},
             "roles": {name: role.model_dump(mode="json", exclude={"path"}) for name, role in self.roles.items()},
         }
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
@@ -256,6 +293,7 @@ def load_organization(settings: Settings, *, strict: bool = True) -> Organizatio
         operator=file.operator,
         defaults=file.defaults,
         budget=file.budget,
+        prices=file.prices,
         roles=merged,
         problems=tuple(problems),
     )

@@ -217,6 +217,9 @@ def _session(
         base_url=settings.model_url or None,
         max_output_tokens=terms.max_output_tokens,
         before_try=may_act,
+        prices=organization.prices,
+        windows=settings.state / "models",
+        diagnoses=True if settings.rehearse else None,
     )
     tools = [
         *mesh_tools(coordination, ask_within_s=terms.ask_within_s, is_urgent=is_urgent),

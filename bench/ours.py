@@ -104,6 +104,8 @@ class CallingModel:
 
     async def start(self) -> None: ...
 
+    def interrupt(self) -> None: ...
+
     async def answer(
         self, *, system: str, tools: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]
     ) -> AsyncGenerator[TextDelta | Usage | Answer]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Literal, NamedTuple
 
 import psutil
@@ -20,7 +20,7 @@ from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.client import open_client, role_queues
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import AgenthubError
-from agenthub.organization import load_organization
+from agenthub.organization import Organization, load_organization
 from agenthub.run_file import RunFile
 from agenthub.settings import Settings
 
@@ -83,6 +83,8 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
         yield Finding("warning", "model", "no key: `up` rehearses", "set ANTHROPIC_API_KEY to work with Claude")
     else:
         yield Finding("ok", "model", f"a key is set; the default model is {organization.defaults.model}")
+    for finding in _prices(organization):
+        yield finding
     yield _disk(settings)
     yield _leftovers(settings)
     run = RunFile.read(settings.state)
@@ -125,6 +127,18 @@ async def _server(name: str, port: int, settings: Settings) -> Finding:
         "error", name, f"does not store: {error}",
         f"make room at {settings.state / 'nats'}: the supervisor starts it again by itself",
     )  # fmt: skip
+
+
+def _prices(organization: Organization) -> Iterator[Finding]:
+    """Models of roles that neither the organization nor the list prices know."""
+    from agenthub.sessions.prices import is_known
+
+    for model in sorted({organization.terms(name).model for name in organization.roles}):
+        if not is_known(model, organization.prices):
+            found = f"that of `{model}` is unknown; it is counted as the dearest model known"
+            yield Finding(
+                "warning", "prices", found, f'say it in agenthub.toml: [prices."{model}"] input = …, output = …'
+            )
 
 
 def _disk(settings: Settings) -> Finding:

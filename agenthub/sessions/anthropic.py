@@ -15,8 +15,9 @@ import logging
 import math
 import random
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -25,9 +26,12 @@ from anthropic.types import Message as ApiMessage
 
 from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
+from agenthub.organization import Price
+from agenthub.sessions.caching import MARK, Diagnosis, marked
 from agenthub.sessions.conversation import Answer
 from agenthub.sessions.prices import cost_usd
 from agenthub.sessions.session import TextDelta
+from agenthub.sessions.windows import Window
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +58,9 @@ class AnthropicModel:
         no_event_s: float = 120.0,
         first_retry_s: float = 0.5,
         before_try: Callable[[], Awaitable[None]] | None = None,
+        prices: Mapping[str, Price] | None = None,
+        windows: Path | None = None,
+        diagnoses: bool | None = None,
     ) -> None:
         """A model that is not asked anything yet.
 
@@ -61,9 +68,17 @@ class AnthropicModel:
             no_event_s: How long a stream may be silent.
             first_retry_s: Pause before the second try; doubled for each further one.
             before_try: Awaited before each try; raises if this process may not act any more.
+            prices: Those of the organization, by model.
+            windows: Folder that remembers how much fits into a model.
+            diagnoses: Whether to ask with each request why the cache could not be used. None: only Anthropic's own
+                API, since others may refuse what they do not know.
         """
         self.name = name
-        self.window = 0
+        self.diagnosis = Diagnosis() if (diagnoses if diagnoses is not None else not base_url) else None
+        """What the API said about its cache; None if it is not asked."""
+        self._prices = dict(prices or {})
+        self._window = Window(name, base_url or "", folder=windows)
+        self._interrupted = asyncio.Event()
         self._api_key = api_key
         self._max_output_tokens = max_output_tokens
         self._first_retry_s = first_retry_s
@@ -76,8 +91,15 @@ class AnthropicModel:
             http_client=anthropic.DefaultAsyncHttpxClient(verify=_certificates(base_url)),
         )
 
+    @property
+    def window(self) -> int:
+        return self._window.tokens
+
     async def start(self) -> None:
-        """Nothing to learn yet: the first request tells whether the key and the model are right."""
+        """Nothing yet: the first request tells whether the key and the model are right."""
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
 
     async def close(self) -> None:
         await self._client.close()
@@ -92,23 +114,28 @@ class AnthropicModel:
             ModelRefusedError: If the provider refuses for good.
             SessionError: If the provider answered in a way that another try of the turn may mend.
         """
+        self._interrupted.clear()
+        await self._window.learn(self._client)
+        more: dict[str, Any] = {"diagnostics": self.diagnosis.request(messages)} if self.diagnosis else {}
         for attempt in range(1, TRIES + 1):
             begun: ApiMessage | None = None
+            has_streamed = False
             if self._before_try is not None:
                 await self._before_try()
             try:
                 async with self._client.messages.stream(
                     model=self.name,
                     max_tokens=self._max_output_tokens,
-                    # An hour for what never changes: agents are often idle for longer than five minutes.
-                    system=[{"type": "text", "text": system, "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+                    system=[{"type": "text", "text": system, "cache_control": MARK}],  # type: ignore[typeddict-item]
                     tools=list(tools),  # type: ignore[arg-type]
-                    messages=_marked(messages),  # type: ignore[arg-type]
-                    cache_control={"type": "ephemeral"},
+                    messages=marked(messages),  # type: ignore[arg-type]
+                    cache_control=MARK,  # type: ignore[arg-type]
+                    **more,
                 ) as stream:
                     async for event in stream:
                         begun = stream.current_message_snapshot
                         if event.type == "text":
+                            has_streamed = True
                             yield TextDelta(event.text)
                         elif event.type in ("thinking", "input_json"):
                             yield TextDelta("")  # it gets on, though nobody reads this
@@ -124,10 +151,27 @@ class AnthropicModel:
                 if attempt == TRIES or wait_s > LONGEST_WAIT_S:
                     raise ModelUnavailableError(self._what(error), retry_after_s=max(wait_s, 5.0)) from error
                 logger.info("the model stumbled (%s); asking again in %.1f s", self._what(error), wait_s)
-                await asyncio.sleep(wait_s)
+                if has_streamed:
+                    yield TextDelta("", is_anew=True)
+                await self._pause(wait_s, error)
             else:
+                if self.diagnosis:
+                    self.diagnosis.take(messages, message)
                 yield self._read(message)
                 return
+
+    async def _pause(self, wait_s: float, error: Exception) -> None:
+        """Wait before the next try.
+
+        Raises:
+            ModelUnavailableError: If the host cannot wait so long: the message goes back until then.
+        """
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._interrupted.wait()
+        except TimeoutError:
+            return
+        raise ModelUnavailableError(f"interrupted while {self._what(error)}", retry_after_s=max(wait_s, 5.0)) from error
 
     def _read(self, message: ApiMessage) -> Answer:
         blocks = [block.to_dict(mode="json") for block in message.content]
@@ -135,6 +179,8 @@ class AnthropicModel:
             blocks.pop()  # its input may be cut off
         # The API does not take back a text of nothing but spaces.
         spoken = [block for block in blocks if block.get("type") != "text" or str(block.get("text", "")).strip()]
+        if message.stop_reason == "max_tokens" and not spoken:  # nothing but the begin of a call: it goes on from here
+            spoken = [{"type": "text", "text": "[...]"}]
         return Answer(spoken, str(message.stop_reason), self._usage(message))
 
     def _usage(self, message: ApiMessage) -> Usage:
@@ -146,29 +192,22 @@ class AnthropicModel:
             cache_read_tokens=counted.cache_read_input_tokens or 0,
             cache_write_tokens=counted.cache_creation_input_tokens or 0,
         )
-        return usage.model_copy(update={"cost_usd": cost_usd(self.name, usage)})
+        written_1h = counted.cache_creation.ephemeral_1h_input_tokens if counted.cache_creation else 0
+        cost = cost_usd(self.name, usage, own=self._prices, written_1h_tokens=written_1h or 0)
+        return usage.model_copy(update={"cost_usd": cost})
 
     def _what(self, error: Exception) -> str:
         """The error in a few words. Replies carry them to others, so an echoed key is taken out."""
-        if isinstance(error, anthropic.APIStatusError):
+        if isinstance(error, anthropic.NotFoundError):
+            text = (
+                f"404 {error.type or ''}: {error.message}: there is no model `{self.name}` at {self._client.base_url}. "
+                "Set `model` in the role's file or under `[defaults]` in agenthub.toml, or `url` under `[model]`"
+            )
+        elif isinstance(error, anthropic.APIStatusError):
             text = f"{error.status_code} {error.type or ''}: {error.message}"
         else:
             text = f"{type(error).__name__}: {error}".rstrip(": ")
         return text.replace(self._api_key, "[key]") if self._api_key else text
-
-
-def _marked(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages with a cache mark where the request before ended.
-
-    The mark that the API sets at the end looks back over 20 blocks only; an answer with many tool calls has
-    more, and the whole conversation would be read at full price.
-    """
-    if len(messages) < 3:
-        return list(messages)
-    before = messages[-3]
-    *blocks, last = before["content"]
-    marked = {**before, "content": [*blocks, {**last, "cache_control": {"type": "ephemeral"}}]}
-    return [*messages[:-3], marked, *messages[-2:]]
 
 
 def preload() -> None:

@@ -36,7 +36,11 @@ from agenthub.sessions.tool_calls import ToolCalls, calls_in, result_block
 
 logger = logging.getLogger(__name__)
 
-_CUT = "[your answer was cut off here at the token limit; go on, more briefly]"
+_UNENDED = {
+    "max_tokens": "[your answer was cut off here at the token limit; go on, more briefly]",
+    "pause_turn": "[you paused here; go on]",
+}
+"""What to say to a model that has not come to its end, by why it stopped."""
 _REPEATED = (
     "You began with the next message before and did not come to its end. What you did is above; go on from there."
 )
@@ -57,8 +61,10 @@ class Model(Protocol):
     """A model behind an API; raises the `SessionError` that fits each failure."""
 
     name: str
-    window: int
-    """Tokens that fit into a request; 0 if unknown."""
+
+    @property
+    def window(self) -> int:
+        """Tokens that fit into a request; 0 if unknown."""
 
     async def start(self) -> None:
         """Learn about the model; called once."""
@@ -67,6 +73,9 @@ class Model(Protocol):
         self, *, system: str, tools: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]
     ) -> AsyncGenerator[TextDelta | Usage | Answer]:
         """Stream an answer; the last item is the `Answer`. A `Usage` is what a try took that brought none."""
+
+    def interrupt(self) -> None:
+        """Do not wait for the next try of a request that failed: raise `ModelUnavailableError` instead."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -135,6 +144,8 @@ class Conversation:
 
     async def interrupt(self) -> None:
         self._is_interrupted = self._running is not None
+        if self._is_interrupted:
+            self._model.interrupt()
 
     async def context(self) -> ContextInfo:
         return ContextInfo(self._context_tokens, self._model.window)
@@ -203,8 +214,8 @@ class Conversation:
                     asked = [*self._opening(prompt, [text for _, text in notes], repeated=told), *said]
             is_opening = has_compacted = False
             calls = calls_in(answer.blocks)
-            is_cut = answer.stop_reason == "max_tokens"
-            if not calls and not is_cut:
+            unended = _UNENDED.get(answer.stop_reason, "")
+            if not calls and not unended:
                 yield TurnResult(TurnEnd.STOPPED, text=_said(answer.blocks))
                 return
             ending: TurnResult | None = None
@@ -229,8 +240,8 @@ class Conversation:
             if self._is_interrupted:
                 yield TurnResult(TurnEnd.INTERRUPTED, text=_said(answer.blocks))
                 return
-            if is_cut:
-                asked.append(_text(_CUT))
+            if unended:
+                asked.append(_text(unended))
             if self._notices:
                 asked.append(_text(prompts.notices(self._notices)))
                 self._notices.clear()

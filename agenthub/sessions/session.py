@@ -48,6 +48,8 @@ class TextDelta(NamedTuple):
     """A piece of what the model says, as it streams; empty while it thinks or writes the input of a tool."""
 
     text: str
+    is_anew: bool = False
+    """True if the answer broke off and is asked for again: what was streamed of it is void."""
 
 
 class ToolStarted(NamedTuple):

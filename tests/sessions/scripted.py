@@ -59,6 +59,8 @@ class ScriptedModel:
 
     async def close(self) -> None: ...
 
+    def interrupt(self) -> None: ...
+
     async def answer(
         self, *, system: str, tools: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]
     ) -> AsyncGenerator[TextDelta | Usage | Answer]:

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import anthropic
@@ -22,6 +21,7 @@ from agenthub.sessions.anthropic import LONGEST_WAIT_S, TRIES, AnthropicModel, _
 from agenthub.sessions.conversation import Answer, Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Prompt, TextDelta, Tool, TurnResult
+from tests.organization import until
 from tests.sessions.scripted import Toolbox, task
 
 KEY = "sk-ant-secret-of-this-test"
@@ -57,10 +57,10 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that were slept between tries, none of which are really slept."""
     seconds: list[float] = []
 
-    async def sleep(wait_s: float) -> None:
+    async def pause(model: AnthropicModel, wait_s: float, error: Exception) -> None:
         seconds.append(wait_s)
 
-    monkeypatch.setattr("agenthub.sessions.anthropic.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(AnthropicModel, "_pause", pause)
     return seconds
 
 
@@ -283,6 +283,87 @@ async def test_a_call_that_the_token_limit_cut_off_is_not_made(models: Models, s
     )  # fmt: skip
     answer = models()._read(said)
     assert [block["id"] for block in answer.blocks] == (["1"] if stop_reason == "max_tokens" else ["1", "2"])
+
+
+async def test_an_interrupt_ends_the_wait_between_two_tries(endpoint: Endpoint, models: Models) -> None:
+    goes_wrong(endpoint, Fault(status=429, retry_after=LONGEST_WAIT_S))
+    model = models()
+    asking = asyncio.create_task(asked(model))
+    async with asyncio.timeout(LONGEST_WAIT_S - 1):
+        await until(lambda: statuses(endpoint) == [429])
+        await until(lambda: model.interrupt() or asking.done())  # type: ignore[func-returns-value]
+    with pytest.raises(ModelUnavailableError, match="interrupted") as raised:
+        await asking
+    assert raised.value.retry_after_s == LONGEST_WAIT_S
+
+
+async def test_what_was_streamed_of_an_answer_that_broke_off_is_said_to_be_void(
+    endpoint: Endpoint, models: Models
+) -> None:
+    goes_wrong(endpoint, Fault(cut_after_events=4), Fault(status=529))
+    items = [item async for item in models().answer(system="You are a test.", tools=TOOLS, messages=GREETING)]
+    deltas = [item for item in items if isinstance(item, TextDelta)]
+    assert [delta.is_anew for delta in deltas].count(True) == 1
+    last = max(at for at, delta in enumerate(deltas) if delta.is_anew)
+    assert isinstance(items[-1], Answer)
+    assert "".join(delta.text for delta in deltas[last:]) == items[-1].blocks[0]["text"]
+    assert any(delta.text for delta in deltas[:last])
+
+
+async def test_a_model_that_the_provider_does_not_know_is_said_with_the_setting(models: Models) -> None:
+    with pytest.raises(ModelRefusedError, match=r"no model `gpt-6` at .*Set `model` in the role's file"):
+        await asked(models("gpt-6"))
+
+
+async def test_a_call_that_is_all_the_token_limit_left_is_no_empty_answer(models: Models) -> None:
+    from anthropic.types import Message as ApiMessage
+
+    said = ApiMessage.model_validate(
+        {
+            "id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5", "stop_sequence": None,
+            "stop_reason": "max_tokens", "usage": {"input_tokens": 1, "output_tokens": 1},
+            "content": [{"type": "tool_use", "id": "1", "name": "write", "input": {"path": "a"}}],
+        }
+    )  # fmt: skip
+    assert models()._read(said).blocks == [{"type": "text", "text": "[...]"}]
+
+
+# ── the window ─────────────────────────────────────────────────────────────────────────────────────
+async def test_the_window_is_learned_once_and_remembered(models: Models, tmp_path: Path) -> None:
+    model = models("rehearsal-8k", windows=tmp_path, max_output_tokens=1000)
+    assert model.window == 0  # no list knows it
+    await asked(model)
+    assert model.window == 8000
+    assert models("rehearsal-8k", windows=tmp_path).window == 8000
+    assert models("rehearsal-8k", windows=tmp_path, base_url="http://127.0.0.1:9").window == 0
+
+
+async def test_a_provider_that_does_not_say_leaves_the_window_that_lists_know(tmp_path: Path) -> None:
+    model = AnthropicModel("claude-haiku-4-5", api_key=KEY, base_url="http://127.0.0.1:9", windows=tmp_path)
+    await model._window.learn(model._client)
+    assert model.window == 200_000
+    assert list(tmp_path.iterdir()) == []
+    await model.close()
+
+
+# ── the cache ──────────────────────────────────────────────────────────────────────────────────────
+async def test_the_api_itself_says_that_the_prefix_stayed_the_same(models: Models, tmp_path: Path) -> None:
+    model, journal = models(diagnoses=True), Journal(tmp_path / "journal.db")
+    talk = conversation(model, journal, Toolbox().tools())
+    await talk.start()
+    for n in range(5):
+        [_ async for _ in talk.turn(Prompt(f"Question {n}?", task(f"m{n}")), turn_id=f"m{n}")]
+    assert model.diagnosis is not None
+    assert (model.diagnosis.asked, model.diagnosis.misses) == (4, [])
+    talk._system += " It is now 10:31."
+    [_ async for _ in talk.turn(Prompt("Question 5?", task("m5")), turn_id="m5")]
+    assert model.diagnosis.misses == ["system_changed"]
+    journal.close()
+
+
+async def test_others_are_not_asked_for_a_diagnosis(models: Models) -> None:
+    assert models().diagnosis is None
+    assert models(base_url=None).diagnosis is not None
 
 
 # ── what a try takes that brings nothing ───────────────────────────────────────────────────────────
