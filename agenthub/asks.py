@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agenthub.approvals import Approval
 from agenthub.messages import Message, Moment, Outcome, Priority
 
 MAX_ANSWERS_CHARACTERS = 120_000
@@ -23,6 +24,8 @@ class Answer(BaseModel):
     outcome: Outcome
     text: str = ""
     evidence: list[str] = Field(default_factory=list)
+    always: bool = False
+    """Of an approval: whatever is like this call is approved too."""
 
 
 class Part(BaseModel):
@@ -44,6 +47,8 @@ class Part(BaseModel):
     """Since when an overdue answer is not for want of starting: the role works on it or waits for others."""
     excused_s: float = 0.0
     """Seconds for which that was so before."""
+    decided: str = ""
+    """Of what a person was asked: what they decided, while that is under way to the role."""
 
     def excused_for_s(self, moment: datetime) -> float:
         """Seconds for which the clock of reminders has stood still."""
@@ -77,6 +82,8 @@ class Ask(BaseModel):
     deadline: Moment
     from_outside: bool = False
     """True if a person or a program waits: no task is parked, and the entry ends with the completion."""
+    approval: Approval | None = None
+    """What the operator is asked to decide; None: roles are asked."""
 
     @property
     def is_answered(self) -> bool:
@@ -87,6 +94,13 @@ class Ask(BaseModel):
     def waiting_for(self) -> list[str]:
         """Roles that have not answered."""
         return [part.role for part in self.parts if part.answer is None]
+
+    @property
+    def is_approved(self) -> bool:
+        """True if a person said yes to the tool call that waits."""
+        answer = self.parts[0].answer
+        is_call = self.approval is not None and self.approval.kind == "tool"
+        return is_call and answer is not None and answer.outcome is Outcome.DONE
 
     def is_over(self, moment: datetime) -> bool:
         """True if the task can go on: all answers are there, or the deadline has passed."""

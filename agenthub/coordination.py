@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from agenthub import subjects
+from agenthub.approvals import APPROVAL, DECISION, Approval, check_decider
 from agenthub.asks import Answer, Ask, Part
 from agenthub.bus.connection import Bus, StreamFullError
 from agenthub.errors import RateExceededError, RefusedError, unknown
@@ -121,25 +122,66 @@ class Coordination:
             id=ask_id, role=self._role, task=about, turn_id=key.rpartition("~")[0], parts=parts, opened_at=opened_at,
             deadline=min(deadline, about.deadline) if about.deadline else deadline,
         )  # fmt: skip
+        await self._open(ask, messages)
+        return ask
+
+    async def ask_person(self, approval: Approval, *, about: Message, key: str, within_s: float) -> Ask:
+        """Ask the operator to decide and park the task until they have, or the time is over, which is a no.
+
+        `key` is that of the tool call.
+
+        Raises:
+            RefusedError: If the operator got too many messages from this role just now.
+        """
+        operator = self._organization.operator
+        await self._check_rate(operator, 1, about)
+        ask_id = derived_id(self._role, key)
+        opened_at = self._clock()
+        deadline = opened_at + timedelta(seconds=within_s)
+        deadline = min(deadline, about.deadline) if about.deadline else deadline
+        request = Request(operator, approval.title[:200], approval.words(self._role, ask_id), about.payload.priority)
+        message = self._message(APPROVAL, request, about=about, message_id=derived_id(ask_id, "0"), ask_id=ask_id)
+        more = {**approval.model_dump(mode="json"), "task_id": about.id, "expires_at": deadline.isoformat()}
+        message = message.model_copy(update={"payload": message.payload.model_copy(update={"approval": more})})
+        part = Part(message_id=message.id, role=operator, subject=request.subject, priority=request.priority)
+        ask = Ask(
+            id=ask_id, role=self._role, task=about, turn_id=key.rpartition("~")[0], parts=[part], opened_at=opened_at,
+            deadline=deadline, approval=approval,
+        )  # fmt: skip
+        await self._open(ask, [message])
+        return ask
+
+    async def _open(self, ask: Ask, messages: Sequence[Message]) -> None:
+        """Enter an ask, then send what is asked; in this order, so that no answer finds nobody waiting."""
         await asyncio.gather(self._ledger.open(ask), self._schedule_deadline(ask))
         reach(Failpoint.ASK_OPENED)
-        self._parked.setdefault(about.id, set()).add(ask.id)
-        sending = [self._send(request.to, message) for message, request in zip(messages, requests, strict=True)]
+        self._parked.setdefault(ask.task.id, set()).add(ask.id)
+        sending = [self._send(part.role, message) for part, message in zip(ask.parts, messages, strict=True)]
         failed = [found for found in await asyncio.gather(*sending, return_exceptions=True) if found is not None]
         if failed:
             if isinstance(failed[0], RefusedError | StreamFullError):
                 await self.close(ask)  # the model hears of it and decides anew: nothing waits for these answers
             raise failed[0]
-        return ask
+
+    def check_decider(self, publisher: str) -> None:
+        """Return if who published a decision may decide about what this role waits for.
+
+        Raises:
+            ForgedError: Else.
+        """
+        check_decider(publisher, self._organization.operator)
 
     async def collect(self, reply: Message) -> Ask | None:
         """Enter an answer; the ask it belongs to, or None if nobody waits for it."""
         if not reply.correlation_id:
             return None
         answer = Answer(
-            outcome=reply.payload.outcome or Outcome.DONE, text=reply.payload.message, evidence=reply.payload.evidence
-        )
+            outcome=reply.payload.outcome or Outcome.DONE, text=reply.payload.message, evidence=reply.payload.evidence,
+            always=(reply.payload.model_extra or {}).get("always") is True,
+        )  # fmt: skip
         by = reply.on_behalf_of if reply.on_behalf_of and await stands_in(self._bus, reply) else reply.from_role
+        if (by == self._organization.operator) != (reply.type == DECISION):
+            return None  # a person answers by a decision, whose publisher was checked, and nobody else does
         ask = await self._ledger.record(
             self._role, reply.correlation_id, message_id=reply.causation_id, by=by, answer=answer
         )
@@ -149,6 +191,10 @@ class Coordination:
     async def expired(self, ask_id: str) -> Ask | None:
         """An ask of this role whose time is over; None if its task has gone on, or it is not over yet."""
         ask = await self._ledger.find(self._role, ask_id)
+        if ask is not None and ask.approval is not None and self._clock() >= ask.deadline:
+            part = ask.parts[0]  # entered, so that a decision that comes after all does not say otherwise
+            no = Answer(outcome=Outcome.REFUSED, text=f"Nobody decided by {ask.deadline:%Y-%m-%d %H:%M} UTC.")
+            ask = await self._ledger.record(self._role, ask_id, message_id=part.message_id, by=part.role, answer=no)
         if ask is None or ask.is_over(self._clock()):
             return ask
         await self._schedule_deadline(ask)  # the broker's clock is ahead of ours, or somebody made this up
@@ -208,7 +254,7 @@ class Coordination:
         stored = await self._bus.publish(
             subject, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
         )
-        if message.type == "task_assignment":
+        if message.type in ("task_assignment", APPROVAL):
             reach(Failpoint.ASK_SENT)
         if stored.is_new:
             await self._events.tell(
@@ -255,6 +301,6 @@ class Coordination:
         if to == self._role:
             raise RefusedError(f"`{to}` is you. Do it yourself, or ask somebody else.")
         if to == self._organization.operator and not or_operator:
-            raise RefusedError(f"`{to}` is the person you work for. End with `needs_human` to have them decide.")
+            raise RefusedError(f"`{to}` is the person you work for. Call `ask_human` to have them decide.")
         if not self._has_inbox(to):
             raise RefusedError(unknown("role", to, self._organization.roles))

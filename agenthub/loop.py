@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agenthub import subjects
+from agenthub.approvals import DECISION
 from agenthub.asks import Ask
 from agenthub.bus.connection import StreamFullError
 from agenthub.bus.deliveries import Delivery
@@ -42,7 +43,7 @@ from agenthub.org.events import Events
 from agenthub.preemption import Preemption
 from agenthub.sessions import prompts
 from agenthub.sessions.journal import Journal
-from agenthub.sessions.session import ModelCalled, Prompt, Session, ToolEnded, ToolStarted, TurnEnd, TurnResult
+from agenthub.sessions.session import Granted, ModelCalled, Prompt, Session, ToolEnded, ToolStarted, TurnEnd, TurnResult
 from agenthub.settling import Settling, Work
 from agenthub.trace_guard import TraceGuard
 
@@ -193,6 +194,8 @@ class Loop:
         sender = delivery.subject.rpartition(".")[2]
         if subjects.DOOR not in delivery.headers and sender != message.from_role:
             raise ForgedError(f"`from_role` says `{message.from_role}`, but `{sender}` published it")
+        if message.type == DECISION:
+            self._coordination.check_decider("" if subjects.DOOR in delivery.headers else sender)
         if message.deadline is not None and message.deadline < self._clock():
             raise MessageError(f"its deadline {message.deadline:%Y-%m-%d %H:%M:%S} UTC has passed")
         check_hops(message, max_hops=self._limits.max_hops)
@@ -225,7 +228,7 @@ class Loop:
             return None
         # After a crash between asking and recording, the answers may be here before the task itself comes again.
         self._journal.finish(ask.turn_id, {"parked": "its answers are here"})
-        prompt = prompts.answered(ask)
+        prompt = prompts.answered(ask) if ask.approval is None else prompts.decided(ask)
         if not self._journal.turns_of(ask.task.id):  # this session never saw the task
             prompt = f"{prompts.framed(ask.task)}\n{prompt}"
         return Work(ask.task, turn_id, prompt, ask)
@@ -288,7 +291,7 @@ class Loop:
         return True
 
     async def _turn(self, work: Work) -> TurnResult:
-        prompt = Prompt(work.prompt, work.task, goes_on=work.ask is not None)
+        prompt = Prompt(work.prompt, work.task, goes_on=work.ask is not None, granted=_granted(work.ask))
         turn = self._session.turn(prompt, turn_id=work.turn_id)
         async with contextlib.aclosing(turn) as happening:
             async for event in happening:
@@ -344,6 +347,14 @@ def is_for_want_of_room(error: sqlite3.Error) -> bool:
     """True if the disk is full, or does not take writes for another reason that may pass."""
     name = getattr(error, "sqlite_errorname", "")
     return name in ("SQLITE_FULL", "SQLITE_READONLY") or name.startswith("SQLITE_IOERR")
+
+
+def _granted(ask: Ask | None) -> Granted | None:
+    """The tool call that waited for a yes and has it."""
+    if ask is None or ask.approval is None or not ask.is_approved:
+        return None
+    answer = ask.parts[0].answer
+    return Granted(ask.approval.tool, ask.approval.input, always=answer is not None and answer.always)
 
 
 def _continuation_id(ask_id: str) -> str:

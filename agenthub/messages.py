@@ -232,7 +232,7 @@ class Message(_Wire):
     @property
     def is_answer(self) -> bool:
         """True for replies and results: they close something and never ask for work."""
-        return self.type in ("reply", "task_result")
+        return self.type in ("reply", "task_result", "decision")
 
     @property
     def is_actionable(self) -> bool:

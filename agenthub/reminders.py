@@ -186,6 +186,8 @@ class Reminders:
 
 def _is_due(ask: Ask, moment: datetime, reply_within_s: float) -> bool:
     """True if answers are owed by now. At its deadline a role goes on without; people wait for ever."""
+    if ask.approval is not None:
+        return False
     return ask.due_at(reply_within_s) <= moment and (ask.from_outside or moment < ask.deadline)
 
 

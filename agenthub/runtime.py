@@ -19,6 +19,8 @@ from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
 from agenthub.guards.budget import check_day, start_of_day
+from agenthub.guards.overrides import Overrides
+from agenthub.guards.permissions import Permissions, offers
 from agenthub.guards.repeats import Memory
 from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
@@ -31,6 +33,7 @@ from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Pulse, Registry
 from agenthub.org.traces import Traces
 from agenthub.organization import Organization
+from agenthub.permission_rules import split_rules
 from agenthub.preemption import Preemption
 from agenthub.reminders import Reminders
 from agenthub.sessions import prompts
@@ -42,6 +45,8 @@ from agenthub.sessions.session import Session
 from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.tools.mesh import mesh_tools
+from agenthub.tools.people import people_tools
+from agenthub.tools.permits import Permits
 from agenthub.tools.workspace import workspace_tools
 from agenthub.trace_guard import TraceGuard, TraceLimits
 from agenthub.watchdog import Watchdog
@@ -221,20 +226,39 @@ def _session(
         windows=settings.state / "models",
         diagnoses=True if settings.rehearse else None,
     )
-    tools = [
+    within_s = organization.defaults.approval_within_s
+    with_others = [
         *mesh_tools(coordination, ask_within_s=terms.ask_within_s, is_urgent=is_urgent),
-        *workspace_tools(settings.state / "workspaces" / name),
+        *people_tools(coordination, within_s=within_s),
     ]
+    permissions = _permissions(place, frozenset(tool.name for tool in with_others))
+    permits = Permits(
+        permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
+        within_s=within_s, clock=now,
+    )  # fmt: skip
+    tools = [*with_others, *workspace_tools(settings.state / "workspaces" / name)]
     return Conversation(
         model,
         journal,
         system=prompts.standing_instructions(organization, organization.role(name)),
-        tools=tools,
+        tools=[tool for tool in tools if offers(permissions, tool.name)],
+        may_call=permits.check,
         max_steps=terms.max_turn_steps,
         before_effect=may_act,
         before_call=None if settings.rehearse else _check_budget(place, journal, registry),
         compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
         is_per_task=terms.conversation == "per_task",
+    )
+
+
+def _permissions(place: RolePlace, with_others: frozenset[str]) -> Permissions:
+    role, never = place.organization.role(place.role), place.organization.role(place.role).other.get("disallowedTools")
+    return Permissions(
+        rules=role.settings.permissions,
+        organization=place.organization.defaults.permissions,
+        only=role.tools,
+        never=split_rules(never) if isinstance(never, str) else tuple(map(str, never or ())),
+        always_offered=with_others,
     )
 
 

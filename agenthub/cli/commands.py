@@ -104,6 +104,49 @@ $ agenthub pending drop 3f2a91c0      forget that you expect an answer
 Overdue answers are asked for after 30, 60, 120 and 240 s; then the managers hear of it, and in the end you.""",
     ),
     Command(
+        "approvals",
+        "Talk",
+        "approvals:approvals",
+        """List the tool calls and questions of roles that wait for your decision.
+
+$ agenthub approvals
+$ agenthub approvals --role backend --json=id,tool,input
+
+What nobody decides within `approval_within_s` is rejected; the role goes on and says so.""",
+    ),
+    Command(
+        "approve",
+        "Talk",
+        "approvals:approve",
+        """Let a tool call be made: once, or with --always whenever the role makes such a call.
+
+$ agenthub approve 3f2a91c0
+$ agenthub approve 3f2a91c0 --always
+
+Exit codes: 0 stored, 3 no such approval, 4 no hub, 6 it is decided already.""",
+    ),
+    Command(
+        "reject",
+        "Talk",
+        "approvals:reject",
+        """Do not let a tool call be made; the role reads the reason and goes on.
+
+$ agenthub reject 3f2a91c0 --reason "Not on a Friday"
+
+Exit codes: 0 stored, 3 no such approval, 4 no hub, 6 it is decided already.""",
+    ),
+    Command(
+        "reply",
+        "Talk",
+        "approvals:reply",
+        """Answer a question that a role has asked with `ask_human`; it goes on with the answer.
+
+$ agenthub reply 3f2a91c0 "Take the second one"
+$ agenthub reply 3f2a91c0 2
+
+Exit codes: 0 stored, 3 no such question, 4 no hub, 6 it is decided already, or the answer is none of the choices.""",
+    ),
+    Command(
         "ps",
         "See",
         "see:ps",

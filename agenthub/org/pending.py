@@ -107,7 +107,9 @@ def debts(
             return found._replace(state="down")
         return found._replace(busy_with=next((beat.doing for beat in beating if beat.message_id), ""))
 
-    return sorted((debt(one) for one in owed), key=lambda debt: debt.due_at)
+    # A person who is asked to decide is not pressed: the deadline decides.
+    roles = (debt(one) for one in owed if one.ask.approval is None)
+    return sorted(roles, key=lambda debt: debt.due_at)
 
 
 async def unanswered(bus: Bus, ledger: Ledger, asks: Iterable[Ask]) -> list[Owed]:

@@ -23,6 +23,7 @@ _ENDING_TOOLS = ("finish", "delegate")
 _TAKEN_UP_AGAIN = "You began with the next message before"
 """How the host begins a message on which work was interrupted."""
 _NOT_MADE = "was not made"
+_DECISION = "<hub:decision"
 _SETS_ASIDE = "yield_turn"
 _HAND_OVER = "<hub:hand-over-request"
 """How the host asks for a summary of the conversation, whatever is under way in it."""
@@ -100,6 +101,8 @@ class Situation(NamedTuple):
     tools: dict[str, frozenset[str]]
     """The tools that are offered, each with the names of its inputs; no names: they are not told."""
     turns: list[MergedTurn]
+    rejected: str = ""
+    """What a person said who did not allow the last call, if so."""
     is_urged: bool = False
     """True if the host has just said that something critical waits."""
 
@@ -131,7 +134,8 @@ def read(request: MessagesRequest) -> Situation:
         offered = {}
     system = "\n".join(block["text"] for block in request.system_blocks())
     is_urged = _SETS_ASIDE in offered and any(_SETS_ASIDE in text for turn in turns[-1:] for text in _texts(turn))
-    return Situation(place_of(system), arrival, _steps(_since(turns, index, arrival)), offered, turns, is_urged)
+    steps, rejected = _steps(_since(turns, index, arrival)), _rejected(turns[index]) if turns else ""
+    return Situation(place_of(system), arrival, steps, offered, turns, rejected, is_urged)
 
 
 def place_of(system: str) -> Place | None:
@@ -198,7 +202,7 @@ def _last_arrival(turns: list[MergedTurn]) -> tuple[int, Arrival | Answers]:
 def _since(turns: list[MergedTurn], index: int, arrival: Arrival | Answers) -> list[MergedTurn]:
     """The work on the last arrival; of one that was interrupted also what was done before."""
     work = turns[index + 1 :]
-    if not any(_TAKEN_UP_AGAIN in text for text in _texts(turns[index])):
+    if not any(_TAKEN_UP_AGAIN in text or _DECISION in text for text in _texts(turns[index])):
         return work
     before: list[MergedTurn] = []
     is_on_it = False
@@ -211,6 +215,14 @@ def _since(turns: list[MergedTurn], index: int, arrival: Arrival | Answers) -> l
     return before + work
 
 
+def _rejected(turn: MergedTurn) -> str:
+    for text in _texts(turn):
+        head, _, rest = text[text.rfind(_DECISION) :].partition(">") if _DECISION in text else ("", "", "")
+        if _attributes(head).get("decision") == "rejected":
+            return rest.split("</hub:decision>", 1)[0].strip()
+    return ""
+
+
 def _is_amid(turns: list[MergedTurn], index: int) -> bool:
     """True if the turn brings results of calls that did not end the work."""
     results = {block["tool_use_id"] for block in turns[index].blocks if block["type"] == "tool_result"}
@@ -220,7 +232,10 @@ def _is_amid(turns: list[MergedTurn], index: int) -> bool:
 
 def _frame(text: str, before: list[MergedTurn]) -> Arrival | Answers | None:
     """The last frame in a text; None if there is none."""
-    message, answers = text.rfind("<hub:message"), text.rfind("<hub:answers")
+    message, answers, decision = text.rfind("<hub:message"), text.rfind("<hub:answers"), text.rfind(_DECISION)
+    if decision > max(message, answers):  # the work on the task that waited for it goes on
+        task = _attributes(text[decision:].partition(">")[0]).get("task", "")
+        return _asked(task, before)
     if message < 0 and answers < 0:
         return None
     return _message(text[message:]) if message > answers else _answers(text[answers:], before)

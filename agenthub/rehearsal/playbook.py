@@ -58,6 +58,8 @@ def _work_on(situation: Situation, arrival: Arrival, steered: Steering, seed: in
     """What to do about a message: the words that steer come first, then the manner of the role."""
     if any(step.tool == "finish" and not step.is_error for step in situation.steps):
         return Reply("That is finished.")
+    if situation.rejected:
+        return _finish(situation, "blocked", situation.rejected)
     if situation.error:
         return _give_up(situation, situation.error)
     slow_s = steered.slow_s if situation.rounds == 0 else None

@@ -22,12 +22,14 @@ from agenthub.sessions.compaction import CompactAt, extended
 from agenthub.sessions.journal import Answered, Block, Journal
 from agenthub.sessions.session import (
     ContextInfo,
+    MayCall,
     ModelCalled,
     Prompt,
     SessionEvent,
     TextDelta,
     Tool,
     ToolEnded,
+    ToolOutcome,
     ToolStarted,
     TurnEnd,
     TurnResult,
@@ -96,6 +98,7 @@ class Conversation:
         before_call: Callable[[], Awaitable[None]] | None = None,
         compact_at: CompactAt | None = None,
         is_per_task: bool = False,
+        may_call: MayCall | None = None,
     ) -> None:
         """A conversation that goes on where the journal ends.
 
@@ -104,9 +107,10 @@ class Conversation:
             is_per_task: Whether each task has a conversation of its own, to which its continuations return.
             before_effect: Awaited before each model call and tool; raises if this process may not act.
             before_call: Awaited before each model call; raises if there is no money for it.
+            may_call: Awaited before each tool; says what is the result instead, if it may not be called.
         """
         self._model, self._journal, self._system = model, journal, system
-        self._tool_calls = ToolCalls(tools, journal, before_effect)
+        self._tool_calls = ToolCalls(tools, journal, before_effect, may_call)
         self._max_steps = max_steps
         self._before_effect, self._before_call = before_effect, before_call
         self._compact_at, self._is_per_task = compact_at, is_per_task
@@ -182,6 +186,16 @@ class Conversation:
                 if end is not None:
                     yield end
                     return
+            if prompt.granted is not None:
+                granted, began_at_s = prompt.granted, time.monotonic()
+                yield ToolStarted(granted.tool, self._tool_calls.summary(granted.as_call()))
+                outcome = await self._tool_calls.run_granted(granted, turn_id, prompt.task)
+                yield self._ended(granted.tool, outcome, time.monotonic() - began_at_s)
+                if outcome.ends_turn is not None:
+                    yield outcome.ends_turn
+                    return
+                result = prompts.result(granted.tool, outcome.content, is_error=outcome.is_error)
+                prompt = prompt._replace(text=f"{prompt.text}\n{result}")
             if self._is_long:
                 async for event in self._hand_over(self._tool_calls.results_of_last_turn(), turn_id, prompt):
                     yield event
@@ -231,9 +245,7 @@ class Conversation:
                 number += 1
                 ending = ending or outcome.ends_turn
                 asked.append(result_block(call, outcome))
-                summary = outcome.summary or _first_line(outcome.content)
-                has_changed = self._tool_calls.changes(name) and not outcome.is_error
-                yield ToolEnded(name, summary, outcome.is_error, has_changed, took_s)
+                yield self._ended(name, outcome, took_s)
             if ending is not None:
                 yield ending
                 return
@@ -265,6 +277,11 @@ class Conversation:
             if outcome is not None and outcome.ends_turn is not None and outcome.ends_turn.end in _ENDS:
                 ending = ending or outcome.ends_turn
         return ending, told
+
+    def _ended(self, name: str, outcome: ToolOutcome, took_s: float) -> ToolEnded:
+        is_parked = outcome.ends_turn is not None and outcome.ends_turn.end is TurnEnd.PARKED
+        has_changed = self._tool_calls.changes(name) and not outcome.is_error and not is_parked
+        return ToolEnded(name, outcome.summary or _first_line(outcome.content), outcome.is_error, has_changed, took_s)
 
     def _opening(self, prompt: Prompt, notes: Sequence[str], *, repeated: Sequence[str]) -> list[Block]:
         """The user message that begins a turn, behind the results that the last one still owes."""

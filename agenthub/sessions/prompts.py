@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from agenthub.asks import Ask
-from agenthub.messages import Message
+from agenthub.messages import Message, Outcome
 from agenthub.organization import Organization
 from agenthub.roles import Role
 
@@ -40,6 +40,8 @@ you may do. Work on the message in front of you and nothing else.
 
 - `delegate` hands parts of your task to others and parks it: you get their answers as one message later and go \
 on from there. Delegate what others do better; never wait or ask around in circles.
+- `ask_human` asks the person at the top, and a tool call may need their approval: your task is parked, and you \
+get the answer, or the result of the call, when they have decided.
 - `send` tells somebody something that needs no answer. `report_status` tells all who follow a topic.
 - Write results into files of your workspace and name the paths as evidence.
 - End every task with `finish`, with an honest outcome: `done` only if it is done and you can show it; \
@@ -105,6 +107,29 @@ def answered(ask: Ask) -> str:
             lines.append(quoted("evidence: " + ", ".join(part.answer.evidence)))
         lines.append("</hub:answer>")
     return "\n".join([*lines, "</hub:answers>"])
+
+
+def decided(ask: Ask) -> str:
+    """What a person decided about what a task was parked for."""
+    approval, answer = ask.approval, ask.parts[0].answer
+    assert approval is not None
+    is_yes = answer is not None and answer.outcome is Outcome.DONE
+    word = ("answered" if approval.kind == "question" else "approved") if is_yes else "rejected"
+    attributes = {
+        "task": ask.task.id, "subject": ask.task.title, "about": approval.title, "decision": word,
+        "by": ask.parts[0].role,
+    }  # fmt: skip
+    head = " ".join(f'{name}="{_attribute(value)}"' for name, value in attributes.items())
+    said = quoted(answer.text) if answer is not None else ""
+    if word == "rejected":
+        said += "\nNothing was done. Do it another way, or end the task and say what is missing."
+    return f"<hub:decision {head}>\n{said.strip()}\n</hub:decision>"
+
+
+def result(tool: str, content: str, *, is_error: bool) -> str:
+    """The result of a tool call that had to wait for a person, and was made before the model was asked again."""
+    error = ' error="true"' if is_error else ""
+    return f'<hub:result tool="{_attribute(tool)}"{error}>\n{quoted(content)}\n</hub:result>'
 
 
 def noted(notes: Sequence[str]) -> str:

@@ -12,6 +12,19 @@ from pydantic import BaseModel
 from agenthub.messages import Message, Outcome, Usage
 
 
+class Granted(NamedTuple):
+    """A tool call that waited for a person, who said yes."""
+
+    tool: str
+    input: dict[str, Any]
+    always: bool = False
+    """True if they said so for whatever is like this call."""
+
+    def as_call(self) -> dict[str, Any]:
+        """It as a block of an answer, without the id that it had there."""
+        return {"name": self.tool, "input": self.input}
+
+
 class Prompt(NamedTuple):
     """What a turn is about: the text for the model, and the message that is being worked off."""
 
@@ -19,6 +32,8 @@ class Prompt(NamedTuple):
     task: Message
     goes_on: bool = False
     """True if the text brings what a parked task waited for; the task itself may have been shown long ago."""
+    granted: Granted | None = None
+    """To be done before the model is asked; it reads the result behind the text."""
 
 
 class TurnEnd(Enum):
@@ -149,6 +164,10 @@ class ToolCall:
     """Unique and the same when the call is repeated after a crash: `<turn id>~<number>`. Ids derive from it."""
     task: Message
     """The message that is being worked off."""
+
+
+MayCall: TypeAlias = Callable[[str, dict[str, Any], ToolCall, Granted | None], Awaitable[ToolOutcome | None]]
+"""Asked before a call of a tool with an input: None if it may be made, else what is its result instead."""
 
 
 @dataclass(frozen=True)

@@ -10,29 +10,39 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from agenthub.errors import AgenthubError, HubUnreachableError, LeaseLostError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Message, Outcome
 from agenthub.sessions.journal import Block, Journal
-from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
+from agenthub.sessions.session import Granted, MayCall, Repeat, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
 
 MAX_RESULT_CHARACTERS = 30_000
+GRANTED = -1
+"""Number of the call at the beginning of a turn that a person had to approve; the model's own are from 0 on."""
 
 
 class ToolCalls:
     """The tools of one session, and what the journal knows of their calls."""
 
-    def __init__(self, tools: Sequence[Tool], journal: Journal, before_effect: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        journal: Journal,
+        before_effect: Callable[[], Awaitable[None]],
+        may_call: MayCall | None = None,
+    ) -> None:
         self._tools = {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
         self._journal = journal
-        self._before_effect = before_effect
+        self._before_effect, self._may_call = before_effect, may_call
         self.definitions = [tool.definition() for tool in self._tools.values()]
         """As the model gets them: always in the same order, so that the provider's cache keeps them."""
 
-    async def run(self, call: Block, turn_id: str, number: int, task: Message) -> ToolOutcome:
-        """The outcome of one call: from the journal if it is known there, else by making it."""
+    async def run(
+        self, call: Block, turn_id: str, number: int, task: Message, granted: Granted | None = None
+    ) -> ToolOutcome:
+        """The outcome of one call: from the journal if it is known there, else by making it, if that is allowed."""
         known = self._journal.step(turn_id, number)
         if known is not None and known.result is not None:
             return _not_set_aside(_outcome_from(known.result))
@@ -48,10 +58,17 @@ class ToolCalls:
                 is_error=True,
             )
         else:
-            if tool.repeat is Repeat.UNSAFE:
+            arguments = _read(tool, call)
+            circumstances = ToolCall(key=f"{turn_id}~{number + 1}", task=task)
+            instead: ToolOutcome | None = None
+            if isinstance(arguments, ToolOutcome):
+                instead = arguments
+            elif self._may_call is not None:
+                instead = await self._may_call(name, call["input"], circumstances, granted)
+            if instead is None and tool.repeat is Repeat.UNSAFE:
                 self._journal.intend(turn_id, number, name)
             reach(Failpoint.TOOL_STARTED)
-            outcome = await _made(tool, call, ToolCall(key=f"{turn_id}~{number + 1}", task=task))
+            outcome = instead or await _made(tool, arguments, circumstances)
         reach(Failpoint.TOOL_FINISHED)
         may_repeat = tool is None or tool.repeat is Repeat.SAFE
         self._journal.record_step(turn_id, number, name, _outcome_to(outcome), may_repeat=may_repeat)
@@ -68,6 +85,10 @@ class ToolCalls:
         if known is None and tool is not None and tool.repeat is Repeat.SAFE:
             return await self.run(call, turn_id, number, task), True
         return (_outcome_from(known.result) if known is not None and known.result is not None else None), False
+
+    async def run_granted(self, granted: Granted, turn_id: str, task: Message) -> ToolOutcome:
+        """The outcome of the call that a person approved, made once at the beginning of the turn that follows."""
+        return await self.run(granted.as_call(), turn_id, GRANTED, task, granted)
 
     def results_of_last_turn(self) -> list[Block]:
         """Results for the calls at the end of the conversation. Each must be answered, also what was never made."""
@@ -140,12 +161,15 @@ def _not_set_aside(outcome: ToolOutcome) -> ToolOutcome:
     return replace(outcome, ends_turn=None) if ends is not None and ends.end is TurnEnd.INTERRUPTED else outcome
 
 
-async def _made(tool: Tool, call: Block, circumstances: ToolCall) -> ToolOutcome:
+def _read(tool: Tool, call: Block) -> BaseModel | ToolOutcome:
     try:
-        arguments = tool.arguments.model_validate(call["input"])
+        return tool.arguments.model_validate(call["input"])
     except ValidationError as error:
         problems = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors(include_url=False))
         return ToolOutcome(f"The input of `{tool.name}` is not right. {problems}.", is_error=True)
+
+
+async def _made(tool: Tool, arguments: object, circumstances: ToolCall) -> ToolOutcome:
     try:
         outcome = await tool.run(arguments, circumstances)
     except (LeaseLostError, HubUnreachableError):

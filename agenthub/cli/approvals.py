@@ -1,0 +1,104 @@
+"""Commands to decide what roles wait for a person to decide."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from agenthub.asks import Ask
+from agenthub.cli import EXIT_OK
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
+from agenthub.client.approvals import Approvals
+from agenthub.messages import now
+
+
+async def approvals(*, role: str | None = None, options: Options = DEFAULT) -> int:
+    """List what waits for your decision.
+
+    Args:
+        role: Only what this role waits for.
+    """
+    async with options.client() as client:
+        waiting = await Approvals(client).waiting(role=role)
+    if options.json:
+        print_json([_as_data(ask) for ask in waiting], options)
+        return EXIT_OK
+    moment = now()
+    room = max(30, console().width - 60)
+    rows = [
+        [
+            ask.id[:8], escaped(ask.role), ago(ask.opened_at), length((ask.deadline - moment).total_seconds()),
+            escaped(ask.approval.rule or ask.approval.kind), escaped(ask.approval.title[:room]),
+        ]
+        for ask in waiting
+        if ask.approval is not None
+    ]  # fmt: skip
+    table(["ID", "ROLE", "SINCE", "LEFT", "RULE", "WHAT"], rows, right=["SINCE", "LEFT"])
+    if not waiting:
+        say("nothing waits for your decision")
+    for ask in waiting:
+        for number, choice in enumerate(ask.approval.choices if ask.approval else (), 1):
+            say(f"{ask.id[:8]}  {number}. {choice}")
+    return EXIT_OK
+
+
+async def approve(
+    identity: str, /, *, always: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT
+) -> int:
+    """Let a tool call be made.
+
+    Args:
+        identity: As `agenthub approvals` lists it; its first digits are enough.
+        always: Of this role, let all such calls be made without a question: of the shell this very command, of
+            other tools every call. `.agenthub/permissions/<role>.toml` holds them.
+    """
+    async with options.client() as client:
+        ask = await Approvals(client).approve(identity, always=always)
+    return _said(ask, "approved, from now on always" if always else "approved", options)
+
+
+async def reject(identity: str, /, *, reason: str = "", options: Options = DEFAULT) -> int:
+    """Do not let a tool call be made, or leave a question unanswered.
+
+    Args:
+        identity: As `agenthub approvals` lists it; its first digits are enough.
+        reason: What the role reads about it.
+    """
+    async with options.client() as client:
+        ask = await Approvals(client).reject(identity, reason)
+    return _said(ask, "rejected", options)
+
+
+async def reply(
+    identity: str, text: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, options: Options = DEFAULT
+) -> int:
+    """Answer a question of a role.
+
+    Args:
+        identity: As `agenthub approvals` lists it; its first digits are enough.
+        text: The answer; of a question with choices one of them, or its number.
+    """
+    async with options.client() as client:
+        ask = await Approvals(client).reply(identity, text)
+    return _said(ask, "answered", options)
+
+
+def _said(ask: Ask, word: str, options: Options) -> int:
+    if options.json:
+        print_json(
+            {"id": ask.id, "role": ask.role, "task_id": ask.task.id, "decision": word.partition(",")[0]}, options
+        )
+    else:
+        say(f"{word}; {ask.role} goes on with: {ask.task.title[:120]}")
+    return EXIT_OK
+
+
+def _as_data(ask: Ask) -> dict[str, object]:
+    assert ask.approval is not None
+    return {
+        "id": ask.id, "role": ask.role, "task_id": ask.task.id, "task": ask.task.title,
+        **ask.approval.model_dump(mode="json"), "since": ask.opened_at.isoformat(),
+        "expires_at": ask.deadline.isoformat(),
+    }  # fmt: skip
