@@ -21,6 +21,7 @@ import pytest
 from agenthub import subjects
 from agenthub.bus.buckets import Bucket, Holder
 from agenthub.client import Client
+from agenthub.client.approvals import Approvals
 from agenthub.failpoints import Failpoint
 from agenthub.messages import Message, Outcome
 from agenthub.organization import load_organization
@@ -151,6 +152,47 @@ async def test_killed_in_the_middle_of_delegated_work(office: Office, point: Fai
     stored = await office.stored()
     assert {message: count for message, count in stored.items() if count > 1} == {}
     assert sorted(sender for kind, sender, _ in stored if kind == "task_assignment") == ["cto", "you"]
+
+
+WHILE_IT_IS_ASKED = [
+    (point, passes)
+    for point in Failpoint
+    if point not in NOT_IN_A_TURN
+    for passes in ([0] if point in PASSED_ONCE else [0, 1])
+]
+
+
+@pytest.mark.parametrize(("point", "passes"), WHILE_IT_IS_ASKED)
+async def test_killed_while_a_person_decides_about_a_call(office: Office, point: Failpoint, passes: int) -> None:
+    hub = office.hub
+    roles = {"backend": {"permissions": "{ask: [send]}"}, "cto": {}}
+    write_organization(hub.folder, roles=roles)
+    hub.organization = load_organization(hub.settings)
+    approvals = Approvals(Client(hub.bus, hub.organization))
+    office.arm("backend", point, passes)
+    office.start("backend")
+    call = 'rehearse: tool send {"to": "cto", "message": "the approved words"}\nrehearse: say done'
+    message_id = await hub.send("backend", call, sender="you")
+    decided: list[str] = []
+
+    async def decides() -> None:
+        (ask,) = await until(approvals.waiting, within_s=60)
+        decided.append((await approvals.approve(ask.id)).id)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(decides())
+        await office.dies("backend")
+        office.start("backend")
+        done = await hub.completion("backend", message_id, within_s=60)
+    assert (done.outcome, done.text, len(decided)) == (Outcome.DONE, "done", 1)
+    await until(lambda: _has_nothing(hub, "backend"))
+    again = {prompt: count - 1 for prompt, count in office.calls("backend").items() if count > 1}
+    assert sum(again.values()) == (1 if point in PAID_AGAIN else 0), again
+    stored = await office.stored()
+    assert {message: count for message, count in stored.items() if count > 1} == {}
+    assert stored[("direct_message", "backend", "the approved words")] == 1
+    assert [kind for kind, sender, _ in stored if sender == "backend"].count("approval") == 1
+    assert await approvals.waiting() == []
 
 
 @pytest.mark.parametrize("point", [Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED, Failpoint.BEFORE_ACK])
