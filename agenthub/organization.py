@@ -107,6 +107,8 @@ class Defaults(_Table):
     that time, the turn is interrupted after three times, the process started again after four times."""
     reassign_after_s: _Seconds = 60.0
     """Seconds that a role must be gone before what it had in hand goes to its `fallback`."""
+    mcp_servers: Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = ()
+    """Servers of `.mcp.json` that every role has; `*`: all. Each role starts its own."""
     approval_within_s: _Seconds = 24 * 3600.0
     """Seconds that a person gets to decide about a tool call; after that it is rejected."""
     permissions: PermissionRules = PermissionRules()

@@ -144,6 +144,8 @@ class RoleSettings(_Strict):
     task returns. None: the organization's default."""
     ask_within_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds that others get to answer it. None: the organization's default."""
+    mcp_servers: Annotated[tuple[str, ...], BeforeValidator(_words)] | None = None
+    """Servers of `.mcp.json` whose tools it has; `*`: all. None: the organization's default."""
     permissions: PermissionRules = PermissionRules()
     """Which tool calls it may make, and which a person is asked about."""
 

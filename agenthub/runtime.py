@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from agenthub.bus.connection import Bus, connect
 from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
+from agenthub.errors import ConfigError
 from agenthub.guards.budget import check_day, start_of_day
 from agenthub.guards.overrides import Overrides
 from agenthub.guards.permissions import Permissions, offers
@@ -26,6 +28,7 @@ from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
 from agenthub.leader import Duty, lead
 from agenthub.loop import Loop, LoopLimits
+from agenthub.mcp_files import servers_of
 from agenthub.messages import now
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
@@ -41,7 +44,7 @@ from agenthub.sessions.anthropic import AnthropicModel
 from agenthub.sessions.compaction import CompactAt
 from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
-from agenthub.sessions.session import Session
+from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.tools.mesh import mesh_tools
@@ -99,6 +102,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     has_topics = bool(organization.role(name).settings.subscribe)
     journal, memory = place.journal(), place.memory()
     async with (
+        _mcp_tools(place) as mcp_tools,  # before the lease: a server may take its time
         connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
         _hurried(bus, stop),
         hold_lease(bus, place.key, ttl_s=settings.lease_ttl_s, within_s=LEASE_WITHIN_S, clock=time.monotonic) as lease,
@@ -111,7 +115,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         await coordination.start()
         activity.parked = lambda: coordination.parked
         session = session or _session(
-            place, journal, coordination, lease, Registry(bus), is_urgent=lambda: inbox.has_critical
+            place, journal, coordination, lease, Registry(bus), mcp_tools, is_urgent=lambda: inbox.has_critical
         )
         await session.start()
         activity.context = await session.context()
@@ -205,7 +209,8 @@ def _redelivered_after_s(settings: Settings) -> float:
 
 
 def _session(
-    place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease, registry: Registry, *,
+    place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease, registry: Registry,
+    mcp_tools: Sequence[Tool], *,
     is_urgent: Callable[[], bool],
 ) -> Session:  # fmt: skip
     """The session that the role's settings ask for."""
@@ -236,7 +241,7 @@ def _session(
         permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
         within_s=within_s, clock=now,
     )  # fmt: skip
-    tools = [*with_others, *workspace_tools(settings.state / "workspaces" / name)]
+    tools = [*with_others, *workspace_tools(settings.state / "workspaces" / name), *mcp_tools]
     return Conversation(
         model,
         journal,
@@ -249,6 +254,28 @@ def _session(
         compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
         is_per_task=terms.conversation == "per_task",
     )
+
+
+@contextlib.asynccontextmanager
+async def _mcp_tools(place: RolePlace) -> AsyncIterator[list[Tool]]:
+    """The tools of the role's MCP servers, which run for the length of the block."""
+    role, folder = place.organization.role(place.role), place.settings.folder
+    names = role.settings.mcp_servers
+    own = role.other.get("mcpServers") or ()
+    if isinstance(own, str):
+        own = [name.strip() for name in own.split(",")]
+    named: list[object] = [*(place.organization.defaults.mcp_servers if names is None else names)]
+    named += [own] if isinstance(own, dict) else own
+    servers = servers_of(named, folder=folder, environment=os.environ)
+    if not servers:
+        yield []
+        return
+    try:
+        from agenthub.tools.mcp import open_mcp
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"`{place.role}` has MCP servers: install `agenthub[mcp]` ({error}).") from error
+    async with open_mcp(servers, folder=folder, known=place.settings.state / "mcp" / place.key) as tools:
+        yield tools
 
 
 def _permissions(place: RolePlace, with_others: frozenset[str]) -> Permissions:

@@ -11,11 +11,13 @@ import contextlib
 import json
 import multiprocessing
 import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agenthub import subjects
@@ -193,6 +195,54 @@ async def test_killed_while_a_person_decides_about_a_call(office: Office, point:
     assert stored[("direct_message", "backend", "the approved words")] == 1
     assert [kind for kind, sender, _ in stored if sender == "backend"].count("approval") == 1
     assert await approvals.waiting() == []
+
+
+@pytest.mark.parametrize(
+    ("point", "passes", "times"),
+    [
+        (Failpoint.TOOL_FINISHED, 0, 1),  # it was asked about, and nobody wrote that down
+        (Failpoint.ANSWER_COLLECTED, 0, 1),
+        (Failpoint.TOOL_STARTED, 1, 0),  # begun, and nobody knows how far it came
+        (Failpoint.TOOL_FINISHED, 1, 1),  # done, and nobody wrote that down
+        (Failpoint.TOOL_RECORDED, 1, 1),
+        (Failpoint.MODEL_ANSWERED, 1, 1),
+        (Failpoint.TURN_RECORDED, 1, 1),
+    ],
+)
+async def test_what_a_person_approves_and_must_not_be_repeated_is_not(
+    office: Office, point: Failpoint, passes: int, times: int
+) -> None:
+    hub = office.hub
+    server = {"command": sys.executable, "args": [str(Path(__file__).parent / "mcp_server.py")]}
+    (hub.folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"test": server}}))
+    asks = {"mcp_servers": "test", "permissions": "{ask: [mcp__test__note]}"}
+    write_organization(hub.folder, roles={"backend": asks})
+    hub.organization = load_organization(hub.settings)
+    approvals = Approvals(Client(hub.bus, hub.organization))
+    noted = hub.folder / "noted"
+    office.arm("backend", point, passes)
+    office.start("backend")
+    call = json.dumps({"path": str(noted), "text": "once"})
+    message_id = await hub.send("backend", f"rehearse: tool mcp__test__note {call}\nrehearse: say done", sender="you")
+
+    async def decides() -> None:
+        (ask,) = await until(approvals.waiting, within_s=60)
+        await approvals.approve(ask.id)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(decides())
+        await until(lambda: psutil.Process(office.processes["backend"].pid).children(), within_s=60)
+        servers = psutil.Process(office.processes["backend"].pid).children(recursive=True)
+        await office.dies("backend")
+        office.start("backend")
+        done = await hub.completion("backend", message_id, within_s=60)
+    assert (done.outcome, done.text) == (Outcome.DONE, "done")
+    assert (noted.read_text().splitlines() if noted.exists() else []) == ["once"] * times
+    await until(lambda: all(map(_has_ended, servers)))
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("point", [Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED, Failpoint.BEFORE_ACK])
