@@ -17,7 +17,7 @@ from agenthub.messages import Completion, Event, Message, Moment, Outcome, Usage
 Place = tuple[str, str]
 """A role and the id of a message that it has to work off. One message of a topic has several places."""
 
-_INNER = ("task_result", "reply", "system_event")
+_INNER = ("task_result", "reply", "decision", "system_event")
 """Types of messages that are a stage of what they belong to, and no work of their own."""
 
 
