@@ -114,13 +114,12 @@ class ModelUnavailableError(SessionError):
 class BudgetExhaustedError(SessionError):
     """The next model call would cross a limit; nothing was sent to the model."""
 
-    def __init__(self, account: str, *, spent_usd: float, limit_usd: float, retry_after_s: float) -> None:
+    def __init__(self, account: str, limit: str, *, spent: str, opens: str, retry_after_s: float) -> None:
         super().__init__(
-            f"`{account}` has spent {spent_usd:.2f} of {limit_usd:.2f} USD in this window. "
-            f"Raise its budget in agenthub.toml, or wait {retry_after_s:.0f} s for the next window."
+            f"`{account}` has spent {spent} (`{limit}`); its next window opens {opens}. "
+            f"A person may allow more: `agenthub budget allow {account} {limit}=…`"
         )
-        self.account, self.spent_usd, self.limit_usd = account, spent_usd, limit_usd
-        self.retry_after_s = retry_after_s
+        self.account, self.limit, self.retry_after_s = account, limit, retry_after_s
 
 
 class TraceParkedError(SessionError):

@@ -87,13 +87,21 @@ class Loop:
         limits: LoopLimits,
         clock: Callable[[], datetime],
         before_effect: Callable[[], Awaitable[None]],
+        before_turn: Callable[[], Awaitable[None]],
     ) -> None:
-        """`before_effect` raises if this process may not act as the role any more."""
+        """The loop of one role.
+
+        Args:
+            before_effect: Raises if this process may not act as the role any more.
+            before_turn: Raises if there is no money, or no model, for a turn: then none is opened.
+        """
         self._role, self._inbox, self._session, self._journal = role, inbox, session, journal
         self._coordination, self._settling, self._preemption = coordination, settling, preemption
         self._traces = traces
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
-        self._before_effect = before_effect
+        self._before_effect, self._before_turn = before_effect, before_turn
+        self._has_opened = False
+        """True if the turn of the delivery in hand was opened."""
 
     async def run(self) -> None:
         """Work until the inbox is closed."""
@@ -135,6 +143,7 @@ class Loop:
     async def _handle(self, delivery: Delivery) -> bool:
         message: Message | None = None
         work: Work | None = None
+        self._has_opened = False
         try:
             await self._before_effect()
             message = Message.read(delivery.data, default_id=delivery.default_id)
@@ -246,10 +255,13 @@ class Loop:
         """Take a turn and settle what comes of it; False if it made way for something critical and goes on later."""
         if await self._settling.went_elsewhere(work, delivery):
             return True
+        if not self._journal.is_done(work.turn_id):
+            await self._before_turn()
         turn = self._journal.open_turn(
             work.turn_id, message_id=work.task.id, ack_subject=delivery.reply_subject,
             failures_before=delivery.attempts_before,
         )  # fmt: skip
+        self._has_opened = True
         reach(Failpoint.TURN_OPENED)
         if turn.is_done:  # a crash came between recording and acknowledging
             await self._settling.publish_end(work, turn.result or {}, delivery)
@@ -336,7 +348,7 @@ class Loop:
         return self._journal.fail(work.turn_id) if work else 1
 
     def _put_back(self, work: Work | None) -> None:
-        if work is not None:
+        if work is not None and self._has_opened:
             self._journal.put_back(work.turn_id)
 
     def _back_off_s(self, failures: int) -> float:

@@ -18,11 +18,13 @@ from agenthub.errors import ConfigError, NotFoundError, unknown
 from agenthub.permission_rules import PermissionRules
 from agenthub.roles import (
     DEFAULT_GLOBS,
+    Amounts,
     Dollars,
     Problem,
     Role,
     RoleName,
     RoleSettings,
+    Spend,
     as_token,
     explain,
     not_a_key,
@@ -64,8 +66,10 @@ class Defaults(_Table):
     """`[defaults]`: what holds for a role whose file does not say otherwise, and for all messages."""
 
     model: str = "claude-sonnet-5-5"
-    budget_usd_day: Dollars = 5.0
-    """US dollars a day and role; `math.inf` if the file says `unlimited`."""
+    budget_usd_day: Spend = 5.0
+    """Short for `budget.usd_day`: US dollars a day and role; `math.inf` if the file says `unlimited`."""
+    budget: Amounts = Amounts()
+    """What each role may spend."""
     ask_within_s: _Seconds = 1800.0
     """Seconds that others get to answer an ask."""
     reply_within_s: _Seconds = 600.0
@@ -115,10 +119,10 @@ class Defaults(_Table):
     """Rules for all roles, beside their own."""
 
 
-class Budget(_Table):
+class Budget(Amounts):
     """`[budget]`: what all roles together may spend."""
 
-    usd_day: Dollars = 20.0
+    usd_day: Spend = 20.0
     """US dollars a day; `math.inf` if the file says `unlimited`."""
 
 
@@ -153,6 +157,11 @@ class Rates(NamedTuple):
     cache_read: float
     cache_write: float
     cache_write_1h: float
+
+
+_ROLE_BUDGET: Mapping[str, float] = {"usd_day": 5.0, "tokens_day": 50e6, "turns_day": 2000.0}
+_ORGANIZATION_BUDGET: Mapping[str, float] = {"usd_day": 20.0, "tokens_day": 200e6, "turns_day": 10_000.0}
+"""What holds where nothing is written. Tokens and turns too: a subscription reports no spend."""
 
 
 class RoleOverride(RoleSettings):
@@ -224,7 +233,7 @@ class Organization:
         model = role.model or default.model
         return Terms(
             model=MODEL_ALIASES.get(model, model),
-            budget_usd_day=own.budget_usd_day or default.budget_usd_day,
+            budget_usd_day=self.budget_of(name).get("usd_day", math.inf),
             ask_within_s=own.ask_within_s or default.ask_within_s,
             max_turn_steps=own.limits.max_turn_steps or default.max_turn_steps,
             max_output_tokens=own.limits.max_output_tokens or default.max_output_tokens,
@@ -233,6 +242,25 @@ class Organization:
             compact_at_tokens=own.limits.compact_at_tokens or default.compact_at_tokens,
             compact_at_share=own.limits.compact_at_share or default.compact_at_share,
         )
+
+    def budget_of(self, name: str, *, rehearse: bool = False) -> dict[str, float]:
+        """What a role may spend: limit, such as `usd_day`, → amount. What is unlimited is left out.
+
+        Args:
+            rehearse: Leave out what nobody has written down: it costs nothing, so only a wish limits it.
+        """
+        own, default = self.role(name).settings, self.defaults
+        found = {} if rehearse else dict(_ROLE_BUDGET)
+        if "budget_usd_day" in default.model_fields_set:
+            found["usd_day"] = default.budget_usd_day
+        found |= default.budget.said()
+        if own.budget_usd_day is not None:
+            found["usd_day"] = own.budget_usd_day
+        return _finite(found | own.budget.said())
+
+    def budget_of_all(self, *, rehearse: bool = False) -> dict[str, float]:
+        """What all roles together may spend, as `budget_of`."""
+        return _finite(({} if rehearse else dict(_ORGANIZATION_BUDGET)) | self.budget.said())
 
     def reports(self, name: str) -> tuple[str, ...]:
         """Who reports directly to a role or to the operator, sorted."""
@@ -271,6 +299,10 @@ class Organization:
             "roles": {name: role.model_dump(mode="json", exclude={"path"}) for name, role in self.roles.items()},
         }
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _finite(limits: Mapping[str, float]) -> dict[str, float]:
+    return {name: amount for name, amount in limits.items() if amount < math.inf}
 
 
 def load_organization(settings: Settings, *, strict: bool = True) -> Organization:
@@ -349,6 +381,8 @@ def _merged(role: Role, override: RoleOverride | None, operator: str) -> Role:
         if "limits" in said:
             limits = {name: getattr(override.limits, name) for name in override.limits.model_fields_set}
             said["limits"] = settings.limits.model_copy(update=limits)
+        if "budget" in said:
+            said["budget"] = settings.budget.model_copy(update=override.budget.said())
         if "schedule" in said:
             said["schedule"] = {**settings.schedule, **override.schedule}
         settings = settings.model_copy(update=said)

@@ -72,6 +72,27 @@ def _dollars(value: object) -> object:
     return float(value)
 
 
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kKmM]?)")
+_TIMES = {"": 1, "k": 1e3, "m": 1e6}
+
+
+def amount(value: object) -> object:
+    """What may be spent: a number from 0, `500k`, `2M`, or `unlimited` (`math.inf`).
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if value == "unlimited":
+        return math.inf
+    if isinstance(value, str) and (found := _AMOUNT.fullmatch(value.strip())):
+        return float(found[1]) * _TIMES[found[2].lower()]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(
+            f"must be a number (0: nothing may be spent; `500k`, `2M`) or the word `unlimited`; found {value!r}"
+        )
+    return float(value)
+
+
 def _schedule(value: object) -> object:
     """`@every 30m` and `0 9 * * 1-5` are short for a mapping."""
     if isinstance(value, str):
@@ -83,6 +104,10 @@ def _schedule(value: object) -> object:
 RoleName = Annotated[str, AfterValidator(_role_name)]
 Dollars = Annotated[float, BeforeValidator(_dollars)]
 """US dollars above 0; `math.inf` where the file says `unlimited`."""
+
+
+Spend = Annotated[float, BeforeValidator(amount)]
+"""What may be spent, from 0; `math.inf` where the file says `unlimited`."""
 
 
 class _Strict(BaseModel):
@@ -104,6 +129,27 @@ class Limits(_Strict):
     """Size of the conversation from which on it is handed over to a fresh one before the next task."""
     compact_at_share: float | None = Field(default=None, gt=0, le=0.9)
     """The same as a share of the model's window; whichever comes first."""
+
+
+class Amounts(_Strict):
+    """What may be spent in an hour, a day and a month (UTC). None: what the organization's default says."""
+
+    usd_hour: Spend | None = None
+    usd_day: Spend | None = None
+    usd_month: Spend | None = None
+    """US dollars at list prices."""
+    tokens_hour: Spend | None = None
+    tokens_day: Spend | None = None
+    tokens_month: Spend | None = None
+    """Tokens read and written, also from the cache."""
+    turns_hour: Spend | None = None
+    turns_day: Spend | None = None
+    turns_month: Spend | None = None
+    """Turns that are begun; each takes one or more model calls."""
+
+    def said(self) -> dict[str, float]:
+        """The limits that are written down, `math.inf` for unlimited."""
+        return {name: value for name in self.model_fields_set if (value := getattr(self, name)) is not None}
 
 
 class Schedule(_Strict):
@@ -131,8 +177,10 @@ class RoleSettings(_Strict):
     """What the role can do, one word each; work is offered by them."""
     subscribe: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     """Topics whose messages wake it, as whole subjects."""
-    budget_usd_day: Dollars | None = None
-    """US dollars a day. None: the organization's default."""
+    budget_usd_day: Spend | None = None
+    """Short for `budget.usd_day`."""
+    budget: Amounts = Amounts()
+    """What it may spend."""
     limits: Limits = Limits()
     schedule: dict[str, Annotated[Schedule, BeforeValidator(_schedule)]] = Field(default_factory=dict)
     replicas: int = Field(default=1, ge=1)

@@ -9,18 +9,18 @@ import math
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from agenthub import failpoints
+from agenthub.budgets import Budgets
 from agenthub.bus.buckets import Lease, hold_lease
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
 from agenthub.errors import ConfigError
-from agenthub.guards.budget import check_day, start_of_day
 from agenthub.guards.overrides import Overrides
 from agenthub.guards.permissions import Permissions, offers
 from agenthub.guards.repeats import Memory
@@ -30,6 +30,7 @@ from agenthub.leader import Duty, lead
 from agenthub.loop import Loop, LoopLimits
 from agenthub.mcp_files import servers_of
 from agenthub.messages import now
+from agenthub.notices import Notices
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
@@ -44,9 +45,10 @@ from agenthub.sessions.anthropic import AnthropicModel
 from agenthub.sessions.compaction import CompactAt
 from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
-from agenthub.sessions.session import Session, Tool
+from agenthub.sessions.session import Meter, Session, Tool
 from agenthub.settings import Settings
 from agenthub.settling import Settling
+from agenthub.spending import Spending
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
@@ -114,8 +116,15 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         coordination = Coordination(bus, organization, name, ledger=Ledger(bus), events=events, clock=now)
         await coordination.start()
         activity.parked = lambda: coordination.parked
+        budgets = Budgets(bus)
+        notices = Notices(name, operator=organization.operator, org=organization.org, bus=bus, events=events)
+        spending = Spending(
+            name, place.key, organization, budgets, is_rehearsal=settings.rehearse, notices=notices, events=events,
+            clock=now,
+        )  # fmt: skip
+        await spending.recover(journal.usage_since)
         session = session or _session(
-            place, journal, coordination, lease, Registry(bus), mcp_tools, is_urgent=lambda: inbox.has_critical
+            place, journal, coordination, lease, spending, mcp_tools, is_urgent=lambda: inbox.has_critical
         )
         await session.start()
         activity.context = await session.context()
@@ -134,6 +143,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         )  # fmt: skip
         async with (
             traces.watched() as decisions,
+            budgets.watched() as accounts,
             open_lanes(
                 bus, name, keep_alive_s=keep_s, is_shared=is_shared, owns=lambda: lease.is_held, alive=place.alive()
             ) as lanes,
@@ -149,6 +159,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
                 traces=guard, events=events, activity=activity, clock=now, before_effect=lease.ensure,
+                before_turn=spending.check,
                 limits=LoopLimits(
                     max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,
@@ -166,6 +177,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(sorter.run(), name="sorter"),
                     group.create_task(pulse.run(), name="pulse"),
                     group.create_task(traces.follow(decisions), name="traces"),
+                    group.create_task(budgets.follow(accounts), name="budgets"),
+                    group.create_task(spending.run(), name="spending"),
                     group.create_task(lease.keep(), name="lease"),
                     group.create_task(
                         lead(bus, _duties(place, bus), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"
@@ -183,6 +196,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 for service in services:
                     service.cancel()
         await session.close()
+        await spending.flush()
         await _sign_off(bus, place.key, events)
     journal.close()
     memory.close()
@@ -209,7 +223,7 @@ def _redelivered_after_s(settings: Settings) -> float:
 
 
 def _session(
-    place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease, registry: Registry,
+    place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease, meter: Meter,
     mcp_tools: Sequence[Tool], *,
     is_urgent: Callable[[], bool],
 ) -> Session:  # fmt: skip
@@ -250,7 +264,7 @@ def _session(
         may_call=permits.check,
         max_steps=terms.max_turn_steps,
         before_effect=may_act,
-        before_call=None if settings.rehearse else _check_budget(place, journal, registry),
+        meter=meter,
         compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
         is_per_task=terms.conversation == "per_task",
     )
@@ -305,25 +319,6 @@ def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
         await watchdog.run()
 
     return [look_after_all, Reminders(bus, place.organization, clock=now).run]
-
-
-def _check_budget(place: RolePlace, journal: Journal, registry: Registry) -> Callable[[], Awaitable[None]]:
-    """What asks before each model call whether there is money for it: the role's own, and the organization's.
-
-    What others spent is what their heartbeats say, so calls that are under way at the same moment may go over.
-    """
-    organization, name = place.organization, place.role
-
-    async def check() -> None:
-        moment = now()
-        own_usd = journal.usage_since(start_of_day(moment)).cost_usd
-        check_day(name, spent_usd=own_usd, limit_usd=organization.terms(name).budget_usd_day, at=moment)
-        beats = await registry.all()
-        others_usd = sum(beat.usage_today.cost_usd for key, beat in beats.items() if key != place.key)
-        limit_usd = organization.budget.usd_day
-        check_day(organization.org, spent_usd=own_usd + others_usd, limit_usd=limit_usd, at=moment)
-
-    return check
 
 
 async def _sign_off(bus: Bus, key: str, events: Events) -> None:

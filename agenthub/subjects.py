@@ -30,6 +30,8 @@ LEADER = "leader"
 """Key of the lease of who leads. No role may have this name: the leases of roles have their names as keys."""
 TRACES = "traces"
 """Traces that a guard parked, and what a person decided about them."""
+BUDGETS = "budgets"
+"""What each role and the organization spent, and what is set aside for calls that run."""
 
 # ── headers ────────────────────────────────────────────────────────────────────────────────────────
 MESSAGE_ID = "Nats-Msg-Id"
@@ -63,6 +65,8 @@ ALL_AUDIT = "agent-hub.audit.>"
 ALL_TRACE_COUNTS = "agent-hub.traces.*.*"
 ALL_TRACE_STATES = "agent-hub.states.traces.>"
 """What the bucket of traces has stored, told by the broker at once to whoever listens."""
+
+_STATES = "agent-hub.states"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PLACE = re.compile(r"(?:agent-hub\.audit\.)?agent-hub\.operators\.operator-([^.]+)\.inbox(?:\.([^.]+)\.([^.]+))?")
@@ -170,6 +174,11 @@ def audit(kind: str, role: str) -> str:
 def trace_count(what: str, trace: str) -> str:
     """Counter of a trace: `messages`, or `micro_usd`."""
     return f"agent-hub.traces.{what}.{trace}"
+
+
+def states(bucket: str) -> str:
+    """What a bucket has stored, told by the broker at once to whoever listens; the rest is the key."""
+    return f"{_STATES}.{bucket}.>"
 
 
 def schedule(role: str, name: str) -> str:

@@ -1,64 +1,320 @@
-"""Hard limits on money, checked before each model call."""
+"""Hard limits on money: reserved before each model call, settled after it, shared by all processes."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from datetime import UTC, datetime
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from agenthub.errors import BudgetExhaustedError
-from agenthub.guards.budget import check_day
-from agenthub.messages import Event
+from agenthub.budgets import AccountName, Budgets
+from agenthub.bus.connection import Bus, connect
+from agenthub.guards.budget import (
+    Account,
+    Amount,
+    Grant,
+    LimitSet,
+    Reservation,
+    effective,
+    levels,
+    opens_at,
+    retry_after_s,
+    rolled,
+    settled,
+    short_of,
+    untold,
+    with_grant,
+    with_reservation,
+    with_told,
+)
+from agenthub.messages import Event, now
 from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
+from agenthub.rehearsal.server import Endpoint
 from agenthub.runtime import RolePlace, run_role
 from tests.organization import Hub, until, write_organization
 
-NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
+NOON = datetime(2026, 5, 17, 12, 20, tzinfo=UTC)
 NIGHT = datetime(2026, 5, 17, 23, 59, tzinfo=UTC)
+NEW_YEAR = datetime(2026, 12, 31, 23, 59, 30, tzinfo=UTC)
+
+
+def call(usd: float = 0.1, *, number: int = 1, at: datetime = NOON, turns: float = 0, for_s: float = 60) -> Reservation:
+    return Reservation(id=f"r{number}", usd=usd, tokens=1000, turns=turns, at=at, until=at + timedelta(seconds=for_s))
+
+
+def spent(usd: float, *, turns: float = 0, at: datetime = NOON) -> Account:
+    account = with_reservation(Account(), "qa", call(at=at))
+    return settled(account, "qa", "r1", Amount(usd=usd, tokens=1000, turns=turns), at)
+
+
+# ── the rules ──────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("limits", "account", "is_short"),
+    [
+        ({"usd_day": 5}, Account(), False),
+        ({"usd_day": 5}, spent(4.99), False),
+        ({"usd_day": 5}, spent(5), True),
+        ({"usd_day": 0}, Account(), True),
+        ({}, spent(1e9), False),
+        ({"usd_day": 6, "usd_hour": 5}, spent(5), True),
+        ({"tokens_month": 1000}, spent(0), True),
+        ({"turns_day": 1}, spent(0, turns=1), False),  # a call within a turn that has begun
+        ({"usd_day": 5}, spent(5, at=NOON - timedelta(days=1)), False),
+        ({"usd_hour": 5}, spent(5, at=NOON - timedelta(hours=1)), False),
+        ({"usd_month": 5}, spent(5, at=NOON - timedelta(days=1)), True),
+        ({"usd_day": 5}, spent(5, at=NOON + timedelta(days=1)), True),  # another clock is ahead
+    ],
+)
+def test_a_call_may_begin_while_something_is_left(
+    limits: Mapping[str, float], account: Account, is_short: bool
+) -> None:
+    assert (short_of(account, limits, call(), NOON) is not None) == is_short
+
+
+def test_what_others_set_aside_is_not_there_but_may_be_in_a_moment() -> None:
+    held = with_reservation(spent(4), "other", call(1))
+    short = short_of(held, {"usd_day": 5}, call(), NOON)
+    assert short is not None
+    assert (short.is_busy, retry_after_s(short, NOON)) == (True, 5.0)
+    assert short_of(held, {"usd_day": 5}, call(), NOON, besides="other") is None
+    assert short_of(held, {"usd_day": 5}, call(), NOON + timedelta(seconds=60)) is None  # its process has died
+
+
+def test_what_ran_out_is_settled_all_the_same_but_once() -> None:
+    account = with_reservation(Account(), "qa", call(1))
+    late = NOON + timedelta(hours=5)
+    once = settled(account, "qa", "r1", Amount(usd=0.5), late)
+    assert once.spent["day"].usd == 0.5
+    assert settled(once, "qa", "r1", Amount(usd=0.5), late) == once
+    assert settled(account, "qa", "r0", Amount(usd=0.5), late) == account
 
 
 @pytest.mark.parametrize(
-    ("spent_usd", "limit_usd", "at", "retry_after_s"),
+    ("window", "at", "opens"),
     [
-        (0, 5, NOON, None), (4.99, 5, NOON, None), (1e9, math.inf, NOON, None),
-        (5, 5, NOON, 900), (9, 5, NOON, 900), (5, 5, NIGHT, 60),
+        ("hour", NOON, datetime(2026, 5, 17, 13, tzinfo=UTC)),
+        ("day", NIGHT, datetime(2026, 5, 18, tzinfo=UTC)),
+        ("month", NOON, datetime(2026, 6, 1, tzinfo=UTC)),
+        ("month", NEW_YEAR, datetime(2027, 1, 1, tzinfo=UTC)),
     ],
-)  # fmt: skip
-def test_at_the_limit_nothing_more_is_spent_until_the_next_day(
-    spent_usd: float, limit_usd: float, at: datetime, retry_after_s: float | None
+)
+def test_windows_open_at_the_full_hour_midnight_and_the_first_of_the_month(
+    window: str, at: datetime, opens: datetime
 ) -> None:
-    if retry_after_s is None:
-        check_day("qa", spent_usd=spent_usd, limit_usd=limit_usd, at=at)
+    assert opens_at(window, at) == opens
+    account = spent(5, at=at)
+    short = short_of(account, {f"usd_{window}": 5}, call(at=at), at)
+    assert short is not None
+    assert (short.opens_at, short_of(account, {f"usd_{window}": 5}, call(), opens)) == (opens, None)
+
+
+@pytest.mark.parametrize(("at", "wait_s"), [(NOON, 900), (NIGHT, 60), (NEW_YEAR, 30)])
+def test_what_waits_for_money_is_looked_at_when_its_window_opens(at: datetime, wait_s: float) -> None:
+    short = short_of(spent(5, at=at), {"usd_day": 5}, call(at=at), at)
+    assert short is not None
+    assert retry_after_s(short, at) == wait_s
+
+
+def test_of_two_limits_the_one_that_lasts_longer_is_said() -> None:
+    short = short_of(spent(5), {"usd_hour": 5, "usd_month": 4, "usd_day": 5}, call(), NOON)
+    assert short is not None
+    assert short.limit == "usd_month"
+
+
+def test_what_a_person_set_and_granted_goes_before_the_files() -> None:
+    ours = {"usd_day": 5.0}
+    by_hand = LimitSet(amount=8, by="you", at=NOON)
+    account = with_grant(Account(limits={"usd_day": by_hand}), grant(2))
+    assert effective(account, ours, NOON) == {"usd_day": 10}
+    assert effective(account, ours, NOON + timedelta(hours=2)) == {"usd_day": 8}
+    unlimited = Account(limits={"usd_day": by_hand.model_copy(update={"amount": None})})
+    assert effective(unlimited, ours, NOON) == {}
+
+
+def grant(amount: float) -> Grant:
+    return Grant(limit="usd_day", amount=amount, until=NOON + timedelta(hours=1), by="you", at=NOON)
+
+
+@pytest.mark.parametrize(("usd", "share"), [(3.9, None), (4, 0.8), (4.99, 0.8), (5, 1.0), (7, 1.0)])
+def test_a_person_is_told_once_in_a_window_and_anew_after_a_grant(usd: float, share: float | None) -> None:
+    account, limits = spent(usd), {"usd_day": 5.0}
+    assert [found for _, found in untold(account, limits, NOON)] == ([share] if share else [])
+    if share is None:
         return
-    with pytest.raises(BudgetExhaustedError, match=r"`qa` has spent .* of 5\.00 USD") as raised:
-        check_day("qa", spent_usd=spent_usd, limit_usd=limit_usd, at=at)
-    assert raised.value.retry_after_s == retry_after_s
+    told = with_told(account, "usd_day", share, account.spent["day"].since)
+    assert untold(told, limits, NOON) == []
+    assert (untold(with_grant(told, grant(1e-6)), limits, NOON) != []) == (usd != 4)
+    assert untold(rolled(told, NOON + timedelta(days=1)), limits, NOON + timedelta(days=1)) == []
 
 
-@pytest.mark.parametrize("whose", ["[defaults]\nbudget_usd_day = 0.001\n", "[budget]\nusd_day = 0.001\n"])
-async def test_a_role_that_has_spent_its_day_waits_and_nothing_fails(hub: Hub, whose: str) -> None:
-    write_organization(hub.folder, whose)
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.floats(0, 1)), max_size=60))
+def test_an_account_goes_over_by_one_call_at_the_most(steps: list[tuple[int, bool, float]]) -> None:
+    """Whatever processes reserve, settle or leave open: what is spent is below the limit and one call of 1 USD."""
+    account, limits = Account(), {"usd_day": 2.0}
+    for number, (who, does_settle, usd) in enumerate(steps):
+        key = str(who)
+        held = account.reserved.get(key)
+        if held is not None and does_settle:
+            account = settled(account, key, held.id, Amount(usd=usd), NOON)
+        elif held is None and short_of(account, limits, call(1), NOON, besides=key) is None:
+            account = with_reservation(account, key, call(1, number=number))
+    (level,) = levels(account, limits, NOON)
+    assert level.spent + level.reserved < 2 + 1
+
+
+# ── on a server ────────────────────────────────────────────────────────────────────────────────────
+@contextlib.asynccontextmanager
+async def process(url: str) -> AsyncIterator[Budgets]:
+    """The accounts as a process of its own sees them."""
+    async with connect(url, name="test", patience_s=20) as bus:
+        budgets = Budgets(bus)
+        async with budgets.watched() as changes:
+            following = asyncio.create_task(budgets.follow(changes))
+            try:
+                yield budgets
+            finally:
+                following.cancel()
+
+
+async def test_replicas_that_spend_at_the_same_moment_begin_one_call_too_many_at_the_most(hub: Hub) -> None:
+    """Twelve processes call as fast as they can; each call takes what was set aside for it."""
+    name, limits, price = AccountName("backend", is_rehearsal=False), {"usd_day": 5.0}, 0.15
+    began: list[str] = []
+    under_way: list[float] = []
+
+    async def work(key: str) -> None:
+        async with process(hub.server.url) as budgets:
+            for number in range(100):
+                held = call(price, number=number, at=now()).model_copy(update={"id": f"{key}.{number}"})
+                short = await budgets.reserve(name, limits, key, held, at=now())
+                if short is not None and not short.is_busy:
+                    return
+                if short is None:
+                    began.append(held.id)
+                    under_way.append(price)
+                    await asyncio.sleep(0)
+                    await budgets.settle(name, key, held.id, Amount(usd=price), at=now())
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for number in range(12):
+            group.create_task(work(f"backend.{number}"))
+    account = (await Budgets(hub.bus).accounts())[name.key]
+    assert account.spent["day"].usd == pytest.approx(len(began) * price)
+    assert (account.reserved, len(began)) == ({}, 34)  # 33 are 4.95 USD: one more may begin
+
+
+async def test_a_limit_that_another_process_reached_is_seen_without_asking(hub: Hub) -> None:
+    name, limits = AccountName("backend", is_rehearsal=False), {"usd_day": 5.0}
+    async with process(hub.server.url) as one, process(hub.server.url) as other:
+        assert await other.short_of(name, limits, call(), at=now()) is None
+        assert await one.reserve(name, limits, "backend", call(6, at=now()), at=now()) is None
+        await one.settle(name, "backend", "r1", Amount(usd=6), at=now())
+        await until(lambda: other.short_of(name, limits, call(), at=now()))
+
+
+async def test_what_was_spent_outlives_the_server(hub: Hub) -> None:
+    name = AccountName("", is_rehearsal=True)
+    budgets = Budgets(hub.bus)
+    await budgets.reserve(name, {}, "qa", call(at=now()), at=now())
+    await budgets.settle(name, "qa", "r1", Amount(usd=3), at=now())
+    await hub.server.kill()
+    await hub.server.start()
+    account = (await Budgets(hub.bus).accounts())[name.key]
+    assert account.spent["month"].usd == 3
+
+
+# ── a role at work ─────────────────────────────────────────────────────────────────────────────────
+@contextlib.asynccontextmanager
+async def paid_role(hub: Hub, role: str, endpoint: Endpoint, toml: str, **more: Any) -> AsyncIterator[None]:
+    """A role that talks to the endpoint as if it were Claude, for real money."""
+    write_organization(hub.folder, toml)
     hub.organization = load_organization(hub.settings)
-    async with start_rehearsal(speed=0) as endpoint:
-        real = {"model_url": endpoint.url, "api_key": SecretStr("rehearsal"), "rehearse": False}
-        place = RolePlace(hub.settings.model_copy(update=real), hub.organization, "backend")
-        stop = asyncio.Event()
-        working = asyncio.create_task(run_role(place, stop=stop))
-        async with hub.bus.listen("agent-hub.events.delayed.backend") as heard:
-            message_id = await hub.send("backend", "Write the attachment API")
-            async with asyncio.timeout(20):
-                event = Event.decode((await anext(heard)).data)
-        assert (event.message_id, "has spent" in event.text) == (message_id, True)
-        assert len(endpoint.model.journal) == 1  # the call that spent it; none after it
-        await until(lambda: _nothing_in_hand(hub))
+    real = {"model_url": endpoint.url, "api_key": SecretStr("rehearsal"), "rehearse": False, **more}
+    stop = asyncio.Event()
+    place = RolePlace(hub.settings.model_copy(update=real), hub.organization, role)
+    working = asyncio.create_task(run_role(place, stop=stop))
+    try:
+        yield
+    finally:
         stop.set()
-        await working
+        async with asyncio.timeout(20):
+            await working
+
+
+async def delayed(hub: Hub, role: str, message: str) -> tuple[str, Event]:
+    """Send a directive; the first event that says that it was put off."""
+    async with hub.bus.listen(f"agent-hub.events.delayed.{role}") as heard:
+        message_id = await hub.send(role, message)
+        async with asyncio.timeout(20):
+            return message_id, Event.decode((await anext(heard)).data)
+
+
+@pytest.mark.parametrize(
+    ("toml", "calls", "limit"),
+    [
+        ("[defaults]\nbudget_usd_day = 0.001\n", 1, "usd_day"),
+        ("[defaults]\nbudget.usd_hour = 0.001\n", 1, "usd_hour"),
+        ("[budget]\nusd_day = 0.001\n", 1, "usd_day"),
+        ("[budget]\ntokens_day = 2\n", 1, "tokens_day"),
+        ('[roles.backend]\nbudget = { usd_day = "unlimited", turns_month = 0 }\n', 0, "turns_month"),
+        ("[roles.backend]\nbudget_usd_day = 0\n", 0, "usd_day"),
+    ],
+)
+async def test_a_role_that_has_spent_its_window_waits_and_nothing_fails(
+    hub: Hub, toml: str, calls: int, limit: str
+) -> None:
+    async with start_rehearsal(speed=0) as endpoint, paid_role(hub, "backend", endpoint, toml):
+        message_id, event = await delayed(hub, "backend", "Write the attachment API")
+        assert (event.message_id, "has spent" in event.text, limit in event.text) == (message_id, True, True)
+        assert len(endpoint.model.journal) == calls  # the one that spent it; none after it
+        await until(lambda: _nothing_in_hand(hub))
+        told = await until(lambda: hub.waiting("you"))
+        assert f"agenthub budget allow {'organization' if '[budget]' in toml else 'backend'} {limit}=" in str(told)
     assert await hub.bus.last("AGENTHUB_DONE", f"agent-hub.done.backend.{message_id}") is None
 
 
 async def _nothing_in_hand(hub: Hub) -> bool:
     return not await hub.waiting("backend")
+
+
+async def test_a_rehearsal_keeps_accounts_and_is_stopped_by_written_limits_only(hub: Hub) -> None:
+    hub.organization = load_organization(hub.settings)
+    assert hub.organization.budget_of("qa", rehearse=True) == {}
+    assert hub.organization.budget_of_all(rehearse=True) == {}
+    async with start_rehearsal(speed=0) as endpoint:
+        async with paid_role(hub, "backend", endpoint, "", rehearse=True):
+            message_id = await hub.send("backend", "Write the attachment API")
+            await hub.completion("backend", message_id)
+        accounts = await Budgets(hub.bus).accounts()
+        assert sorted(accounts) == ["rehearsal.all", "rehearsal.role.backend"]
+        took = accounts["rehearsal.all"].spent["month"]
+        assert (took.turns, took.tokens > 100, took.usd > 0, accounts["rehearsal.all"].reserved) == (1, True, True, {})
+        async with paid_role(hub, "backend", endpoint, "[budget]\nturns_month = 1\n", rehearse=True):
+            _, event = await delayed(hub, "backend", "And tests for it")
+            assert "1 of 1 turns" in event.text
+
+
+async def test_what_a_dead_process_left_open_is_settled_from_its_journal(hub: Hub, bus: Bus) -> None:
+    name = AccountName("backend", is_rehearsal=False)
+    held = call(1, at=now() - timedelta(seconds=5), turns=1)
+    await Budgets(bus).reserve(name, {}, "backend", held, at=held.at)
+    from agenthub.messages import Usage
+
+    journal = RolePlace(hub.settings, hub.organization, "backend").journal()
+    journal.record_usage("t", message_id="m", model="m", usage=Usage(calls=1, output_tokens=7, cost_usd=0.25))
+    journal.close()
+    async with start_rehearsal(speed=0) as endpoint, paid_role(hub, "backend", endpoint, ""):
+        await until(lambda: _is_settled(bus, name))
+    took = (await Budgets(bus).accounts())[name.key].spent["day"]
+    assert (took.usd, took.tokens, took.turns) == (0.25, 7, 1)
+
+
+async def _is_settled(bus: Bus, name: AccountName) -> bool:
+    return not (await Budgets(bus).accounts())[name.key].reserved

@@ -14,7 +14,7 @@ from agenthub.organization import Organization, load_organization
 from agenthub.roles import NAME_RULE
 from agenthub.settings import Settings
 
-DOLLARS = "must be US dollars above 0, or the word `unlimited`"
+AMOUNT = "must be a number (0: nothing may be spent; `500k`, `2M`) or the word `unlimited`"
 CIRCLE = "`agenthub.reports_to`: managers go round in a circle:"
 CHART = {"ceo": None, "cto": "ceo", "finance": "ceo", "backend": "cto", "qa": "cto"}
 
@@ -140,7 +140,7 @@ def test_an_override_of_one_limit_keeps_the_others(load: Load, tmp_path: Path) -
             'roles = ["x/*.md"]',
             "line 1: `roles` is the table of overrides; where role files are is said by `role_files`",
         ),
-        ("[budget]\nusd_day = inf", f"line 2: `budget.usd_day` {DOLLARS}; found inf"),
+        ("[budget]\nusd_day = inf", f"line 2: `budget.usd_day` {AMOUNT}; found inf"),
         (
             "[defaults]\nmax_hops = 0",
             "line 2: `defaults.max_hops`: Input should be greater than or equal to 1; found 0",

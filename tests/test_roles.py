@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from agenthub.roles import NAME_RULE, Role, read_roles
 
-DOLLARS = "must be US dollars above 0, or the word `unlimited`"
+AMOUNT = "must be a number (0: nothing may be spent; `500k`, `2M`) or the word `unlimited`"
 TOPIC_RULE = f"words of {NAME_RULE}, dots between; `*` is one, a last `>` the rest"
 TOPICS = "topics are `tasks.…`, `decisions.…`, `status.…`"
 NOT_A_MAPPING = "Input should be a valid dictionary or instance of RoleSettings"
@@ -190,9 +190,9 @@ def test_an_agent_of_a_company_is_named_by_slug_or_folder(tmp_path: Path) -> Non
         ),
         ("schedule:\n  a:\n    cronn: x", "line 6: `agenthub.schedule.a.cronn` is not a key. Did you mean `cron`?"),
         ("schedule:\n  a:\n    text: x", "line 5: `agenthub.schedule.a` needs `cron` or `every`, and only one of them"),
-        ("budget_usd_day: 0", f"line 4: `agenthub.budget_usd_day` {DOLLARS}; found 0"),
-        ("budget_usd_day: .inf", f"line 4: `agenthub.budget_usd_day` {DOLLARS}; found '.inf'"),
-        ("budget_usd_day: true", f"line 4: `agenthub.budget_usd_day` {DOLLARS}; found True"),
+        ("budget_usd_day: -1", f"line 4: `agenthub.budget_usd_day` {AMOUNT}; found -1"),
+        ("budget_usd_day: .inf", f"line 4: `agenthub.budget_usd_day` {AMOUNT}; found '.inf'"),
+        ("budget_usd_day: true", f"line 4: `agenthub.budget_usd_day` {AMOUNT}; found True"),
         ("replicas: 0", "line 4: `agenthub.replicas`: Input should be greater than or equal to 1; found 0"),
         ("replicas: '2'", "line 4: `agenthub.replicas`: Input should be a valid integer; found '2'"),
         ("reports_to: the boss", f"line 4: `agenthub.reports_to` must be a name: {NAME_RULE}; found 'the boss'"),

@@ -178,6 +178,10 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             subjects.TRACES, max_age=7 * DAY_S,
             republish=RePublish(src=f"$KV.{subjects.TRACES}.>", dest=subjects.ALL_TRACE_STATES),
         ),
+        bucket(
+            subjects.BUDGETS,
+            republish=RePublish(src=f"$KV.{subjects.BUDGETS}.>", dest=subjects.states(subjects.BUDGETS)),
+        ),
     ]  # fmt: skip
 
 

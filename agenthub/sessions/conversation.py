@@ -7,6 +7,7 @@ the call in flight.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -23,6 +24,7 @@ from agenthub.sessions.journal import Answered, Block, Journal
 from agenthub.sessions.session import (
     ContextInfo,
     MayCall,
+    Meter,
     ModelCalled,
     Prompt,
     SessionEvent,
@@ -49,6 +51,8 @@ _REPEATED = (
 _ENDS = (TurnEnd.FINISHED, TurnEnd.PARKED)
 """Ends after which nothing of a turn is left to do."""
 _TOO_LONG = "The conversation is too long: the answer did not fit behind it."
+_BYTES_PER_TOKEN = 3
+"""Few, so that the size of what nobody has counted yet is rather taken for too large."""
 
 
 class Answer(NamedTuple):
@@ -95,7 +99,7 @@ class Conversation:
         tools: Sequence[Tool],
         max_steps: int,
         before_effect: Callable[[], Awaitable[None]],
-        before_call: Callable[[], Awaitable[None]] | None = None,
+        meter: Meter | None = None,
         compact_at: CompactAt | None = None,
         is_per_task: bool = False,
         may_call: MayCall | None = None,
@@ -106,13 +110,13 @@ class Conversation:
             compact_at: When it is handed over to a fresh one. None: not before it is too long.
             is_per_task: Whether each task has a conversation of its own, to which its continuations return.
             before_effect: Awaited before each model call and tool; raises if this process may not act.
-            before_call: Awaited before each model call; raises if there is no money for it.
+            meter: Asked before each model call, and told what it took.
             may_call: Awaited before each tool; says what is the result instead, if it may not be called.
         """
         self._model, self._journal, self._system = model, journal, system
         self._tool_calls = ToolCalls(tools, journal, before_effect, may_call)
         self._max_steps = max_steps
-        self._before_effect, self._before_call = before_effect, before_call
+        self._before_effect, self._meter = before_effect, meter
         self._compact_at, self._is_per_task = compact_at, is_per_task
         self._place: str | None = None
         """Which conversation of the journal it is; None as long as it is none."""
@@ -299,7 +303,7 @@ class Conversation:
     ) -> AsyncGenerator[SessionEvent | Answer]:
         """Ask and record: what streams, what each try took, and last the answer, which is on disk by then."""
         asked_at_s = time.monotonic()
-        async with aclosing(self._call(extended(self._history, "user", asked))) as items:
+        async with aclosing(self._call(extended(self._history, "user", asked), turn_id)) as items:
             async for item in items:
                 if isinstance(item, TextDelta):
                     yield item
@@ -314,15 +318,32 @@ class Conversation:
                     self._record_usage(item, turn_id, prompt)
                     yield ModelCalled(item, self._model.name, took_s)
 
-    async def _call(self, request: list[dict[str, Any]]) -> AsyncGenerator[TextDelta | Usage | Answer]:
+    async def _call(self, request: list[dict[str, Any]], turn_id: str) -> AsyncGenerator[TextDelta | Usage | Answer]:
         await self._before_effect()
-        if self._before_call is not None:
-            await self._before_call()
+        if self._meter is not None:
+            await self._meter.reserve(turn_id, input_tokens=self._expected_tokens(request))
         reach(Failpoint.MODEL_ASKED)
         answering = self._model.answer(system=self._system, tools=self._tool_calls.definitions, messages=request)
-        async with aclosing(answering) as items:
-            async for item in items:
-                yield item
+        took: Usage | None = None
+        try:
+            async with aclosing(answering) as items:
+                async for item in items:
+                    if not isinstance(item, TextDelta):
+                        took = (took or Usage()) + (item.usage if isinstance(item, Answer) else item)
+                    yield item
+        except Exception:
+            took = took or Usage()  # the provider gave nothing
+            raise
+        finally:
+            if self._meter is not None:
+                self._meter.settle(took)
+
+    def _expected_tokens(self, request: list[dict[str, Any]]) -> int:
+        """How large a request is: as the last one and its answer were, and what is new."""
+        if self._context_tokens:
+            return self._context_tokens + _size(request[-1:]) // _BYTES_PER_TOKEN
+        known = len(self._system) + _size(self._tool_calls.definitions) + _size(request)
+        return known // _BYTES_PER_TOKEN
 
     # ── when it becomes long ───────────────────────────────────────────────────────────────────────
     @property
@@ -350,7 +371,7 @@ class Conversation:
         for request in requests:
             asked_at_s, answer = time.monotonic(), None
             try:
-                async with aclosing(self._call(request)) as items:
+                async with aclosing(self._call(request, turn_id)) as items:
                     async for item in items:
                         if isinstance(item, Answer):
                             answer = item
@@ -415,6 +436,10 @@ class Conversation:
 
     def _record_usage(self, usage: Usage, turn_id: str, prompt: Prompt) -> None:
         self._journal.record_usage(turn_id, message_id=prompt.task.id, model=self._model.name, usage=usage)
+
+
+def _size(values: Sequence[dict[str, Any]]) -> int:
+    return len(json.dumps(list(values), ensure_ascii=False).encode(errors="replace"))
 
 
 def _said(blocks: Sequence[Block]) -> str:

@@ -110,6 +110,16 @@ class ContextInfo(NamedTuple):
     """Tokens that fit; 0 if unknown."""
 
 
+class Meter(Protocol):
+    """Whether there is money for a model call, and what it took."""
+
+    async def reserve(self, turn_id: str, *, input_tokens: int) -> None:
+        """Set aside what a call may take at the most; raises `BudgetExhaustedError` or `ModelUnavailableError`."""
+
+    def settle(self, usage: Usage | None) -> None:
+        """Note what the call took, also if it failed; None: it was cut off and nobody knows."""
+
+
 class Session(Protocol):
     """A long-lived conversation with a model."""
 
