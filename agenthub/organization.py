@@ -100,7 +100,7 @@ class Defaults(_Table):
     """Seconds from the first call of a turn to its end."""
     conversation: Literal["rolling", "per_task"] = "rolling"
     """`rolling`: a role keeps one conversation. `per_task`: it has a fresh one for each task."""
-    compact_at_tokens: int = Field(default=60_000, ge=1000)
+    compact_at_tokens: int = Field(default=40_000, ge=1000)
     """Size of a conversation from which on it is handed over to a fresh one before the next task."""
     compact_at_share: float = Field(default=0.6, gt=0, le=0.9)
     """The same as a share of the model's window; whichever comes first."""
