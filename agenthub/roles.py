@@ -151,6 +151,17 @@ class Amounts(_Strict):
         """The limits that are written down, `math.inf` for unlimited."""
         return {name: value for name in self.model_fields_set if (value := getattr(self, name)) is not None}
 
+    command_timeout_s: float = Field(default=300.0, gt=0, le=24 * 3600, allow_inf_nan=False)
+    """Seconds that one command may take."""
+    command_memory_mib: int = Field(default=2048, ge=16)
+    """Of all processes of a command together."""
+    command_processes: int = Field(default=256, ge=8)
+    """That run at the same time for the role's commands."""
+    command_file_mib: int = Field(default=256, ge=1)
+    """Size of the largest file that a command may write."""
+    command_disk_mib: int = Field(default=2048, ge=1)
+    """What the files may take that one command writes."""
+
 
 class Schedule(_Strict):
     """A message that a role sends itself at given times. Kept and checked; not yet fired."""
@@ -190,6 +201,8 @@ class RoleSettings(_Strict):
     conversation: Literal["rolling", "per_task"] | None = None
     """`rolling`: one conversation for all it does. `per_task`: a fresh one for each task, to which the work on the
     task returns. None: the organization's default."""
+    network: bool = False
+    """Whether its commands reach the network: all that this machine reaches, the broker too."""
     ask_within_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds that others get to answer it. None: the organization's default."""
     mcp_servers: Annotated[tuple[str, ...], BeforeValidator(_words)] | None = None

@@ -50,9 +50,9 @@ from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.spending import Spending
 from agenthub.tools.mesh import mesh_tools
+from agenthub.tools.offer import role_tools
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
-from agenthub.tools.workspace import workspace_tools
 from agenthub.trace_guard import TraceGuard, TraceLimits
 from agenthub.watchdog import Watchdog
 
@@ -255,7 +255,7 @@ def _session(
         permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
         within_s=within_s, clock=now,
     )  # fmt: skip
-    tools = [*with_others, *workspace_tools(settings.state / "workspaces" / name), *mcp_tools]
+    tools = [*with_others, *role_tools(organization.role(name), state=settings.state), *mcp_tools]
     return Conversation(
         model,
         journal,

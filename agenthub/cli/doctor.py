@@ -85,6 +85,7 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
         yield Finding("ok", "model", f"a key is set; the default model is {organization.defaults.model}")
     for finding in _prices(organization):
         yield finding
+    yield _commands(organization)
     yield _disk(settings)
     yield _leftovers(settings)
     run = RunFile.read(settings.state)
@@ -139,6 +140,19 @@ def _prices(organization: Organization) -> Iterator[Finding]:
             yield Finding(
                 "warning", "prices", found, f'say it in agenthub.toml: [prices."{model}"] input = …, output = …'
             )
+
+
+def _commands(organization: Organization) -> Finding:
+    """Whether commands of roles can be walled in."""
+    from agenthub.tools.offer import has_shell
+    from agenthub.tools.sandbox import isolation
+
+    isolated = isolation()
+    with_shell = sorted(role.name for role in organization.roles.values() if has_shell(role))
+    if not isolated.remedy:
+        return Finding("ok", "commands", isolated.found)
+    who = f"{', '.join(with_shell)} cannot run any" if with_shell else "no role runs any"
+    return Finding("warning" if with_shell else "ok", "commands", f"{isolated.found}; {who}", isolated.remedy)
 
 
 def _disk(settings: Settings) -> Finding:

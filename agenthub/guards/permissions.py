@@ -49,7 +49,7 @@ DEFAULT_ASK = (
 """What leaves the workspace and cannot be taken back; a role's own word about the same goes before it."""
 DEFAULT_DENY = ("Bash(sudo:*)", "Bash(su:*)")
 
-SHELL_TOOLS = ("bash", "shell")
+SHELL_TOOLS = ("bash", "shell", "run_command")
 _CLAUDE_CODE: Mapping[str, tuple[str, ...]] = {
     "bash": SHELL_TOOLS,
     "shell": SHELL_TOOLS,
@@ -58,7 +58,7 @@ _CLAUDE_CODE: Mapping[str, tuple[str, ...]] = {
     "edit": ("edit_file", "write_file"),
     "multiedit": ("edit_file",),
     "ls": ("list_files",),
-    "glob": ("list_files", "find_files"),
+    "glob": ("list_files", "find_files", "search_files"),
     "grep": ("search_files",),
 }
 """Claude Code's names and ours; its agent files work here as they are."""

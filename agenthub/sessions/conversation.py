@@ -154,6 +154,7 @@ class Conversation:
         self._is_interrupted = self._running is not None
         if self._is_interrupted:
             self._model.interrupt()
+            self._tool_calls.interrupted.set()
 
     async def context(self) -> ContextInfo:
         return ContextInfo(self._context_tokens, self._model.window)
@@ -161,6 +162,7 @@ class Conversation:
     async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent]:
         mine = self._running = object()
         self._is_interrupted = False
+        self._tool_calls.interrupted.clear()
         self._notices.clear()
         try:
             async with aclosing(self._turn(prompt, turn_id)) as events:
@@ -242,7 +244,7 @@ class Conversation:
                 if self._is_interrupted:
                     break  # what is left of the calls is made when the turn is taken up again
                 name = str(call["name"])
-                yield ToolStarted(name, self._tool_calls.summary(call))
+                yield ToolStarted(name, self._tool_calls.summary(call), self._tool_calls.patience_s(call))
                 started_at_s = time.monotonic()
                 outcome = await self._tool_calls.run(call, turn_id, number, prompt.task)
                 took_s = time.monotonic() - started_at_s

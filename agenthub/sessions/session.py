@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -174,6 +175,8 @@ class ToolCall:
     """Unique and the same when the call is repeated after a crash: `<turn id>~<number>`. Ids derive from it."""
     task: Message
     """The message that is being worked off."""
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the turn is interrupted: what takes long ends then, and says so."""
 
 
 MayCall: TypeAlias = Callable[[str, dict[str, Any], ToolCall, Granted | None], Awaitable[ToolOutcome | None]]
@@ -195,6 +198,8 @@ class Tool:
     """True if a call changes something that others could see: a file, a service. Messages do not count."""
     describe: Callable[[Any], str] = field(default=lambda _: "")
     """The call in a few words, for people."""
+    patience_s: Callable[[Any], float] = field(default=lambda _: 0.0)
+    """Seconds that a call may legitimately take without a sign of progress."""
 
     def definition(self) -> dict[str, Any]:
         """The tool as the Messages API takes it."""

@@ -6,6 +6,7 @@ call its result; from the two follows what is known of it afterwards.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,6 +39,8 @@ class ToolCalls:
         self._before_effect, self._may_call = before_effect, may_call
         self.definitions = [tool.definition() for tool in self._tools.values()]
         """As the model gets them: always in the same order, so that the provider's cache keeps them."""
+        self.interrupted = asyncio.Event()
+        """Set to end a call that takes long."""
 
     async def run(
         self, call: Block, turn_id: str, number: int, task: Message, granted: Granted | None = None
@@ -59,7 +62,7 @@ class ToolCalls:
             )
         else:
             arguments = _read(tool, call)
-            circumstances = ToolCall(key=f"{turn_id}~{number + 1}", task=task)
+            circumstances = ToolCall(f"{turn_id}~{number + 1}", task, self.interrupted)
             instead: ToolOutcome | None = None
             if isinstance(arguments, ToolOutcome):
                 instead = arguments
@@ -130,6 +133,14 @@ class ToolCalls:
             if self.changes(str(call["name"])) and call["id"] not in failed
         ]
         return list(dict.fromkeys(reversed(made)))[:most][::-1]
+
+    def patience_s(self, call: Block) -> float:
+        """Seconds that a call may take without a sign of progress."""
+        tool = self._tools.get(str(call["name"]))
+        try:
+            return 0.0 if tool is None else tool.patience_s(tool.arguments.model_validate(call["input"]))
+        except ValidationError:
+            return 0.0
 
     def summary(self, call: Block) -> str:
         """A call in a few words, for people."""
