@@ -164,7 +164,7 @@ async def test_a_file_may_be_as_large_as_that_and_no_larger(workspace: Workspace
     assert workspace.all_files() == ["full"]
     with (workspace.path / "huge").open("wb") as file:
         file.truncate(100 * MAX_FILE_BYTES)
-    with pytest.raises(RefusedError, match=r"more than 1,048,576 bytes"):
+    with pytest.raises(RefusedError, match=r"more than 33,554,432 bytes.*search_files"):
         await workspace.read("huge")
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from agenthub.guards.permissions import Permissions, offers
 from agenthub.roles import Role
 from agenthub.sessions.session import Tool
+from agenthub.tools.edit import edit_tools
 from agenthub.tools.sandbox import CommandLimits, Sandbox
+from agenthub.tools.search import search_tools
 from agenthub.tools.shell import RUN_COMMAND, shell_tools
 from agenthub.tools.workspace import workspace_tools
 
@@ -20,7 +22,7 @@ from agenthub.tools.workspace import workspace_tools
 def role_tools(role: Role, *, state: Path) -> list[Tool]:
     """The tools of a role for its files and commands; its folders are below `state`."""
     workspace = state / "workspaces" / role.name
-    tools = workspace_tools(workspace)
+    tools = [*workspace_tools(workspace), *edit_tools(workspace), *search_tools(workspace)]
     if has_shell(role):
         tools += shell_tools(sandbox_of(role, workspace))
     return list(_offered(role, tools))

@@ -13,6 +13,8 @@ from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
 
 MAX_FILE_BYTES = 1024 * 1024
+MAX_READ_BYTES = 32 * 1024 * 1024
+_SHOWN_CHARACTERS = 28_000
 _MAX_LISTED = 500
 _BESIDE = ".agenthub-new-"
 """Begins the name of a file that is being written."""
@@ -25,6 +27,7 @@ class _Arguments(BaseModel):
 class ReadFile(_Arguments):
     path: str = Field(description="Path below your workspace, for example `notes/plan.md`.")
     from_line: int = Field(default=1, ge=1, description="For files too long to be shown at once: where to begin.")
+    lines: int | None = Field(default=None, ge=1, description="How many lines. Default: as many as can be shown.")
 
 
 class WriteFile(_Arguments):
@@ -73,6 +76,9 @@ def _replace(target: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    if target.exists():
+        beside.chmod(target.stat().st_mode & 0o777)  # a script stays one
+    _hand_over(beside)
     beside.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -81,36 +87,81 @@ def _replace(target: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def read_whole(target: Path, path: str, *, at_most: int = MAX_FILE_BYTES) -> bytes:
+    """The content of a text file.
+
+    Raises:
+        RefusedError: If it is none, or too long; names it as the caller did.
+    """
+    if not target.is_file():
+        raise RefusedError(f"There is no file `{path}` in your workspace.")
+    with _refused(path), target.open("rb") as file:
+        data = file.read(at_most + 1)
+    if len(data) > at_most:
+        raise RefusedError(f"`{path}` has more than {at_most:,} bytes. Search it with `search_files`.")
+    if b"\0" in data:
+        raise RefusedError(f"`{path}` is not a text file; it has {len(data):,} bytes.")
+    return data
+
+
+def write_whole(target: Path, data: bytes, path: str) -> None:
+    """Set the content of a file; folders are made.
+
+    Raises:
+        RefusedError: If it cannot be, or is too long; names it as the caller did.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise RefusedError(f"The content has {len(data):,} bytes, a file may have {MAX_FILE_BYTES:,}.")
+    if target.is_dir():
+        raise RefusedError(f"`{path}` is a folder.")
+    with _refused(path):
+        _make(target.parent)
+        _replace(target, data)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it; what root makes belongs to whom the folder above belongs to."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _hand_over(folder)
+
+
+def _hand_over(made: Path) -> None:
+    if os.geteuid() == 0:  # the role's commands run as its own user
+        above = made.parent.stat()
+        os.chown(made, above.st_uid, above.st_gid, follow_symlinks=False)
+
+
+def _part(lines: list[str], first: int, most: int | None) -> tuple[str, int]:
+    """Whole lines from `first` on, as many as can be shown, and the number of the last one."""
+    size, last = 0, first - 1
+    for line in lines[first - 1 : None if most is None else first - 1 + most]:
+        size += len(line)
+        if size > _SHOWN_CHARACTERS and last >= first:
+            break
+        last += 1
+    return "".join(lines[first - 1 : last]), last
+
+
 def workspace_tools(workspace: Path) -> list[Tool]:
     """The tools for one workspace. All may be repeated: writing sets the whole content."""
     workspace.mkdir(parents=True, exist_ok=True)
 
     async def read_file(arguments: ReadFile, call: ToolCall) -> ToolOutcome:
-        target = resolve(workspace, arguments.path)
-        if not target.is_file():
-            raise RefusedError(f"There is no file `{arguments.path}` in your workspace.")
-        with _refused(arguments.path), target.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise RefusedError(f"`{arguments.path}` has more than {MAX_FILE_BYTES:,} bytes.")
-        if b"\0" in data:
-            raise RefusedError(f"`{arguments.path}` is not a text file; it has {len(data):,} bytes.")
+        data = read_whole(resolve(workspace, arguments.path), arguments.path, at_most=MAX_READ_BYTES)
         lines = data.decode(errors="replace").splitlines(keepends=True)
         if arguments.from_line > max(1, len(lines)):
             raise RefusedError(f"`{arguments.path}` has only {len(lines)} lines.")
-        text = "".join(lines[arguments.from_line - 1 :])
+        text, last = _part(lines, arguments.from_line, arguments.lines)
+        if last < len(lines):
+            text += f"\n[lines {arguments.from_line}-{last} of {len(lines):,}; go on with `from_line` {last + 1}]"
         return ToolOutcome(text or "(empty)", summary=f"{arguments.path}, {len(lines)} lines")
 
     async def write_file(arguments: WriteFile, call: ToolCall) -> ToolOutcome:
-        target = resolve(workspace, arguments.path)
         data = arguments.content.encode(errors="replace")
-        if len(data) > MAX_FILE_BYTES:
-            raise RefusedError(f"The content has {len(data):,} bytes, a file may have {MAX_FILE_BYTES:,}.")
-        if target.is_dir():
-            raise RefusedError(f"`{arguments.path}` is a folder.")
-        with _refused(arguments.path):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _replace(target, data)
+        write_whole(resolve(workspace, arguments.path), data, arguments.path)
         return ToolOutcome(
             f"Wrote {len(data):,} bytes to {arguments.path}.",
             summary=f"{arguments.path}, {len(arguments.content.splitlines())} lines",
