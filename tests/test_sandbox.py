@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -183,6 +184,33 @@ async def test_a_command_has_no_rights_and_its_files_belong_to_its_user(machine:
     assert uid != "0"
     assert [line.split()[1] for line in rights] == ["0" * 16] * 4 + ["1"]
     assert (machine.workspace / "mine").stat().st_uid == (machine.sandbox.uid or os.geteuid())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; the other tests do it then")
+def test_it_holds_for_a_hub_that_does_not_run_as_root(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "plan.txt").write_text(KEY)
+        (folder / "ws").mkdir()
+        os.chown(folder / "ws", 1234, 1234)
+        command = (
+            f"id -u; touch mine; cat {folder}/plan.txt /proc/1/environ /proc/{os.getpid()}/environ; "
+            "touch /x /dev/x; unshare -Ur touch nested; mount -t tmpfs x /mnt; "
+            "for i in $(seq 300); do sleep 1 & done; jobs -r | wc -l"
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "geteuid", lambda: 1234)
+            argv = Sandbox(folder / "ws", "qa", limits=LITTLE).argv(["bash", "-c", command])
+        done = subprocess.run(
+            argv, env=sandbox.environment(), user=1234, group=1234, extra_groups=[], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.stdout.startswith("1000\n"), done.stderr
+        assert KEY not in done.stdout
+        assert "300" not in done.stdout.split()
+        assert [path.name for path in (folder / "ws").iterdir()] == ["mine"]
+        assert (folder / "ws" / "mine").stat().st_uid == 1234
 
 
 async def test_only_the_three_standard_files_are_open(machine: Machine) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from agenthub.guards.permissions import Permissions, offers
+from agenthub.messages import now
 from agenthub.roles import Role
 from agenthub.sessions.session import Tool
 from agenthub.tools.edit import edit_tools
+from agenthub.tools.notes import notes_tools
 from agenthub.tools.sandbox import CommandLimits, Sandbox
 from agenthub.tools.search import search_tools
 from agenthub.tools.shell import RUN_COMMAND, shell_tools
@@ -25,7 +27,8 @@ def role_tools(role: Role, *, state: Path) -> list[Tool]:
     tools = [*workspace_tools(workspace), *edit_tools(workspace), *search_tools(workspace)]
     if has_shell(role):
         tools += shell_tools(sandbox_of(role, workspace))
-    return list(_offered(role, tools))
+    notes = notes_tools(state / "notes" / f"{role.name}.md", role.name, clock=now)  # part of working here: for all
+    return [*_offered(role, tools), *notes]
 
 
 def has_shell(role: Role) -> bool:
