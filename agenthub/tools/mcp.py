@@ -170,17 +170,23 @@ class Server:
         self._is_lost.set()
         logger.warning("MCP server %s: %s", self.name, reason)
 
-    def _transport(self) -> Any:
+    @contextlib.asynccontextmanager
+    async def _transport(self) -> AsyncIterator[Any]:
         if self.config.type != "stdio":
             timeout = httpx2.Timeout(30, read=self.config.timeout / 1000)
-            http = httpx2.AsyncClient(headers=self.config.headers, timeout=timeout)
-            return streamable_http_client(self.config.url, http_client=http)
+            async with (
+                httpx2.AsyncClient(headers=self.config.headers, timeout=timeout) as http,
+                streamable_http_client(self.config.url, http_client=http) as streams,
+            ):
+                yield streams
+            return
         run = {RUN_VARIABLE: os.environ[RUN_VARIABLE]} if RUN_VARIABLE in os.environ else {}
         wrapped = ["-I", "-S", "-c", _DIES_WITH_ROLE, str(os.getpid()), self.config.command, *self.config.args]
         parameters = StdioServerParameters(
             command=sys.executable, args=wrapped, env={**self.config.env, **run}, cwd=self._folder
         )
-        return stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr)
+        async with stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr) as streams:
+            yield streams
 
     def _keep(self, listed: list[Listed]) -> None:
         self._known.parent.mkdir(parents=True, exist_ok=True)
