@@ -14,7 +14,7 @@ from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.bus.watched import WatchedBucket
 from agenthub.guards import budget
-from agenthub.guards.budget import Account, Amount, Grant, Level, Limits, LimitSet, Reservation, Short
+from agenthub.guards.budget import Account, Amount, Grant, Limits, LimitSet, Reservation, Short
 from agenthub.organization import Organization
 
 ALL = "organization"
@@ -113,7 +113,3 @@ class Budgets:
             return account.model_copy(update={"limits": others if said is None else {**others, limit: said}})
 
         return await self._accounts.change(name.key, changed)
-
-    def levels(self, name: AccountName, limits: Limits, account: Account | None, *, at: datetime) -> list[Level]:
-        """How far an account is with each of its limits."""
-        return budget.levels(account or Account(), limits, at)

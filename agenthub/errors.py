@@ -102,9 +102,14 @@ class StalledError(AgenthubError):
 class SessionError(AgenthubError):
     """A turn failed in a way that another try may mend."""
 
+    waits_for = ""
+    """What the message waits for, in one word; empty: its next try."""
+
 
 class ModelUnavailableError(SessionError):
     """The model's provider asks for patience; nothing is wrong with the message."""
+
+    waits_for = "model"
 
     def __init__(self, reason: str, *, retry_after_s: float) -> None:
         super().__init__(f"{reason}; next try in {retry_after_s:.0f} s")
@@ -113,6 +118,8 @@ class ModelUnavailableError(SessionError):
 
 class BudgetExhaustedError(SessionError):
     """The next model call would cross a limit; nothing was sent to the model."""
+
+    waits_for = "money"
 
     def __init__(self, account: str, limit: str, *, spent: str, opens: str, retry_after_s: float) -> None:
         super().__init__(
@@ -124,6 +131,8 @@ class BudgetExhaustedError(SessionError):
 
 class TraceParkedError(SessionError):
     """The trace is parked; nothing was sent to the model."""
+
+    waits_for = "decision"
 
     def __init__(self, trace_id: str, reason: str, *, retry_after_s: float) -> None:
         super().__init__(

@@ -19,7 +19,7 @@ from agenthub.bus.connection import Bus
 from agenthub.bus.dead_letters import bury
 from agenthub.bus.deliveries import Delivery
 from agenthub.coordination import Coordination
-from agenthub.errors import HubError, LeaseLostError
+from agenthub.errors import HubError, LeaseLostError, SessionError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.letters import publisher, stand_in
 from agenthub.messages import Completion, Message, Outcome, Usage
@@ -162,6 +162,8 @@ class Settling:
         headers = {subjects.ID: delivery.default_id, subjects.ATTEMPTS: str(failures)}
         if subjects.DOOR in delivery.headers:
             headers[subjects.DOOR] = delivery.headers[subjects.DOOR]
+        if isinstance(why, SessionError) and why.waits_for:
+            headers[subjects.WAITS_FOR] = why.waits_for
         await self._bus.publish_at(
             moment, subjects.schedule(self._role, name), subjects.due(self._role), delivery.data,
             message_id=f"later-{self._role}-{name}", headers=headers,

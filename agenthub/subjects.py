@@ -48,6 +48,8 @@ DOOR = "Agenthub-Door"
 """Subject by which a message came in before the sorter put it into a lane."""
 ID = "Agenthub-Id"
 """Id that the sorter gave to a message whose sender gave it none."""
+WAITS_FOR = "Agenthub-Waits-For"
+"""What a delayed message waits for: `money`, `model`, `decision`; none: its next try."""
 ATTEMPTS = "Agenthub-Attempts"
 """How often a delayed message was tried before."""
 

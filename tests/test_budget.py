@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
+import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,12 +35,13 @@ from agenthub.guards.budget import (
     with_reservation,
     with_told,
 )
-from agenthub.messages import Event, now
+from agenthub.messages import Event, Usage, now
 from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.rehearsal.server import Endpoint
 from agenthub.runtime import RolePlace, run_role
 from tests.organization import Hub, until, write_organization
+from tests.test_cli import Ran, agenthub
 
 NOON = datetime(2026, 5, 17, 12, 20, tzinfo=UTC)
 NIGHT = datetime(2026, 5, 17, 23, 59, tzinfo=UTC)
@@ -305,8 +308,6 @@ async def test_what_a_dead_process_left_open_is_settled_from_its_journal(hub: Hu
     name = AccountName("backend", is_rehearsal=False)
     held = call(1, at=now() - timedelta(seconds=5), turns=1)
     await Budgets(bus).reserve(name, {}, "backend", held, at=held.at)
-    from agenthub.messages import Usage
-
     journal = RolePlace(hub.settings, hub.organization, "backend").journal()
     journal.record_usage("t", message_id="m", model="m", usage=Usage(calls=1, output_tokens=7, cost_usd=0.25))
     journal.close()
@@ -318,3 +319,42 @@ async def test_what_a_dead_process_left_open_is_settled_from_its_journal(hub: Hu
 
 async def _is_settled(bus: Bus, name: AccountName) -> bool:
     return not (await Budgets(bus).accounts())[name.key].reserved
+
+
+# ── what a person decides ──────────────────────────────────────────────────────────────────────────
+async def test_what_a_person_allows_lets_work_go_on_at_once_and_is_recorded(hub: Hub) -> None:
+    async def budget(*words: str) -> Ran:
+        return await agenthub("budget", *words, "--real", "--nats", hub.server.url, folder=hub.folder)
+
+    async with start_rehearsal(speed=0) as endpoint:
+        async with paid_role(hub, "backend", endpoint, "[defaults]\nbudget_usd_day = 0.0001\n"):
+            message_id, _ = await delayed(hub, "backend", "Write the attachment API")
+            refused = [
+                await budget("allow", "bakcend", "usd_day=2"),
+                await budget("allow", "backend", "usd_week=2"),
+                await budget("set", "backend", "usd_day=much"),
+                await budget("allow", "backend", "usd_month=2"),
+            ]
+            assert [ran.code for ran in refused] == [3, 2, 2, 3]
+            allowed = await budget("allow", "backend", "usd_day=2", "--for", "2h")
+            assert (allowed.code, "one message waited for money" in allowed.err) == (0, True), allowed
+            await hub.completion("backend", message_id)
+        listed = json.loads((await budget("ls", "--json")).out)
+        (line,) = [line for line in listed if (line["account"], line["limit"]) == ("backend", "usd_day")]
+        assert (line["amount"], line["spent"] > 0.0001, getpass.getuser() in line["by"]) == (2.0001, True, True)
+        assert (await budget("set", "backend", "usd_day=0", "tokens_hour=500k")).code == 0
+        listed = json.loads((await budget("ls", "--json=account,limit,amount,by")).out)
+        mine = {line["limit"]: line["amount"] for line in listed if line["account"] == "backend"}
+        assert (mine["tokens_hour"], mine["usd_day"]) == (500_000, 2)  # 0, and what was allowed
+    told = await hub.bus.history("AGENTHUB_EVENTS", "agent-hub.events.budget.backend")
+    assert any("allowed backend usd_day=2" in Event.decode(event.data).text for event in told)
+
+
+async def test_lists_show_money_against_its_limit(hub: Hub) -> None:
+    name = AccountName("qa", is_rehearsal=False)
+    budgets = Budgets(hub.bus)
+    for account in (name, AccountName("", is_rehearsal=False)):
+        await budgets.reserve(account, {}, "qa", call(at=now()), at=now())
+        await budgets.settle(account, "qa", "r1", Amount(usd=6), at=now())
+    ran = await agenthub("ps", "--nats", hub.server.url, folder=hub.folder)
+    assert "$6.00 of $20.00 today; used up: qa (usd_day)" in ran.err

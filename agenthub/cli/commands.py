@@ -268,6 +268,40 @@ $ agenthub doctor
 Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.""",
     ),
     Command(
+        "budget ls",
+        "Fix",
+        "budget:budget_ls",
+        """Show what each role and the organization have spent of each of their limits, and who allowed more.
+
+$ agenthub budget ls
+$ agenthub budget ls --json=account,limit,spent,amount
+
+`organization` is all roles together. HELD is set aside for calls that run. Windows are UTC.""",
+    ),
+    Command(
+        "budget set",
+        "Fix",
+        "budget:budget_set",
+        """Set limits of a role or of the organization from now on, above what the files say.
+
+$ agenthub budget set backend usd_day=8 tokens_hour=2M
+$ agenthub budget set organization usd_month=unlimited
+$ agenthub budget set backend usd_day=file           what the files say holds again
+
+What waits for money is looked at at once. Exit codes: 0 set, 2 no such limit, 3 no such account, 4 no hub.""",
+    ),
+    Command(
+        "budget allow",
+        "Fix",
+        "budget:budget_allow",
+        """Allow a role or the organization an extra amount in the current window; it is recorded who did.
+
+$ agenthub budget allow backend usd_day=2
+$ agenthub budget allow organization usd_day=10 --for 2h
+
+It ends with the window at the latest. Exit codes: 0 allowed, 2 no such limit, 3 no such account, 4 no hub.""",
+    ),
+    Command(
         "traces ls",
         "Fix",
         "traces:traces_ls",

@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple
 
 import psutil
 
+from agenthub.budgets import Budgets
 from agenthub.bus.monitor import ask, is_store_error
 from agenthub.bus.server import binary
 from agenthub.bus.topology import provision, topology_of
 from agenthub.cli import EXIT_FAILED, EXIT_OK
+from agenthub.cli.budget import is_rehearsal, money_line
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.client import open_client, role_queues
@@ -105,6 +107,13 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 yield Finding("warning", "queues", f"{len(changes)} differ: {shown_changes}", "agenthub provision")
             else:
                 yield Finding("ok", "queues", "as the role files ask")
+            money = money_line(
+                organization, await Budgets(client.bus).accounts(), is_rehearsal=is_rehearsal(options)
+            )  # fmt: skip
+            yield Finding(
+                "warning" if "used up" in money else "ok", "budget", money or "nothing is limited",
+                "agenthub budget allow <account> usd_day=…" if "used up" in money else "",
+            )  # fmt: skip
             down = [status.role for status in await client.roles() if status.heartbeat is None]
             if down:
                 yield Finding("error", "roles", f"down: {', '.join(down)}", f"agenthub logs {down[0]}")

@@ -10,7 +10,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from agenthub.budgets import Budgets
 from agenthub.cli import EXIT_OK
+from agenthub.cli.budget import is_rehearsal, money_line
 from agenthub.cli.lines import as_markup, who_width
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import (
@@ -49,7 +51,8 @@ _POLL_S = 0.2
 async def ps(*, options: Options = DEFAULT) -> int:
     """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat."""
     async with options.client() as client:
-        statuses = await client.roles()
+        statuses, accounts = await asyncio.gather(client.roles(), Budgets(client.bus).accounts())
+        money = money_line(client.organization, accounts, is_rehearsal=is_rehearsal(options))
     if options.json:
         print_json([_as_data(status) for status in statuses], options)
         return EXIT_OK
@@ -87,6 +90,8 @@ async def ps(*, options: Options = DEFAULT) -> int:
     unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
     if unsorted:
         say(f"{unsorted} messages wait at the plain inboxes of roles that are down")
+    if money:
+        say(money)
     return EXIT_OK
 
 

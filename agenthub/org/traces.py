@@ -21,8 +21,7 @@ from agenthub.bus.counters import Counters
 from agenthub.bus.received import Heard
 from agenthub.errors import MessageError, NotFoundError, RefusedError
 from agenthub.messages import Message, Moment, now
-
-_MOST_DELAYED = 10_000
+from agenthub.org.delayed import hasten
 
 
 class TraceCounts(NamedTuple):
@@ -187,18 +186,7 @@ class Traces:
 
     async def hasten(self, trace_id: str) -> int:
         """Have what was put off be looked at now; how many messages."""
-        number = 0
-        for delayed in await self._bus.look(subjects.SCHEDULES, subjects.ALL_SCHEDULES[0], most=_MOST_DELAYED):
-            if subjects.ATTEMPTS not in delayed.headers or not _belongs(delayed.data, trace_id):
-                continue
-            kept = (subjects.ID, subjects.ATTEMPTS, subjects.DOOR)
-            await self._bus.publish_at(
-                now(), delayed.subject, delayed.headers[subjects.SCHEDULE_TARGET], delayed.data,
-                message_id=f"hasten-{delayed.sequence}",
-                headers={name: delayed.headers[name] for name in kept if name in delayed.headers},
-            )  # fmt: skip
-            number += 1
-        return number
+        return await hasten(self._bus, lambda delayed: _belongs(delayed.data, trace_id))
 
     async def _change(self, trace_id: str, to: Callable[[TraceState | None], TraceState]) -> TraceState:
         key = _key(trace_id)

@@ -1,0 +1,231 @@
+"""Commands to see what is spent, and to decide about limits while the organization works."""
+
+from __future__ import annotations
+
+import getpass
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from agenthub import subjects
+from agenthub.budgets import ALL, AccountName, Budgets
+from agenthub.cli import EXIT_OK
+from agenthub.cli.options import DEFAULT, Options, duration
+from agenthub.cli.output import dollars, escaped, length, print_json, say, table, tokens
+from agenthub.client import Client
+from agenthub.errors import ConfigError, NotFoundError, unknown
+from agenthub.guards.budget import LIMITS, WARN_AT, Account, Grant, Level, LimitSet, effective, levels, opens_at
+from agenthub.messages import Event, now
+from agenthub.org.delayed import hasten, waits_for
+from agenthub.organization import Organization
+from agenthub.roles import amount
+from agenthub.run_file import RunFile
+
+Rehearsal = Annotated[bool | None, Parameter(name="--rehearsal", negative="--real")]
+
+
+async def budget_ls(*, rehearsal: Rehearsal = None, options: Options = DEFAULT) -> int:
+    """Show what each account has spent of each of its limits.
+
+    Args:
+        rehearsal: The accounts of rehearsals, or --real: those of real money. Default: what runs here.
+    """
+    at = now()
+    async with options.client() as client:
+        found = await Budgets(client.bus).accounts()
+        rows = [
+            (name, account, level)
+            for name in _names(client.organization, is_rehearsal=is_rehearsal(options, rehearsal))
+            for account in [found.get(name.key, Account())]
+            for level in levels(account, name.limits(client.organization), at)
+        ]
+        spent = found.get(AccountName("", is_rehearsal(options, rehearsal)).key, Account())
+    if options.json:
+        print_json([_as_data(name, account, level) for name, account, level in rows], options)
+        return EXIT_OK
+    table(
+        ["ACCOUNT", "LIMIT", "SPENT", "OF", "", "HELD", "OPENS IN", "BY"],
+        [
+            [
+                name.shown, level.limit, _shown(level.limit, level.spent), _shown(level.limit, level.amount),
+                _share(level), _shown(level.limit, level.reserved) if level.reserved else "",
+                length((level.opens_at - at).total_seconds()), escaped(_by(account, level.limit, at)),
+            ]
+            for name, account, level in rows
+        ],
+        right=["SPENT", "OF", "", "HELD", "OPENS IN"],
+    )  # fmt: skip
+    if not rows:
+        usd = spent.spent["month"].usd if "month" in spent.spent else 0.0
+        say(f"nothing is limited here; {dollars(usd)} this month at list prices")
+    return EXIT_OK
+
+
+async def budget_set(
+    account: str, limits: list[str], /, *, rehearsal: Rehearsal = None, options: Options = DEFAULT
+) -> int:
+    """Set limits of an account from now on, above what the files say.
+
+    Args:
+        account: A role, or `organization` for all roles together.
+        limits: `usd_day=8`, `tokens_hour=2M`, `turns_day=unlimited`; `usd_day=file`: what the files say again.
+        rehearsal: The account of rehearsals, or --real: that of real money. Default: what runs here.
+    """
+    async with options.client() as client:
+        name = _account(client.organization, account, is_rehearsal=is_rehearsal(options, rehearsal))
+        at, by = now(), getpass.getuser()
+        wanted = {limit: _amount(limit, said) if said != "file" else None for limit, said in map(_limit, limits)}
+        for limit, value in wanted.items():
+            said = None if value is None else LimitSet(amount=None if value == math.inf else value, by=by, at=at)
+            result = await Budgets(client.bus).set(name, limit, said)
+        hastened = await _decided(client, name, f"{by} set {', '.join(limits)} for {name.shown}")
+    if options.json:
+        print_json({**result.model_dump(mode="json"), "woken": hastened}, options)
+        return EXIT_OK
+    say(f"{name.shown}: {', '.join(limits)}; {_count(hastened)} waited for money")
+    return EXIT_OK
+
+
+async def budget_allow(
+    account: str, extra: list[str], /, *, for_: Annotated[str | None, Parameter(name="--for")] = None,
+    rehearsal: Rehearsal = None, options: Options = DEFAULT,
+) -> int:  # fmt: skip
+    """Allow an extra amount for the current window, on top of the limit.
+
+    Args:
+        account: A role, or `organization` for all roles together.
+        extra: How much more: `usd_day=2`, `tokens_hour=500k`.
+        for_: For how long, such as 30m or 2h; until the window ends at the most.
+        rehearsal: The account of rehearsals, or --real: that of real money. Default: what runs here.
+    """
+    async with options.client() as client:
+        name = _account(client.organization, account, is_rehearsal=is_rehearsal(options, rehearsal))
+        at, by = now(), getpass.getuser()
+        latest = at + duration(for_, "--for") if for_ else None
+        grants = []
+        known = (await Budgets(client.bus).accounts()).get(name.key, Account())
+        for limit, said in map(_limit, extra):
+            value = _amount(limit, said)
+            if value == math.inf:
+                raise ConfigError(f"an extra amount has an end; for none: `agenthub budget set {name.shown} {limit}=…`")
+            if limit not in effective(known, name.limits(client.organization), at):
+                raise NotFoundError(f"{name.shown} has no limit `{limit}`: there is nothing to allow on top of it.")
+            ends = opens_at(limit.partition("_")[2], at)
+            grants.append(Grant(limit=limit, amount=value, until=min(latest or ends, ends), by=by, at=at))
+        for grant in grants:
+            await Budgets(client.bus).allow(name, grant)
+        hastened = await _decided(client, name, f"{by} allowed {name.shown} {', '.join(extra)} more")
+    if options.json:
+        print_json([{**grant.model_dump(mode="json"), "woken": hastened} for grant in grants], options)
+        return EXIT_OK
+    for grant in grants:
+        say(f"{name.shown} may take {_shown(grant.limit, grant.amount)} more until {grant.until:%Y-%m-%d %H:%M} UTC")
+    say(f"{_count(hastened)} waited for money")
+    return EXIT_OK
+
+
+# ── what they share ────────────────────────────────────────────────────────────────────────────────
+def is_rehearsal(options: Options, said: bool | None = None) -> bool:
+    """True if a command is about rehearsals: if it says so, else if the hub of this folder rehearses."""
+    if said is not None:
+        return said
+    settings = options.settings()
+    run = RunFile.read(settings.state)
+    return run.is_rehearsal if run is not None else settings.rehearse
+
+
+def _names(organization: Organization, *, is_rehearsal: bool) -> list[AccountName]:
+    return [AccountName(role, is_rehearsal) for role in ("", *organization.roles)]
+
+
+def _account(organization: Organization, said: str, *, is_rehearsal: bool) -> AccountName:
+    """The account that a person names.
+
+    Raises:
+        NotFoundError: If there is none.
+    """
+    if said in organization.roles:
+        return AccountName(said, is_rehearsal)
+    if said not in (ALL, organization.org):
+        raise NotFoundError(unknown("account", said, [ALL, *organization.roles]))
+    return AccountName("", is_rehearsal)
+
+
+def _limit(said: str) -> tuple[str, str]:
+    limit, is_there, value = said.partition("=")
+    if limit not in LIMITS or not is_there:
+        raise ConfigError(
+            f"{said!r} is no limit: write `usd_day=5`, `tokens_hour=2M`. {unknown('limit', limit, LIMITS)}"
+        )
+    return limit, value.strip()
+
+
+def _amount(limit: str, said: str) -> float:
+    try:
+        value = amount(said)
+    except ValueError as error:
+        raise ConfigError(f"`{limit}` {error}") from error
+    assert isinstance(value, float)
+    return value
+
+
+async def _decided(client: Client, name: AccountName, text: str) -> int:
+    """Have it be known, and what waits for money be looked at again; how many messages."""
+    operator = client.organization.operator
+    event = Event(kind="budget", role=name.role or operator, at=now(), text=text)
+    await client.bus.publish(subjects.event("budget", name.role or operator), event.encode())
+    await client.bus.tell(subjects.audit("budget", name.role or operator), event.encode())
+    return await hasten(client.bus, waits_for("money", role=name.role))
+
+
+def _as_data(name: AccountName, account: Account, level: Level) -> dict[str, Any]:
+    return {
+        "account": name.shown, "limit": level.limit, "spent": round(level.spent, 6), "amount": level.amount,
+        "reserved": round(level.reserved, 6), "share": round(level.share, 4), "opens_at": level.opens_at.isoformat(),
+        "by": _by(account, level.limit, now()),
+    }  # fmt: skip
+
+
+def _by(account: Account, limit: str, at: datetime) -> str:
+    """Which persons decided about a limit."""
+    said = [f"set by {account.limits[limit].by}"] if limit in account.limits else []
+    said += [
+        f"+{_shown(limit, grant.amount)} by {grant.by} until {grant.until:%H:%M}"
+        for grant in account.grants
+        if grant.limit == limit and grant.until > at
+    ]
+    return ", ".join(said)
+
+
+def _shown(limit: str, value: float) -> str:
+    if limit.startswith("usd"):
+        return dollars(value)
+    return tokens(round(value)) if limit.startswith("tokens") else f"{value:.0f}"
+
+
+def _share(level: Level) -> str:
+    text = f"{min(level.share, 9.99):.0%}"
+    style = "bold red" if level.share >= 1 else "yellow" if level.share >= WARN_AT else ""
+    return f"[{style}]{text}[/]" if style else text
+
+
+def _count(number: int) -> str:
+    return "one message" if number == 1 else f"{number} messages"
+
+
+def money_line(organization: Organization, accounts: Mapping[str, Account], *, is_rehearsal: bool) -> str:
+    """One line for other lists: how far the account of all is, and who stands still for want of money."""
+    at = now()
+    said, still = [], []
+    for name in _names(organization, is_rehearsal=is_rehearsal):
+        for level in levels(accounts.get(name.key, Account()), name.limits(organization), at):
+            if not name.role and level.limit == "usd_day":
+                said.append(f"{_shown(level.limit, level.spent)} of {_shown(level.limit, level.amount)} today")
+            if level.share >= 1:
+                still.append(f"{name.shown} ({level.limit})")
+    if still:
+        said.append(f"used up: {', '.join(still)}; see `agenthub budget ls`")
+    return "; ".join(said)
