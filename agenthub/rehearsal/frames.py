@@ -17,8 +17,8 @@ from agenthub.rehearsal.requests import Block, MergedTurn, MessagesRequest, merg
 _ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 _COLLEAGUE = re.compile(r"-\s*([\w-]+)\s*:?\s*(.*)")
 _SKILLS = re.compile(r"\[skills:\s*([^\]]*)\]\s*$")
-_UNKNOWN = "unknown whether"
-"""How the host words the result of a tool that was started before a crash."""
+_UNKNOWN = ("unknown whether", "outcome is unknown")
+"""How the host words the result of a tool that was started before a crash, and how Claude Code does."""
 _ENDING_TOOLS = ("finish", "delegate")
 _TAKEN_UP_AGAIN = "You began with the next message before"
 """How the host begins a message on which work was interrupted."""
@@ -27,8 +27,10 @@ _DECISION = "<hub:decision"
 _SETS_ASIDE = "yield_turn"
 _HAND_OVER = "<hub:hand-over-request"
 """How the host asks for a summary of the conversation, whatever is under way in it."""
-_NOTICES = ("<hub:notice", "[")
-"""How the host begins a text of its own, in a frame or in brackets."""
+_NOTICES = ("<hub:notice", "[", "<system-reminder>")
+"""How the host begins a text of its own, in a frame or in brackets; the last is how Claude Code does."""
+_SERVER = re.compile(r"mcp__[A-Za-z0-9-]+__")
+"""What Claude Code puts before the names of tools that a server offers."""
 
 
 class Colleague(NamedTuple):
@@ -89,7 +91,7 @@ class Step(NamedTuple):
     @property
     def is_unknown(self) -> bool:
         """True if it may or may not have happened."""
-        return _UNKNOWN in self.result.lower()
+        return any(words in self.result.lower() for words in _UNKNOWN)
 
 
 class Situation(NamedTuple):
@@ -123,6 +125,27 @@ class Situation(NamedTuple):
         """Files that were written since the last arrival, each once."""
         written = [step.input.get("path") for step in self.steps if step.tool == "write_file" and not step.is_error]
         return list(dict.fromkeys(path for path in written if isinstance(path, str)))
+
+
+def offered_names(request: MessagesRequest) -> dict[str, str]:
+    """Plain names of the tools, `finish`, and what they are called in this request, `mcp__agenthub__finish`."""
+    return {_SERVER.sub("", tool.name, count=1): tool.name for tool in request.tools}
+
+
+def with_plain_names(request: MessagesRequest) -> MessagesRequest:
+    """The request as if each tool, and each call of one, were called by its plain name."""
+    names = {offered: plain for plain, offered in offered_names(request).items() if offered != plain}
+    if not names:
+        return request
+    tools = [tool.model_copy(update={"name": names.get(tool.name, tool.name)}) for tool in request.tools]
+    turns = [
+        turn.model_copy(update={"content": [_plainly(block) for block in turn.blocks()]}) for turn in request.messages
+    ]
+    return request.model_copy(update={"tools": tools, "messages": turns})
+
+
+def _plainly(block: Block) -> Block:
+    return {**block, "name": _SERVER.sub("", block["name"], count=1)} if block["type"] == "tool_use" else block
 
 
 def read(request: MessagesRequest) -> Situation:

@@ -90,7 +90,10 @@ class RehearsalModel:
         if fault and fault.error_in_stream and not request.stream:
             raise ApiError(529 if fault.error_in_stream == "overloaded_error" else 500, fault.message)
 
-        reply = playbook.play(request, self._seed)
+        reply = playbook.play(frames.with_plain_names(request), self._seed)
+        offered = frames.offered_names(request)
+        calls = tuple(call._replace(tool=offered.get(call.tool, call.tool)) for call in reply.calls)
+        reply = reply._replace(calls=calls)
         identity = self._fingerprint(prompt, request)
         content, stop_reason = _content(reply, identity, request.max_tokens, fault)
         message = {

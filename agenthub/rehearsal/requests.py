@@ -90,6 +90,7 @@ class Turn(_Strict):
 
     role: Literal["user", "assistant", "system"]
     content: Any
+    output_config: dict[str, Any] | None = None  # Claude Code sets the effort of a single turn with it
 
     def blocks(self) -> list[Block]:
         """Content as blocks; a bare string is one text block."""

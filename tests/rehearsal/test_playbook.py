@@ -292,3 +292,25 @@ def test_every_trade_has_an_artefact(trade: trades.Trade) -> None:
     assert " a invoice" not in text
     assert 15 <= len(text.splitlines()) <= 40
     assert "invoice-import" in trades.path(trade, "Invoice import")
+
+
+async def test_tools_that_a_server_offers_to_claude_code_are_used_under_its_names_for_them(
+    client: AsyncAnthropic,
+) -> None:
+    offered = [{**tool, "name": f"mcp__agenthub__{tool['name']}"} for tool in TOOLS if tool["name"] != "read_file"]
+    told = message("Write down how attachments are tested.")
+    qa, plain = Office(client, "qa", tools=offered), Office(client, "qa")
+    first, same = await qa.told(told), await plain.told(told)
+    named = [block.name for block in first.content if block.type == "tool_use"]
+    assert named == [f"mcp__agenthub__{block.name}" for block in same.content if block.type == "tool_use"]
+    again = await qa.told("<system-reminder>hook</system-reminder>")
+    assert [block.name for block in again.content if block.type == "tool_use"] == ["mcp__agenthub__finish"]
+
+
+async def test_a_call_whose_outcome_claude_code_does_not_know_is_made_again(client: AsyncAnthropic) -> None:
+    qa = Office(client, "qa")
+    first = await qa.told(message('rehearse: tool list_files {"path": "notes"}'))
+    qa.failing["list_files"] = "[Tool call interrupted: ... so its outcome is unknown. Check whether it took effect]"
+    again = await qa.told("[go on]")
+    calls = [[block.input for block in said.content if block.type == "tool_use"] for said in (first, again)]
+    assert calls[0] == calls[1] == [{"path": "notes"}]
