@@ -5,7 +5,7 @@ TESTS ?= tests
 .DEFAULT_GOAL := help
 # Compiled once, every command starts in half the time.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo test check format bench chaos lock clean
+.PHONY: help install demo test test-claude-code check format bench chaos lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -29,6 +29,17 @@ demo: install  ## watch an organization of eleven agents work off a directive; n
 test: install  ## the whole suite, against real servers and processes
 	@$(BIN)/pytest -n 3 $(TESTS)
 
+test-claude-code: .venv-claude-code/ready  ## what needs Claude Code (500 MB, in an environment of its own)
+	@.venv-claude-code/bin/pytest -n 2 tests/sessions/test_contract.py tests/sessions/claude_code
+
+# A second environment, so that nobody has to fetch Claude Code who does not work on its session.
+.venv-claude-code/ready: requirements.lock requirements-claude-code.lock .venv/ready
+	@echo "installing into .venv-claude-code (once) ..."
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-claude-code
+	@VIRTUAL_ENV=.venv-claude-code $(BIN)/uv pip sync --quiet --require-hashes requirements.lock requirements-claude-code.lock
+	@VIRTUAL_ENV=.venv-claude-code $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
 check: install  ## formatter, linter, types, import floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -46,10 +57,13 @@ chaos: install  ## five minutes under faults, and whether every promise held; SE
 	@$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
 
 lock: install  ## resolve the dependencies anew and lock them by hash
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --all-extras --universal --generate-hashes \
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --extra fast --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --extra claude-code --constraint requirements.lock \
+		--universal --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade \
+		-o requirements-claude-code.lock
 	@$(BIN)/uv pip compile --quiet bench/peers/requirements.in --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o bench/peers/requirements.lock
 
 clean:  ## remove .venv and caches; the organization's state in .agenthub stays
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-claude-code .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,6 +24,7 @@ from agenthub.roles import (
     Role,
     RoleName,
     RoleSettings,
+    SessionKind,
     Spend,
     as_token,
     explain,
@@ -66,6 +67,8 @@ class Defaults(_Table):
     """`[defaults]`: what holds for a role whose file does not say otherwise, and for all messages."""
 
     model: str = "claude-sonnet-5-5"
+    session: SessionKind = "anthropic"
+    """Who holds the conversations: our own tool loop, or Claude Code."""
     budget_usd_day: Spend = 5.0
     """Short for `budget.usd_day`: US dollars a day and role; `math.inf` if the file says `unlimited`."""
     budget: Amounts = Amounts()
@@ -199,6 +202,7 @@ class Terms(NamedTuple):
     conversation: Literal["rolling", "per_task"]
     compact_at_tokens: int
     compact_at_share: float
+    session: SessionKind
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,7 @@ class Organization:
             conversation=own.conversation or default.conversation,
             compact_at_tokens=own.limits.compact_at_tokens or default.compact_at_tokens,
             compact_at_share=own.limits.compact_at_share or default.compact_at_share,
+            session=own.session or default.session,
         )
 
     def budget_of(self, name: str, *, rehearse: bool = False) -> dict[str, float]:

@@ -101,6 +101,9 @@ def _schedule(value: object) -> object:
     return value
 
 
+SessionKind = Literal["anthropic", "claude-code"]
+"""`anthropic`: our own tool loop over the Messages API. `claude-code`: Claude Code's, an extra."""
+
 RoleName = Annotated[str, AfterValidator(_role_name)]
 Dollars = Annotated[float, BeforeValidator(_dollars)]
 """US dollars above 0; `math.inf` where the file says `unlimited`."""
@@ -129,6 +132,16 @@ class Limits(_Strict):
     """Size of the conversation from which on it is handed over to a fresh one before the next task."""
     compact_at_share: float | None = Field(default=None, gt=0, le=0.9)
     """The same as a share of the model's window; whichever comes first."""
+    command_timeout_s: float = Field(default=300.0, gt=0, le=24 * 3600, allow_inf_nan=False)
+    """Seconds that one command may take."""
+    command_memory_mib: int = Field(default=2048, ge=16)
+    """Of all processes of a command together."""
+    command_processes: int = Field(default=256, ge=8)
+    """That run at the same time for the role's commands."""
+    command_file_mib: int = Field(default=256, ge=1)
+    """Size of the largest file that a command may write."""
+    command_disk_mib: int = Field(default=2048, ge=1)
+    """What the files may take that one command writes."""
 
 
 class Amounts(_Strict):
@@ -150,17 +163,6 @@ class Amounts(_Strict):
     def said(self) -> dict[str, float]:
         """The limits that are written down, `math.inf` for unlimited."""
         return {name: value for name in self.model_fields_set if (value := getattr(self, name)) is not None}
-
-    command_timeout_s: float = Field(default=300.0, gt=0, le=24 * 3600, allow_inf_nan=False)
-    """Seconds that one command may take."""
-    command_memory_mib: int = Field(default=2048, ge=16)
-    """Of all processes of a command together."""
-    command_processes: int = Field(default=256, ge=8)
-    """That run at the same time for the role's commands."""
-    command_file_mib: int = Field(default=256, ge=1)
-    """Size of the largest file that a command may write."""
-    command_disk_mib: int = Field(default=2048, ge=1)
-    """What the files may take that one command writes."""
 
 
 class Schedule(_Strict):
@@ -209,6 +211,8 @@ class RoleSettings(_Strict):
     """Servers of `.mcp.json` whose tools it has; `*`: all. None: the organization's default."""
     permissions: PermissionRules = PermissionRules()
     """Which tool calls it may make, and which a person is asked about."""
+    session: SessionKind | None = None
+    """Who holds its conversation. None: the organization's default."""
 
     @field_validator("skills")
     @classmethod

@@ -6,29 +6,24 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
-from agenthub import failpoints
+from agenthub import equipment, failpoints
 from agenthub.budgets import Budgets
-from agenthub.bus.buckets import Lease, hold_lease
+from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
-from agenthub.errors import ConfigError
-from agenthub.guards.overrides import Overrides
-from agenthub.guards.permissions import Permissions, offers
 from agenthub.guards.repeats import Memory
 from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
 from agenthub.leader import Duty, lead
 from agenthub.loop import Loop, LoopLimits
-from agenthub.mcp_files import servers_of
 from agenthub.messages import now
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
@@ -37,22 +32,13 @@ from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Pulse, Registry
 from agenthub.org.traces import Traces
 from agenthub.organization import Organization
-from agenthub.permission_rules import split_rules
 from agenthub.preemption import Preemption
 from agenthub.reminders import Reminders
-from agenthub.sessions import prompts
-from agenthub.sessions.anthropic import AnthropicModel
-from agenthub.sessions.compaction import CompactAt
-from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
-from agenthub.sessions.session import Meter, Session, Tool
+from agenthub.sessions.session import Session
 from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.spending import Spending
-from agenthub.tools.mesh import mesh_tools
-from agenthub.tools.offer import role_tools
-from agenthub.tools.people import people_tools
-from agenthub.tools.permits import Permits
 from agenthub.trace_guard import TraceGuard, TraceLimits
 from agenthub.watchdog import Watchdog
 
@@ -104,7 +90,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     has_topics = bool(organization.role(name).settings.subscribe)
     journal, memory = place.journal(), place.memory()
     async with (
-        _mcp_tools(place) as mcp_tools,  # before the lease: a server may take its time
+        equipment.mcp_tools_of(settings, organization, name, place.key) as mcp_tools,
         connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
         _hurried(bus, stop),
         hold_lease(bus, place.key, ttl_s=settings.lease_ttl_s, within_s=LEASE_WITHIN_S, clock=time.monotonic) as lease,
@@ -123,8 +109,17 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             clock=now,
         )  # fmt: skip
         await spending.recover(journal.usage_since)
-        session = session or _session(
-            place, journal, coordination, lease, spending, mcp_tools, is_urgent=lambda: inbox.has_critical
+        session = session or equipment.session_for(
+            settings,
+            organization,
+            name,
+            place.key,
+            journal,
+            coordination,
+            lease,
+            spending,
+            mcp_tools,
+            is_urgent=lambda: inbox.has_critical,
         )
         await session.start()
         activity.context = await session.context()
@@ -220,87 +215,6 @@ async def _hurried(bus: Bus, stop: asyncio.Event) -> AsyncIterator[None]:
 def _redelivered_after_s(settings: Settings) -> float:
     """How long what a dead process held is surely nobody else's: then the broker, or the watchdog, hands it on."""
     return min(settings.ack_wait_s, 3 * settings.heartbeat_s) / 2
-
-
-def _session(
-    place: RolePlace, journal: Journal, coordination: Coordination, lease: Lease, meter: Meter,
-    mcp_tools: Sequence[Tool], *,
-    is_urgent: Callable[[], bool],
-) -> Session:  # fmt: skip
-    """The session that the role's settings ask for."""
-    settings, organization, name = place.settings, place.organization, place.role
-    terms = organization.terms(name)
-
-    async def may_act() -> None:
-        await lease.ensure()
-        journal.check_alone()  # the lease may have come back, with what another process did meanwhile
-
-    model = AnthropicModel(
-        terms.model,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else "",
-        base_url=settings.model_url or None,
-        max_output_tokens=terms.max_output_tokens,
-        before_try=may_act,
-        prices=organization.prices,
-        windows=settings.state / "models",
-        diagnoses=True if settings.rehearse else None,
-    )
-    within_s = organization.defaults.approval_within_s
-    with_others = [
-        *mesh_tools(coordination, ask_within_s=terms.ask_within_s, is_urgent=is_urgent),
-        *people_tools(coordination, within_s=within_s),
-    ]
-    permissions = _permissions(place, frozenset(tool.name for tool in with_others))
-    permits = Permits(
-        permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
-        within_s=within_s, clock=now,
-    )  # fmt: skip
-    tools = [*with_others, *role_tools(organization.role(name), state=settings.state), *mcp_tools]
-    return Conversation(
-        model,
-        journal,
-        system=prompts.standing_instructions(organization, organization.role(name)),
-        tools=[tool for tool in tools if offers(permissions, tool.name)],
-        may_call=permits.check,
-        max_steps=terms.max_turn_steps,
-        before_effect=may_act,
-        meter=meter,
-        compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
-        is_per_task=terms.conversation == "per_task",
-    )
-
-
-@contextlib.asynccontextmanager
-async def _mcp_tools(place: RolePlace) -> AsyncIterator[list[Tool]]:
-    """The tools of the role's MCP servers, which run for the length of the block."""
-    role, folder = place.organization.role(place.role), place.settings.folder
-    names = role.settings.mcp_servers
-    own = role.other.get("mcpServers") or ()
-    if isinstance(own, str):
-        own = [name.strip() for name in own.split(",")]
-    named: list[object] = [*(place.organization.defaults.mcp_servers if names is None else names)]
-    named += [own] if isinstance(own, dict) else own
-    servers = servers_of(named, folder=folder, environment=os.environ)
-    if not servers:
-        yield []
-        return
-    try:
-        from agenthub.tools.mcp import open_mcp
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"`{place.role}` has MCP servers: install `agenthub[mcp]` ({error}).") from error
-    async with open_mcp(servers, folder=folder, known=place.settings.state / "mcp" / place.key) as tools:
-        yield tools
-
-
-def _permissions(place: RolePlace, with_others: frozenset[str]) -> Permissions:
-    role, never = place.organization.role(place.role), place.organization.role(place.role).other.get("disallowedTools")
-    return Permissions(
-        rules=role.settings.permissions,
-        organization=place.organization.defaults.permissions,
-        only=role.tools,
-        never=split_rules(never) if isinstance(never, str) else tuple(map(str, never or ())),
-        always_offered=with_others,
-    )
 
 
 def _trace_limits(organization: Organization) -> TraceLimits:

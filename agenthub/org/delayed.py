@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agenthub import subjects
-from agenthub.bus.connection import Bus, Received
+from agenthub.bus.connection import Bus
+from agenthub.bus.received import Received
 from agenthub.messages import now
 
 _MOST = 10_000

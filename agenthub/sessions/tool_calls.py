@@ -48,7 +48,7 @@ class ToolCalls:
         """The outcome of one call: from the journal if it is known there, else by making it, if that is allowed."""
         known = self._journal.step(turn_id, number)
         if known is not None and known.result is not None:
-            return _not_set_aside(_outcome_from(known.result))
+            return _not_set_aside(outcome_from(known.result))
         name = str(call["name"])
         await self._before_effect()
         tool = self._tools.get(name)
@@ -74,7 +74,7 @@ class ToolCalls:
             outcome = instead or await _made(tool, arguments, circumstances)
         reach(Failpoint.TOOL_FINISHED)
         may_repeat = tool is None or tool.repeat is Repeat.SAFE
-        self._journal.record_step(turn_id, number, name, _outcome_to(outcome), may_repeat=may_repeat)
+        self._journal.record_step(turn_id, number, name, outcome_to(outcome), may_repeat=may_repeat)
         reach(Failpoint.TOOL_RECORDED)
         return outcome
 
@@ -87,7 +87,7 @@ class ToolCalls:
         known, tool = self._journal.step(turn_id, number), self._tools.get(str(call["name"]))
         if known is None and tool is not None and tool.repeat is Repeat.SAFE:
             return await self.run(call, turn_id, number, task), True
-        return (_outcome_from(known.result) if known is not None and known.result is not None else None), False
+        return (outcome_from(known.result) if known is not None and known.result is not None else None), False
 
     async def run_granted(self, granted: Granted, turn_id: str, task: Message) -> ToolOutcome:
         """The outcome of the call that a person approved, made once at the beginning of the turn that follows."""
@@ -106,7 +106,7 @@ class ToolCalls:
     def _known(self, call: Block, turn_id: str, number: int) -> ToolOutcome:
         step, tool = self._journal.step(turn_id, number), self._tools.get(str(call["name"]))
         if step is not None and step.result is not None:
-            return _outcome_from(step.result)
+            return outcome_from(step.result)
         if step is None and tool is not None and tool.repeat is Repeat.UNSAFE:  # else its intent were recorded
             return ToolOutcome("The turn ended before this call; it was not made.", is_error=True)
         return ToolOutcome(
@@ -194,7 +194,8 @@ async def _made(tool: Tool, arguments: object, circumstances: ToolCall) -> ToolO
     return replace(outcome, content=content)
 
 
-def _outcome_to(outcome: ToolOutcome) -> dict[str, Any]:
+def outcome_to(outcome: ToolOutcome) -> dict[str, Any]:
+    """An outcome as the journal keeps it."""
     ends = outcome.ends_turn
     return {
         "content": outcome.content,
@@ -204,7 +205,8 @@ def _outcome_to(outcome: ToolOutcome) -> dict[str, Any]:
     }
 
 
-def _outcome_from(record: dict[str, Any]) -> ToolOutcome:
+def outcome_from(record: dict[str, Any]) -> ToolOutcome:
+    """An outcome that the journal kept."""
     ends = record["ends"]
     return ToolOutcome(
         record["content"],

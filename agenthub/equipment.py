@@ -1,0 +1,153 @@
+"""What a role works with: the session that its settings ask for, and the tools that it may use."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from agenthub.bus.buckets import Lease
+from agenthub.coordination import Coordination
+from agenthub.errors import ConfigError
+from agenthub.guards.overrides import Overrides
+from agenthub.guards.permissions import Permissions, offers
+from agenthub.mcp_files import servers_of
+from agenthub.messages import now
+from agenthub.organization import Organization
+from agenthub.permission_rules import split_rules
+from agenthub.roles import Role
+from agenthub.sessions import prompts
+from agenthub.sessions.anthropic import AnthropicModel
+from agenthub.sessions.claude_code.place import Place, allowed
+from agenthub.sessions.compaction import CompactAt
+from agenthub.sessions.conversation import Conversation
+from agenthub.sessions.journal import Journal
+from agenthub.sessions.session import Session, Tool
+from agenthub.settings import Settings
+from agenthub.spending import Spending
+from agenthub.tools.mesh import mesh_tools
+from agenthub.tools.offer import role_tools
+from agenthub.tools.people import people_tools
+from agenthub.tools.permits import Permits
+
+
+def session_for(
+    settings: Settings,
+    organization: Organization,
+    name: str,
+    key: str,
+    journal: Journal,
+    coordination: Coordination,
+    lease: Lease,
+    spending: Spending,
+    mcp_tools: Sequence[Tool],
+    *,
+    is_urgent: Callable[[], bool],
+) -> Session:
+    """The session of a role.
+
+    Args:
+        key: Name of its process: that of the role, with a number behind it for a replica.
+        mcp_tools: Tools of its MCP servers, which run.
+        is_urgent: True while a critical message waits.
+    """
+    terms, role = organization.terms(name), organization.role(name)
+
+    async def may_act() -> None:
+        await lease.ensure()
+        journal.check_alone()  # the lease may have come back, with what another process did meanwhile
+
+    within_s = organization.defaults.approval_within_s
+    with_others = [
+        *mesh_tools(coordination, ask_within_s=terms.ask_within_s, is_urgent=is_urgent),
+        *people_tools(coordination, within_s=within_s),
+    ]
+    permissions = _permissions(organization, role, frozenset(tool.name for tool in with_others))
+    permits = Permits(
+        permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
+        within_s=within_s, clock=now,
+    )  # fmt: skip
+    api_key = settings.api_key.get_secret_value() if settings.api_key else ""
+    system = prompts.standing_instructions(organization, role)
+    if terms.session == "claude-code":
+        from agenthub.sessions.claude_code.session import ClaudeCodeSession  # imported late: few roles want it
+
+        own = [*with_others, *role_tools(role, state=settings.state), *mcp_tools]
+        return ClaudeCodeSession(
+            claude_code_place(settings, organization, name, key, system, api_key), journal,
+            tools=[tool for tool in own if offers(permissions, tool.name)], before_effect=may_act,
+            before_call=spending.check, meter=spending,
+        )  # fmt: skip
+    model = AnthropicModel(
+        terms.model,
+        api_key=api_key,
+        base_url=settings.model_url or None,
+        max_output_tokens=terms.max_output_tokens,
+        before_try=may_act,
+        prices=organization.prices,
+        windows=settings.state / "models",
+        diagnoses=True if settings.rehearse else None,
+    )
+    tools = [*with_others, *role_tools(role, state=settings.state), *mcp_tools]
+    return Conversation(
+        model,
+        journal,
+        system=system,
+        tools=[tool for tool in tools if offers(permissions, tool.name)],
+        may_call=permits.check,
+        max_steps=terms.max_turn_steps,
+        before_effect=may_act,
+        meter=spending,
+        compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
+        is_per_task=terms.conversation == "per_task",
+    )
+
+
+@contextlib.asynccontextmanager
+async def mcp_tools_of(
+    settings: Settings, organization: Organization, name: str, key: str
+) -> AsyncIterator[list[Tool]]:
+    """The tools of the role's MCP servers, which run for the length of the block."""
+    role, folder = organization.role(name), settings.folder
+    names = role.settings.mcp_servers
+    own = role.other.get("mcpServers") or ()
+    if isinstance(own, str):
+        own = [name.strip() for name in own.split(",")]
+    named: list[object] = [*(organization.defaults.mcp_servers if names is None else names)]
+    named += [own] if isinstance(own, dict) else own
+    servers = servers_of(named, folder=folder, environment=os.environ)
+    if not servers:
+        yield []
+        return
+    try:
+        from agenthub.tools.mcp import open_mcp
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"`{role.name}` has MCP servers: install `agenthub[mcp]` ({error}).") from error
+    async with open_mcp(servers, folder=folder, known=settings.state / "mcp" / key) as tools:
+        yield tools
+
+
+def _permissions(organization: Organization, role: Role, with_others: frozenset[str]) -> Permissions:
+    never = role.other.get("disallowedTools")
+    return Permissions(
+        rules=role.settings.permissions,
+        organization=organization.defaults.permissions,
+        only=role.tools,
+        never=split_rules(never) if isinstance(never, str) else tuple(map(str, never or ())),
+        always_offered=with_others,
+    )
+
+
+def claude_code_place(
+    settings: Settings, organization: Organization, name: str, key: str, system: str, api_key: str
+) -> Place:
+    """What the role's Claude Code is given."""
+    terms, role = organization.terms(name), organization.role(name)
+    limit_usd = organization.budget_of(name, rehearse=settings.rehearse).get("usd_day", math.inf)
+    return Place(
+        model=terms.model, system=system, workspace=settings.state / "workspaces" / name,
+        home=settings.state / "claude-code" / key, api_key=api_key, base_url=settings.model_url,
+        rules=allowed(role.tools), max_steps=terms.max_turn_steps, max_output_tokens=terms.max_output_tokens,
+        prices=organization.prices, max_usd=None if math.isinf(limit_usd) else limit_usd,
+    )  # fmt: skip

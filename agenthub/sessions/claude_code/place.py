@@ -1,0 +1,155 @@
+"""Where Claude Code runs: its program, its folders, its environment, and which of its own tools a role may use."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import psutil
+
+from agenthub.cradle import RUN_VARIABLE
+from agenthub.errors import ConfigError
+from agenthub.organization import Price
+from agenthub.sessions.claude_code import launch
+
+SERVER = "agenthub"
+"""Name of the MCP server that offers our tools."""
+PREFIX = f"mcp__{SERVER}__"
+
+FILE_TOOLS = {
+    "Read": "file_path", "Write": "file_path", "Edit": "file_path", "NotebookEdit": "notebook_path",
+    "Glob": "path", "Grep": "path",
+}  # fmt: skip
+"""Tools of Claude Code that touch files, each with the input that says where."""
+CHANGING_TOOLS = frozenset({"Bash", "Write", "Edit", "NotebookEdit"})
+BUILT_IN = frozenset({*FILE_TOOLS, "Bash", "WebFetch", "WebSearch", "TodoWrite"})
+"""Tools of Claude Code that a role file may name. None starts further agents, whose calls would not be recorded."""
+
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY",
+              "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", RUN_VARIABLE)  # fmt: skip
+_RULE = re.compile(r"(\w+)(?:\((.*)\))?", re.DOTALL)
+
+
+class Place(NamedTuple):
+    """What a role's Claude Code is given."""
+
+    model: str
+    system: str
+    workspace: Path
+    home: Path
+    """Its HOME and configuration; nothing of the user's own is read."""
+    api_key: str
+    base_url: str = ""
+    """Empty: Anthropic's."""
+    rules: tuple[str, ...] = ()
+    """Its own tools that are allowed, as in a role file: `Read`, `Bash(pytest *)`."""
+    max_steps: int = 50
+    max_output_tokens: int = 16_000
+    prices: Mapping[str, Price] = MappingProxyType({})
+    """The organization's own, before list prices."""
+    max_usd: float | None = None
+    """What one process of it may spend by its own count; a net below the budget. None: unlimited."""
+
+
+def allowed(tools: Iterable[str] | None) -> tuple[str, ...]:
+    """The rules among a role's tools that are for Claude Code itself. No list of tools allows none of its own."""
+    return tuple(rule for rule in tools or () if (found := _RULE.fullmatch(rule)) and found[1] in BUILT_IN)
+
+
+def names(rules: Iterable[str]) -> list[str]:
+    """Names of the tools that rules are about, sorted."""
+    return sorted({found[1] for rule in rules if (found := _RULE.fullmatch(rule))})
+
+
+def find_program() -> str:
+    """Path of Claude Code: what is on PATH, else the one that came with the SDK.
+
+    Raises:
+        ConfigError: If the extra is not installed.
+    """
+    package = importlib.util.find_spec("claude_agent_sdk")
+    if package is None or package.origin is None:
+        raise ConfigError(
+            "`session: claude-code` needs the extra `claude-code`, which is not installed. "
+            "Run `pip install 'agenthub[claude-code]'`, or write `session: anthropic`."
+        )
+    bundled = Path(package.origin).parent / "_bundled" / "claude"
+    program = shutil.which("claude") or (str(bundled) if bundled.is_file() else None)
+    if program is None:
+        raise ConfigError("There is no `claude` on PATH, and none came with claude-agent-sdk. Install Claude Code.")
+    return program
+
+
+def write_launcher(home: Path, program: str) -> Path:
+    """Write the program that the SDK starts instead of Claude Code; see `launch`."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = home / "claude"
+    words = shlex.join([sys.executable, "-IS", str(Path(launch.__file__).resolve()), program])
+    beside = path.with_suffix(f".{os.getpid()}")
+    beside.write_text(f'#!/bin/sh\nexec {words} "$@"\n', "utf-8")
+    beside.chmod(0o700)
+    beside.replace(path)
+    return path
+
+
+def environment(place: Place) -> dict[str, str]:
+    """What Claude Code gets beside what it is started with; the launcher drops all the rest."""
+    given = {
+        "HOME": str(place.home),
+        "CLAUDE_CONFIG_DIR": str(place.home),
+        "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(place.max_output_tokens),
+        "CLAUDE_CODE_MAX_RETRIES": "3",
+        "DISABLE_AUTOUPDATER": "1",
+        "ENABLE_TOOL_SEARCH": "false",  # else the model would have to look for our tools first
+        "DISABLE_NON_ESSENTIAL_MODEL_CALLS": "1",
+    }
+    if place.base_url:
+        given["ANTHROPIC_BASE_URL"] = place.base_url
+    keep = ",".join([*given, *_PASSED_ON, "PWD"])
+    return {**given, launch.KEEP_VARIABLE: keep, launch.KEY_VARIABLE: place.api_key}
+
+
+def kill_all(home: Path) -> list[psutil.Process]:
+    """Kill every process of Claude Code with this home, and what it started: all have it in their environment."""
+    killed = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get("CLAUDE_CONFIG_DIR") == str(home):
+                process.kill()
+                killed.append(process)
+    return killed
+
+
+def end_leftovers(home: Path) -> None:
+    """End what an earlier process of the role left running: it would write into the same conversation."""
+    psutil.wait_procs(kill_all(home), timeout=5)
+
+
+def known_results(home: Path, session_id: str) -> dict[str, bool]:
+    """The calls whose results stand in Claude Code's own record of a conversation: by id, True if an error."""
+    known: dict[str, bool] = {}
+    for path in home.glob(f"projects/*/{session_id}.jsonl"):
+        for block in _blocks(path):
+            if block.get("type") == "tool_result":
+                known[str(block.get("tool_use_id"))] = bool(block.get("is_error"))
+    return known
+
+
+def _blocks(path: Path) -> Iterator[dict[str, object]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            with contextlib.suppress(ValueError, AttributeError, TypeError):  # a torn last line; what is no message
+                content = json.loads(line)["message"]["content"] if '"tool_result"' in line else []
+                yield from (block for block in content if isinstance(block, dict))

@@ -1,0 +1,269 @@
+"""What decides about turns of Claude Code, without Claude Code: tools, repeats, endings, its environment."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agenthub.errors import ConfigError, ModelRefusedError, ModelUnavailableError, SessionError
+from agenthub.messages import Outcome, Usage
+from agenthub.sessions.claude_code import endings, place, repeats
+from agenthub.sessions.claude_code.place import Place
+from agenthub.sessions.claude_code.running import outside
+from agenthub.sessions.claude_code.store import Store
+from agenthub.sessions.journal import Block, Journal
+from agenthub.sessions.session import ToolOutcome, TurnEnd, TurnResult
+from agenthub.sessions.tool_calls import outcome_to
+
+
+# ── tools ──────────────────────────────────────────────────────────────────────────────────────────
+def test_only_its_own_tools_that_are_named_and_harmless_to_the_journal_are_allowed() -> None:
+    rules = place.allowed(
+        ["Read", "Bash(pytest *)", "Agent", "Task", "mcp__agenthub__send", "delegate", "Bash(git log)"]
+    )
+    assert rules == ("Read", "Bash(pytest *)", "Bash(git log)")
+    assert place.names(rules) == ["Bash", "Read"]
+    assert place.allowed(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("tool", "named", "is_inside"),
+    [
+        ("Read", {"file_path": "notes/a.md"}, True),
+        ("Read", {"file_path": "../other/a.md"}, False),
+        ("Write", {"file_path": "/etc/passwd"}, False),
+        ("Edit", {"file_path": "link/a"}, False),
+        ("Grep", {"pattern": "x"}, True),
+        ("Grep", {"pattern": "x", "path": "/"}, False),
+        ("Glob", {"pattern": "**/*.md"}, True),
+        ("Glob", {"pattern": "/etc/*"}, False),
+        ("Glob", {"pattern": "../*"}, False),
+        ("Read", {"file_path": "a\0b"}, False),
+        ("Bash", {"command": "cat /etc/passwd"}, True),
+    ],
+)
+def test_file_tools_stay_in_the_workspace(tmp_path: Path, tool: str, named: dict[str, str], is_inside: bool) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    assert (outside(tmp_path, tool, named) == "") is is_inside
+
+
+@pytest.mark.skipif(importlib.util.find_spec("claude_agent_sdk") is not None, reason="the extra is installed here")
+def test_without_the_extra_it_is_said_what_to_install() -> None:
+    with pytest.raises(ConfigError, match=r"agenthub\[claude-code\]"):
+        place.find_program()
+
+
+# ── repeats ────────────────────────────────────────────────────────────────────────────────────────
+class Records:
+    """A journal with one turn of one answer, and what Claude Code knows of its calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal, self.store = Journal(folder / "journal.db"), Store(folder / "journal.db")
+
+    def answer(self, *calls: Block, stop_reason: str = "tool_use") -> None:
+        self.journal.record_answer(
+            "a", message_id="a", asked=[{"type": "text", "text": "do"}], answered=list(calls), model="m",
+            usage=Usage(), stop_reason=stop_reason,
+        )  # fmt: skip
+
+    def open(self, **known: bool) -> list[tuple[int, str]]:
+        found = repeats.open_calls("a", journal=self.journal, store=self.store, known=known)
+        return [(call.number, call.name) for call in found]
+
+    def told(self) -> list[str]:
+        found = repeats.open_calls("a", journal=self.journal, store=self.store, known={})
+        return repeats.told("a", found, self.journal)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Any:
+    records = Records(tmp_path)
+    yield records
+    records.store.close()
+    records.journal.close()
+
+
+def call(identity: str, name: str = "pay", **value: str) -> Block:
+    return {"type": "tool_use", "id": identity, "name": name, "input": value}
+
+
+def test_a_call_is_open_until_its_result_is_in_claude_codes_record(records: Records) -> None:
+    records.answer(call("x"), call("y"))
+    assert records.open() == [(0, "pay"), (1, "pay")]
+    assert records.open(x=False) == [(1, "pay")]
+    assert records.open(x=True, y=True) == []
+
+
+def test_an_error_in_its_record_does_not_hide_what_was_done(records: Records) -> None:
+    records.answer(call("done"), call("begun"), call("failed"))
+    records.journal.record_step("a", 0, "pay", outcome_to(ToolOutcome("paid")))
+    records.journal.intend("a", 1, "pay")
+    records.journal.record_step("a", 2, "pay", outcome_to(ToolOutcome("no money", is_error=True)))
+    assert records.open(done=True, begun=True, failed=True) == [(0, "pay"), (1, "pay")]
+
+
+def test_what_was_made_again_is_the_first_call_also_after_another_crash(records: Records) -> None:
+    records.answer(call("x", text="1"))
+    records.answer(call("y", text="1"))
+    records.store.keep_repeat("a", 1, of=0)
+    assert records.open() == [(0, "pay")]
+    assert records.open(x=True) == [(0, "pay")]
+    assert records.open(y=False) == []
+
+
+def test_the_model_is_told_what_is_known_of_each_open_call(records: Records) -> None:
+    records.answer(call("x", text="1"), call("y", text="2"), call("z", text="3"))
+    records.journal.record_step("a", 0, "pay", outcome_to(ToolOutcome("paid")))
+    records.journal.intend("a", 1, "pay")
+    made, unknown, unmade = records.told()
+    assert "was made, do not repeat it. Its result: paid" in made
+    assert '{"text": "2"}: it is unknown whether' in unknown
+    assert "no result is recorded" in unmade
+
+
+def test_a_recorded_end_is_the_end(records: Records) -> None:
+    assert repeats.recorded_end("a", records.journal) is None
+    records.answer(call("x"))
+    assert repeats.recorded_end("a", records.journal) is None
+    aside = ToolOutcome("set aside", ends_turn=TurnResult(TurnEnd.INTERRUPTED))
+    records.journal.record_step("a", 0, "yield_turn", outcome_to(aside))
+    assert repeats.recorded_end("a", records.journal) is None, "a turn that was set aside goes on"
+    records.answer(call("y"))
+    ended = TurnResult(TurnEnd.FINISHED, Outcome.DONE, "all good")
+    records.journal.record_step("a", 1, "finish", outcome_to(ToolOutcome("ok", ends_turn=ended)))
+    assert repeats.recorded_end("a", records.journal) == ended
+
+
+def test_last_words_are_an_end_unless_they_were_cut_off(records: Records) -> None:
+    records.answer({"type": "text", "text": "I have"}, stop_reason="max_tokens")
+    assert repeats.recorded_end("a", records.journal) is None
+    records.answer({"type": "text", "text": "Done."}, stop_reason="end_turn")
+    assert repeats.recorded_end("a", records.journal) == TurnResult(TurnEnd.STOPPED, text="Done.")
+
+
+def test_the_conversation_is_remembered_in_the_journals_file(records: Records) -> None:
+    assert records.store.session_id() is None
+    records.store.keep_session("one")
+    records.store.keep_session("two")
+    assert records.store.session_id() == "two"
+    records.store.forget_session()
+    assert records.store.session_id() is None
+
+
+def test_results_are_found_in_its_record_whatever_else_stands_there(tmp_path: Path) -> None:
+    result = {"type": "tool_result", "tool_use_id": "x", "content": "ok"}
+    failed = {**result, "tool_use_id": "y", "is_error": True}
+    lines = [
+        json.dumps({"type": "user", "message": {"content": [result, failed]}}),
+        json.dumps({"type": "user", "message": {"content": 'words about "tool_result"'}}),
+        json.dumps({"type": "summary", "text": '"tool_result"'}),
+        '{"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": "z"',
+    ]
+    path = tmp_path / "projects" / "-w" / "sid.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines), "utf-8")
+    assert place.known_results(tmp_path, "sid") == {"x": False, "y": True}
+    assert place.known_results(tmp_path, "other") == {}
+
+
+# ── endings ────────────────────────────────────────────────────────────────────────────────────────
+def result(**fields: Any) -> SimpleNamespace:
+    usual = {"subtype": "success", "is_error": False, "result": "", "errors": None, "terminal_reason": None}
+    return SimpleNamespace(**{**usual, "api_error_status": None, **fields})
+
+
+def test_a_result_is_the_models_last_words() -> None:
+    assert endings.end_of(result(result="Done. "), max_steps=5) == TurnResult(TurnEnd.STOPPED, text="Done.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"api_error_status": 529}, ModelUnavailableError),
+        ({"api_error_status": 429}, ModelUnavailableError),
+        ({"api_error_status": 401}, ModelUnavailableError),
+        ({"api_error_status": 402}, ModelUnavailableError),
+        ({"api_error_status": 404}, ModelRefusedError),
+        ({"terminal_reason": "prompt_too_long", "api_error_status": 400}, endings.ContextFullError),
+        ({"terminal_reason": "blocking_limit"}, endings.ContextFullError),
+        ({}, SessionError),
+    ],
+)
+def test_a_failed_result_is_the_error_that_fits_though_it_says_success(
+    fields: dict[str, Any], error: type[SessionError]
+) -> None:
+    with pytest.raises(SessionError) as caught:
+        endings.end_of(result(is_error=True, result="API Error", **fields), max_steps=5)
+    assert type(caught.value) is error
+
+
+def test_the_limit_of_one_process_is_no_failure_of_the_task() -> None:
+    with pytest.raises(ModelUnavailableError):
+        endings.end_of(result(subtype="error_max_budget_usd", is_error=True), max_steps=5)
+
+
+def test_what_it_asked_besides_is_what_it_counted_less_what_was_seen() -> None:
+    before = {"sonnet": {"inputTokens": 100, "outputTokens": 10}}
+    now = {
+        "sonnet": {"inputTokens": 150, "outputTokens": 30, "cacheReadInputTokens": 5},
+        "haiku": {"inputTokens": 7, "outputTokens": 1},
+    }
+    seen = {"sonnet": Usage(calls=1, input_tokens=50, output_tokens=20, cache_read_tokens=5)}
+    assert endings.unseen(before, now, seen) == {"haiku": Usage(calls=1, input_tokens=7, output_tokens=1)}
+
+
+# ── its process ────────────────────────────────────────────────────────────────────────────────────
+_SHOWS = """\
+import json, os, sys
+with open(int(os.environ["CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR"])) as pipe:
+    key = pipe.read()
+sys.stdout.write(json.dumps([key, sorted(os.environ), sys.argv[1:]]) + "\\n")
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+async def _started(folder: Path, monkeypatch: pytest.MonkeyPatch) -> asyncio.subprocess.Process:
+    """A stand-in for Claude Code, started as the SDK starts it: with all of this process's environment."""
+    program = folder / "stand-in"
+    program.write_text(f"#!{sys.executable} -IS\n{_SHOWS}")
+    program.chmod(0o700)
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+    monkeypatch.setenv("AGENTHUB_API_KEY", "secret")
+    home = folder / "home"
+    given = place.environment(Place("m", "s", folder, home, "the-key", "http://127.0.0.1:1"))
+    return await asyncio.create_subprocess_exec(
+        place.write_launcher(home, str(program)), "--resume", "two words",
+        env={**os.environ, **given}, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def test_it_gets_its_key_through_a_pipe_and_of_the_environment_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await _started(tmp_path, monkeypatch)
+    told, _ = await asyncio.wait_for(process.communicate(b""), 30)
+    key, names, arguments = json.loads(told)
+    assert key == "the-key"
+    assert arguments == ["--resume", "two words"]
+    assert {"HOME", "CLAUDE_CONFIG_DIR", "ANTHROPIC_BASE_URL", "PATH"} <= set(names)
+    assert not {"GITHUB_TOKEN", "AGENTHUB_API_KEY", "ANTHROPIC_API_KEY"} & set(names)
+
+
+async def test_what_an_earlier_process_left_running_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = await _started(tmp_path, monkeypatch)
+    assert process.stdout is not None
+    await process.stdout.readline()
+    place.kill_all(tmp_path / "other home")
+    assert process.returncode is None
+    assert [killed.pid for killed in place.kill_all(tmp_path / "home")] == [process.pid]
+    assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL
