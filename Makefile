@@ -5,7 +5,7 @@ TESTS ?= tests
 .DEFAULT_GOAL := help
 # Compiled once, every command starts in half the time.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo test test-claude-code check format bench chaos lock clean
+.PHONY: help install demo test test-claude-code check format bench chaos soak lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -55,6 +55,9 @@ bench: install  ## performance against the raw floor and the field's peers, side
 
 chaos: install  ## five minutes under faults, and whether every promise held; SEED=n repeats a plan
 	@$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
+
+soak: install  ## a thousand messages through one role: memory, files, journal and cost stay flat, or it exits with 1
+	@$(BIN)/python -m bench.soak $(if $(MESSAGES),--messages $(MESSAGES))
 
 lock: install  ## resolve the dependencies anew and lock them by hash
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --extra fast --universal --generate-hashes \
