@@ -26,6 +26,7 @@ from agenthub.client import Client
 from agenthub.client.approvals import Approvals
 from agenthub.failpoints import Failpoint
 from agenthub.messages import Message, Outcome
+from agenthub.org.registry import Registry
 from agenthub.organization import load_organization
 from agenthub.rehearsal.server import Endpoint, start_rehearsal
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
@@ -306,3 +307,35 @@ async def test_killed_while_it_leads_and_gives_a_dead_role_s_message_to_the_fall
 
 async def _has_nothing(hub: Hub, role: str) -> bool:
     return not await hub.waiting(role)
+
+
+@pytest.mark.parametrize("point", [Failpoint.HAND_OVER_WRITTEN, Failpoint.HAND_OVER_RECORDED])
+async def test_killed_while_it_hands_a_long_conversation_over(office: Office, point: Failpoint) -> None:
+    (office.hub.folder / "agenthub.toml").write_text('org = "acme"\n[defaults]\ncompact_at_tokens = 4000\n')
+    office.arm("backend", point)
+    office.start("backend")
+    ids = [await office.hub.send("backend", f"Build part {n}") for n in range(6)]
+    await office.dies("backend")
+    office.start("backend")
+    for message_id in ids:
+        assert (await office.hub.completion("backend", message_id, within_s=60)).outcome == "done"
+    asked_twice = [times for times in office.calls("backend").values() if times > 1]
+    # Before it was recorded the hand-over is written, and paid, once more; nothing else is.
+    assert asked_twice == ([2] if point is Failpoint.HAND_OVER_WRITTEN else [])
+
+
+async def test_a_role_that_was_killed_still_knows_how_long_its_conversation_is(office: Office) -> None:
+    registry = Registry(office.hub.bus)
+
+    async def known(pid: int | None) -> bool:
+        beat = (await registry.all()).get("backend")
+        return beat is not None and beat.pid == pid and beat.context_tokens > 0 and beat.context_window == 1_000_000
+
+    first = office.start("backend")
+    message_id = await office.hub.send("backend", "Build part 1")
+    await office.hub.completion("backend", message_id)
+    first.kill()
+    first.join()
+    second = office.start("backend")
+    await until(lambda: known(second.pid), within_s=60)
+    assert (office.hub.settings.state / "models" / "claude-sonnet-5-5.json").exists()
