@@ -27,6 +27,7 @@ from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
 from agenthub.spending import Spending
 from agenthub.tools.mesh import mesh_tools
+from agenthub.tools.notes import NOTES_TOOLS
 from agenthub.tools.offer import role_tools
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
@@ -63,7 +64,7 @@ def session_for(
         *mesh_tools(coordination, ask_within_s=terms.ask_within_s, is_urgent=is_urgent),
         *people_tools(coordination, within_s=within_s),
     ]
-    permissions = _permissions(organization, role, frozenset(tool.name for tool in with_others))
+    permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
     permits = Permits(
         permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
         within_s=within_s, clock=now,

@@ -82,6 +82,18 @@ async def test_a_call_that_takes_too_long_is_an_error_and_the_server_stays(tmp_p
         assert "longer than 0.3 s" in late.content
 
 
+async def test_a_call_can_be_interrupted(tmp_path: Path) -> None:
+    async with opened(tmp_path, test=stdio()) as tools:
+        (slow,) = [tool for tool in tools if tool.name == "mcp__test__slow"]
+        interrupted = asyncio.Event()
+        circumstances = ToolCall(key="a~1", task=TASK, interrupted=interrupted)
+        calling = asyncio.create_task(slow.run(slow.arguments.model_validate({"seconds": 3600}), circumstances))
+        asyncio.get_running_loop().call_later(0.2, interrupted.set)
+        outcome = await asyncio.wait_for(calling, 20)
+    assert outcome.is_error
+    assert "was interrupted" in outcome.content
+
+
 async def test_a_server_that_is_down_keeps_the_list_of_the_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,7 +194,8 @@ class Conversation:
                     return
             if prompt.granted is not None:
                 granted, began_at_s = prompt.granted, time.monotonic()
-                yield ToolStarted(granted.tool, self._tool_calls.summary(granted.as_call()))
+                call = granted.as_call()
+                yield ToolStarted(granted.tool, self._tool_calls.summary(call), self._tool_calls.patience_s(call))
                 outcome = await self._tool_calls.run_granted(granted, turn_id, prompt.task)
                 yield self._ended(granted.tool, outcome, time.monotonic() - began_at_s)
                 if outcome.ends_turn is not None:

@@ -122,8 +122,13 @@ class Server:
         except (OSError, ValueError):
             return []
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def call(
+        self, tool: str, arguments: dict[str, Any], interrupted: asyncio.Event | None = None
+    ) -> CallToolResult:
         """What a call gives.
+
+        Args:
+            interrupted: Set to wait for it no longer.
 
         Raises:
             UnavailableError: If the server cannot be reached, ends in the middle, or takes too long.
@@ -137,12 +142,20 @@ class Server:
         call = asyncio.create_task(client.call_tool(tool, arguments), name=f"mcp {self.name} {tool}")
         self._calls.add(call)
         within_s = self.config.timeout / 1000
+        stop = asyncio.create_task((interrupted or asyncio.Event()).wait(), name=f"mcp {self.name} interrupted")
         try:
-            done, _ = await asyncio.wait([call], timeout=within_s)
+            await asyncio.wait([call, stop], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            has_ended = call.done()
             self._calls.discard(call)
             call.cancel()
-        if not done:
+            stop.cancel()
+        if not has_ended and stop.done() and not stop.cancelled():
+            raise UnavailableError(
+                f"The call of `{tool}` was interrupted; it is unknown whether it took effect. Look before you call it "
+                "again."
+            )
+        if not has_ended:
             raise UnavailableError(
                 f"`{tool}` of the MCP server `{self.name}` took longer than {within_s:g} s; it is unknown whether it "
                 "took effect. Look before you call it again."
@@ -235,7 +248,7 @@ def tool_of(server: Server, listed: Listed) -> Tool:
 
     async def run(arguments: RootModel[dict[str, Any]], call: ToolCall) -> ToolOutcome:
         try:
-            result = await server.call(listed.name, arguments.root)
+            result = await server.call(listed.name, arguments.root, call.interrupted)
         except UnavailableError as error:
             return ToolOutcome(prompts.quoted(str(error)), is_error=True)
         return ToolOutcome(text_of(result), is_error=bool(result.is_error))
@@ -247,6 +260,7 @@ def tool_of(server: Server, listed: Listed) -> Tool:
         run,
         repeat=Repeat.SAFE if may_repeat else Repeat.UNSAFE,
         changes=not only_reads,
+        patience_s=lambda _: WAIT_FOR_SERVER_S + server.config.timeout / 1000,
         describe=lambda a: json.dumps(a.root, ensure_ascii=False)[:80],
     )
 

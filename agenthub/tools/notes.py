@@ -20,6 +20,7 @@ from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
 from agenthub.tools.workspace import write_whole
 
+NOTES_TOOLS = ("remember", "recall_notes")
 MAX_NOTES_BYTES = 64 * 1024
 _SHOWN = 30
 _HEAD = "# Notes of {role}\n\nOne list item each; the role reads and writes them, and so may you.\n\n"
