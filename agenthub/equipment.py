@@ -25,12 +25,12 @@ from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
-from agenthub.spending import Spending
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.notes import NOTES_TOOLS
 from agenthub.tools.offer import role_tools
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
+from agenthub.turn_gate import TurnGate
 
 
 def session_for(
@@ -41,7 +41,7 @@ def session_for(
     journal: Journal,
     coordination: Coordination,
     lease: Lease,
-    spending: Spending,
+    gate: TurnGate,
     mcp_tools: Sequence[Tool],
     *,
     is_urgent: Callable[[], bool],
@@ -78,7 +78,7 @@ def session_for(
         return ClaudeCodeSession(
             claude_code_place(settings, organization, name, key, system, api_key), journal,
             tools=[tool for tool in own if offers(permissions, tool.name)], before_effect=may_act,
-            before_call=spending.check, meter=spending,
+            before_call=gate.check, meter=gate,
         )  # fmt: skip
     model = AnthropicModel(
         terms.model,
@@ -99,7 +99,7 @@ def session_for(
         may_call=permits.check,
         max_steps=terms.max_turn_steps,
         before_effect=may_act,
-        meter=spending,
+        meter=gate,
         compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
         is_per_task=terms.conversation == "per_task",
     )

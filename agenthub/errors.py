@@ -15,6 +15,7 @@
     ├── LeaseLostError              another process took the role: this one stops, its deliveries go back
     └── SessionError                the turn failed: retried with back-off, then a failed reply
         ├── ModelUnavailableError   time heals it: given back until then, not a try
+        │   └── BreakerOpenError    a role or a model account failed too often, or its provider asks for patience
         ├── BudgetExhaustedError    a window or a person heals it: given back, not a try
         ├── TraceParkedError        a person decides whether the trace goes on: given back, not a try
         ├── ContextOverflowError    the conversation is too long: handed over to a shorter one within the turn
@@ -114,6 +115,14 @@ class ModelUnavailableError(SessionError):
     def __init__(self, reason: str, *, retry_after_s: float) -> None:
         super().__init__(f"{reason}; next try in {retry_after_s:.0f} s")
         self.retry_after_s = retry_after_s
+
+
+class BreakerOpenError(ModelUnavailableError):
+    """A circuit breaker is open; nothing was sent to the model."""
+
+    def __init__(self, whose: str, reason: str, *, retry_after_s: float) -> None:
+        super().__init__(f"the circuit breaker of {whose} is open ({reason})", retry_after_s=retry_after_s)
+        self.whose, self.reason = whose, reason
 
 
 class BudgetExhaustedError(SessionError):

@@ -35,6 +35,7 @@ from agenthub.errors import (
     TraceParkedError,
 )
 from agenthub.failpoints import Failpoint, reach
+from agenthub.guards.circuit_breaker import ramp_s
 from agenthub.guards.loop_guard import check_hops
 from agenthub.inbox import Inbox
 from agenthub.messages import Message, Outcome
@@ -46,6 +47,7 @@ from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Granted, ModelCalled, Prompt, Session, ToolEnded, ToolStarted, TurnEnd, TurnResult
 from agenthub.settling import Settling, Work
 from agenthub.trace_guard import TraceGuard
+from agenthub.turn_gate import TurnGate
 
 logger = logging.getLogger(__name__)
 
@@ -87,19 +89,19 @@ class Loop:
         limits: LoopLimits,
         clock: Callable[[], datetime],
         before_effect: Callable[[], Awaitable[None]],
-        before_turn: Callable[[], Awaitable[None]],
+        gate: TurnGate,
     ) -> None:
         """The loop of one role.
 
         Args:
             before_effect: Raises if this process may not act as the role any more.
-            before_turn: Raises if there is no money, or no model, for a turn: then none is opened.
+            gate: Asked before each turn whether there is money and a model for it: else none is opened.
         """
         self._role, self._inbox, self._session, self._journal = role, inbox, session, journal
         self._coordination, self._settling, self._preemption = coordination, settling, preemption
         self._traces = traces
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
-        self._before_effect, self._before_turn = before_effect, before_turn
+        self._before_effect, self._gate = before_effect, gate
         self._has_opened = False
         """True if the turn of the delivery in hand was opened."""
 
@@ -165,12 +167,15 @@ class Loop:
                 await self._settling.end(work, TurnResult(TurnEnd.FINISHED, Outcome.REFUSED, str(error)), delivery)
         except (BudgetExhaustedError, ModelUnavailableError, TraceParkedError) as error:
             self._put_back(work)
-            await self._settling.later(
-                delivery, message, error, in_s=error.retry_after_s, failures=delivery.attempts_before
-            )
+            if isinstance(error, ModelUnavailableError):
+                await self._gate.unavailable(error)
+            rank = message.payload.priority.rank if message else 0
+            wait_s = error.retry_after_s + ramp_s(error.retry_after_s, rank=rank, who=self._role)
+            await self._settling.later(delivery, message, error, in_s=wait_s, failures=delivery.attempts_before)
         except SessionError as error:
             assert work is not None
             failures = self._fail(work)
+            await self._gate.ended(ok=False, reason=str(error))
             if failures >= self._limits.max_tries or isinstance(error, ModelRefusedError):
                 await self._settling.end(work, TurnResult(TurnEnd.FINISHED, Outcome.FAILED, str(error)), delivery)
             else:
@@ -256,7 +261,7 @@ class Loop:
         if await self._settling.went_elsewhere(work, delivery):
             return True
         if not self._journal.is_done(work.turn_id):
-            await self._before_turn()
+            await self._gate.enter()
         turn = self._journal.open_turn(
             work.turn_id, message_id=work.task.id, ack_subject=delivery.reply_subject,
             failures_before=delivery.attempts_before,
@@ -300,6 +305,8 @@ class Loop:
             await self._settling.later(delivery, work.task, "the turn was interrupted", in_s=0, failures=turn.failures)
             return True
         await self._settling.end(work, result, delivery)
+        is_ok = result.outcome is not Outcome.FAILED
+        await self._gate.ended(ok=is_ok, reason="" if is_ok else result.text)
         return True
 
     async def _turn(self, work: Work) -> TurnResult:
@@ -314,6 +321,7 @@ class Loop:
                     case ToolStarted(name, summary, patience_s):
                         self._activity.does(f"{name} {summary}", patience_s=patience_s)
                     case ToolEnded(name, summary, is_error, changes, duration_s):
+                        await self._gate.acted(f"{name} {summary}", is_error=is_error)
                         if changes:
                             await self._traces.changed(work.task)
                         await self._events.tell(
@@ -323,6 +331,8 @@ class Loop:
                     case ModelCalled(usage, model, duration_s, said):
                         self._activity.spends(usage)
                         self._activity.context = await self._session.context()
+                        if said or usage.output_tokens:
+                            await self._gate.answered()
                         spent = usage.model_dump(exclude_defaults=True)
                         await self._events.tell(
                             "model", said, work.task, model=model, duration_s=round(duration_s, 4), **spent

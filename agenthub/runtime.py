@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agenthub import equipment, failpoints
+from agenthub.breakers import Breakers
 from agenthub.budgets import Budgets
 from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
+from agenthub.guards.circuit_breaker import Rules, account_of
 from agenthub.guards.repeats import Memory
 from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
@@ -40,6 +42,7 @@ from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.spending import Spending
 from agenthub.trace_guard import TraceGuard, TraceLimits
+from agenthub.turn_gate import TurnGate
 from agenthub.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -108,19 +111,17 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             name, place.key, organization, budgets, is_rehearsal=settings.rehearse, notices=notices, events=events,
             clock=now,
         )  # fmt: skip
+        breakers = Breakers(bus, rules=Rules(), clock=now)
+        key = settings.api_key.get_secret_value() if settings.api_key else ""
+        gate = TurnGate(
+            name, place.key, account_of(settings.model_url, key), spending=spending, breakers=breakers, rules=Rules(),
+            notices=notices, events=events,
+        )  # fmt: skip
         await spending.recover(journal.usage_since)
         session = session or equipment.session_for(
-            settings,
-            organization,
-            name,
-            place.key,
-            journal,
-            coordination,
-            lease,
-            spending,
-            mcp_tools,
+            settings, organization, name, place.key, journal, coordination, lease, gate, mcp_tools,
             is_urgent=lambda: inbox.has_critical,
-        )
+        )  # fmt: skip
         await session.start()
         activity.context = await session.context()
         pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)
@@ -139,6 +140,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         async with (
             traces.watched() as decisions,
             budgets.watched() as accounts,
+            breakers.watched() as trips,
             open_lanes(
                 bus, name, keep_alive_s=keep_s, is_shared=is_shared, owns=lambda: lease.is_held, alive=place.alive()
             ) as lanes,
@@ -154,7 +156,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
                 traces=guard, events=events, activity=activity, clock=now, before_effect=lease.ensure,
-                before_turn=spending.check,
+                gate=gate,
                 limits=LoopLimits(
                     max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,
@@ -174,6 +176,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(traces.follow(decisions), name="traces"),
                     group.create_task(budgets.follow(accounts), name="budgets"),
                     group.create_task(spending.run(), name="spending"),
+                    group.create_task(breakers.follow(trips), name="breakers"),
                     group.create_task(lease.keep(), name="lease"),
                     group.create_task(
                         lead(bus, _duties(place, bus), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"

@@ -30,6 +30,7 @@ LEADER = "leader"
 """Key of the lease of who leads. No role may have this name: the leases of roles have their names as keys."""
 TRACES = "traces"
 """Traces that a guard parked, and what a person decided about them."""
+BREAKERS = "breakers"
 BUDGETS = "budgets"
 """What each role and the organization spent, and what is set aside for calls that run."""
 

@@ -179,6 +179,10 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             republish=RePublish(src=f"$KV.{subjects.TRACES}.>", dest=subjects.ALL_TRACE_STATES),
         ),
         bucket(
+            subjects.BREAKERS,
+            republish=RePublish(src=f"$KV.{subjects.BREAKERS}.>", dest=subjects.states(subjects.BREAKERS)),
+        ),
+        bucket(
             subjects.BUDGETS,
             republish=RePublish(src=f"$KV.{subjects.BUDGETS}.>", dest=subjects.states(subjects.BUDGETS)),
         ),

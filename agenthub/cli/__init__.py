@@ -39,6 +39,7 @@ _FAMILIES = {
     "inbox": "Look into inboxes; nothing is taken.",
     "roles": "The role files.",
     "dlq": "Dead letters: look at what was buried, give it another life, throw it away.",
+    "breaker": "Who is left alone for a while, since it failed too often.",
     "budget": "What is spent of which limits, and more of it.",
     "traces": "What was parked, and what becomes of it.",
 }

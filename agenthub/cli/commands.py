@@ -302,6 +302,34 @@ $ agenthub budget allow organization usd_day=10 --for 2h
 It ends with the window at the latest. Exit codes: 0 allowed, 2 no such limit, 3 no such account, 4 no hub.""",
     ),
     Command(
+        "breaker ls",
+        "Fix",
+        "breaker:breaker_ls",
+        """List the circuit breakers of roles and model accounts that something was held against: state, why, next try.
+
+$ agenthub breaker ls""",
+    ),
+    Command(
+        "breaker reset",
+        "Fix",
+        "breaker:breaker_reset",
+        """Close a circuit breaker by hand; what waits for a model is looked at at once.
+
+$ agenthub breaker reset backend
+
+Exit codes: 0 closed, 3 no such breaker, 4 no hub.""",
+    ),
+    Command(
+        "breaker trip",
+        "Fix",
+        "breaker:breaker_trip",
+        """Open a circuit breaker by hand: no new turn and no model call until its time is over; messages wait.
+
+$ agenthub breaker trip backend --for 2h --reason "It breaks the build"
+
+Exit codes: 0 open, 2 no length of time, 3 no such breaker, 4 no hub.""",
+    ),
+    Command(
         "traces ls",
         "Fix",
         "traces:traces_ls",

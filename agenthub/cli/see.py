@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from agenthub.breakers import Breakers
 from agenthub.budgets import Budgets
 from agenthub.cli import EXIT_OK
 from agenthub.cli.budget import is_rehearsal, money_line
@@ -29,6 +30,7 @@ from agenthub.cli.output import (
 )
 from agenthub.client import RoleStatus, WaitingMessage
 from agenthub.errors import NotFoundError, unknown
+from agenthub.guards.circuit_breaker import Rules
 from agenthub.messages import Heartbeat, Priority, now
 
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
@@ -52,6 +54,7 @@ async def ps(*, options: Options = DEFAULT) -> int:
     """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat."""
     async with options.client() as client:
         statuses, accounts = await asyncio.gather(client.roles(), Budgets(client.bus).accounts())
+        breakers = await Breakers(client.bus, rules=Rules(), clock=now).all()
         money = money_line(client.organization, accounts, is_rehearsal=is_rehearsal(options))
     if options.json:
         print_json([_as_data(status) for status in statuses], options)
@@ -90,6 +93,9 @@ async def ps(*, options: Options = DEFAULT) -> int:
     unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
     if unsorted:
         say(f"{unsorted} messages wait at the plain inboxes of roles that are down")
+    for breaker in breakers.values():
+        if breaker.state != "closed":
+            say(f"circuit breaker of {breaker.shown} {breaker.state.replace('_', '-')}: {breaker.reason[:120]}")
     if money:
         say(money)
     return EXIT_OK

@@ -1,0 +1,94 @@
+"""What must be in order before a turn and before each model call: money, the role's breaker, its account's breaker.
+
+A breaker that is open costs nothing: the message goes back before a turn is opened, and none counts as failed.
+"""
+
+from __future__ import annotations
+
+from agenthub.breakers import Breakers, account_key, role_key
+from agenthub.errors import BreakerOpenError, ModelUnavailableError
+from agenthub.guards.circuit_breaker import Rules
+from agenthub.messages import Usage, new_id
+from agenthub.notices import Notices
+from agenthub.org.events import Events
+from agenthub.spending import Spending
+
+
+class TurnGate:
+    """Lets the turns of one role process pass, or not; the `Meter` of its session."""
+
+    def __init__(
+        self, role: str, key: str, account: str, *, spending: Spending, breakers: Breakers, rules: Rules,
+        notices: Notices, events: Events,
+    ) -> None:  # fmt: skip
+        self._role, self._key, self._spending, self._breakers = role, key, spending, breakers
+        self._rules, self._notices, self._events = rules, notices, events
+        self._of_role, self._of_account = role_key(role), account_key(account)
+        self._account = f"model account {account[:8]}"
+        self._failing, self._times = "", 0
+
+    async def enter(self) -> None:
+        """Return if a turn may be opened.
+
+        Raises:
+            BudgetExhaustedError: If there is no money.
+            BreakerOpenError: If a breaker is open.
+        """
+        await self._spending.check()
+        await self._breakers.enter(self._of_account, self._key)
+        await self._breakers.enter(self._of_role, self._key)
+        self._failing, self._times = "", 0
+
+    async def check(self) -> None:
+        """Return if a turn that runs may go on: there is money, and no breaker has opened."""
+        self._breakers.check(self._of_account, self._key)
+        self._breakers.check(self._of_role, self._key)
+        await self._spending.check()
+
+    async def reserve(self, turn_id: str, *, input_tokens: int) -> None:
+        """Return if a call may be made, with its price set aside."""
+        self._breakers.check(self._of_account, self._key)
+        self._breakers.check(self._of_role, self._key)
+        await self._spending.reserve(turn_id, input_tokens=input_tokens)
+
+    def settle(self, usage: Usage | None) -> None:
+        """Note what a call took."""
+        self._spending.settle(usage)
+
+    async def answered(self) -> None:
+        """Note that the model answered."""
+        await self._breakers.record(self._of_account, self._key, ok=True, shown=self._account)
+
+    async def acted(self, action: str, *, is_error: bool) -> None:
+        """Note a tool call; the same one failing again and again is no progress."""
+        if not is_error or action != self._failing:
+            self._failing, self._times = action if is_error else "", 0
+        self._times += is_error
+        if self._times >= self._rules.repeats:
+            reason = f"no progress: `{action[:100]}` failed {self._times} times in a row"
+            self._times = 0
+            if await self._breakers.trip(self._of_role, reason, shown=self._role):
+                await self._tell(self._role, reason)
+
+    async def ended(self, *, ok: bool, reason: str = "") -> None:
+        """Note how a turn ended."""
+        if await self._breakers.record(self._of_role, self._key, ok=ok, shown=self._role, reason=reason):
+            await self._tell(self._role, reason)
+
+    async def unavailable(self, error: ModelUnavailableError) -> None:
+        """Have everybody on this account wait for as long as its provider asks."""
+        if isinstance(error, BreakerOpenError):
+            return
+        if await self._breakers.hold(
+            self._of_account, str(error), shown=self._account, for_s=error.retry_after_s
+        ):  # fmt: skip
+            await self._events.tell("breaker", f"{self._account} is open: {error}")
+
+    async def _tell(self, who: str, reason: str) -> None:
+        await self._events.tell("breaker", f"{who} is open: {reason}")
+        text = (
+            f"The circuit breaker of `{who}` is open: {reason}\nIts messages wait; nothing is spent meanwhile. "
+            f"One of them is tried in a while by itself, and if that goes well the others follow. Or you decide:\n\n"
+            f"agenthub breaker reset {who}   # let it work again now\nagenthub breaker ls\nagenthub logs {who}"
+        )
+        await self._notices.tell(new_id(), f"{who} is left alone for a while", text, is_question=False)

@@ -1,0 +1,175 @@
+"""Circuit breakers: who fails again and again is left alone; what a provider asks for, all on its account hear."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from agenthub.errors import SessionError
+from agenthub.guards.circuit_breaker import Breaker, Rules, close, probing, ramp_s, recorded, trip, wait_s
+from agenthub.messages import Event, Outcome
+from agenthub.rehearsal import start_rehearsal
+from agenthub.rehearsal.server import Endpoint
+from agenthub.runtime import RolePlace, run_role
+from agenthub.sessions.session import Prompt, SessionEvent, ToolEnded, TurnEnd, TurnResult
+from tests.organization import Hub, ScriptedSession, says, until
+from tests.test_cli import in_hub
+
+NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
+RULES = Rules()
+
+
+def after(*results: bool, breaker: Breaker | None = None, by: str = "qa") -> Breaker:
+    breaker = breaker or Breaker()
+    for ok in results:
+        breaker = recorded(breaker, ok=ok, reason="it broke", by=by, at=NOON, rules=RULES)
+    return breaker
+
+
+@pytest.mark.parametrize(
+    ("results", "state"),
+    [
+        ([False] * 4, "closed"), ([False] * 5, "open"), ([True] * 50 + [False] * 4, "closed"),
+        ([False, True, False, True, False], "open"), ([False, True, True, False, True, True, False], "closed"),
+    ],
+)  # fmt: skip
+def test_it_trips_when_half_of_the_last_results_failed(results: list[bool], state: str) -> None:
+    assert after(*results).state == state
+
+
+def test_one_probe_passes_when_its_time_is_over_and_decides() -> None:
+    opened = after(*[False] * 5)
+    assert wait_s(opened, "qa", NOON) == 60
+    assert probing(opened, "qa", NOON) is None
+    later = NOON + timedelta(seconds=60)
+    half = probing(opened, "qa", later)
+    assert half is not None
+    assert (half.state, wait_s(half, "qa", later)) == ("half_open", None)
+    assert probing(half, "qa.1", later) is None
+    assert recorded(half, ok=True, reason="", by="qa", at=later, rules=RULES) == close(half)
+    again = recorded(half, ok=False, reason="still", by="qa", at=later, rules=RULES)
+    assert wait_s(again, "qa", later) == 120
+    assert probing(half, "qa.1", later + timedelta(hours=1)) is not None  # the first probe died
+
+
+def test_a_longer_wait_stays_and_a_shorter_one_grows() -> None:
+    held = trip(Breaker(), "429", open_s=3600, at=NOON)
+    assert wait_s(trip(held, "529", open_s=5, at=NOON), "qa", NOON) == 3600
+    assert wait_s(trip(trip(Breaker(), "529", open_s=5, at=NOON), "429", open_s=3600, at=NOON), "qa", NOON) == 3600
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["ok", "bad", "enter"]), st.integers(0, 90))))
+def test_never_do_two_probe_at_once_and_nobody_passes_while_it_is_open(steps: list[tuple[str, str, int]]) -> None:
+    breaker, at = Breaker(), NOON
+    for who, what, seconds in steps:
+        at += timedelta(seconds=seconds)
+        if what == "enter":
+            breaker = probing(breaker, who, at) or breaker
+        else:
+            breaker = recorded(breaker, ok=what == "ok", reason="x", by=who, at=at, rules=RULES)
+        passing = [name for name in "abc" if wait_s(breaker, name, at) is None]
+        assert len(passing) == {"closed": 3, "half_open": 1, "open": 0}[breaker.state]
+
+
+def test_after_a_long_wait_the_urgent_come_first_and_not_all_at_once() -> None:
+    starts = [ramp_s(60, rank=rank, who=f"role{n}") for rank in range(4) for n in range(20)]
+    assert all(starts[n * 20 + m] <= (n + 1) * 2 and starts[n * 20 + m] >= n * 2 for n in range(4) for m in range(20))
+    assert len(set(starts)) == 80
+    assert ramp_s(5, rank=3, who="qa") == 0
+
+
+# ── on a server ────────────────────────────────────────────────────────────────────────────────────
+@contextlib.asynccontextmanager
+async def at_work(hub: Hub, endpoint: Endpoint, *roles: str) -> AsyncIterator[None]:
+    real = {"model_url": endpoint.url, "api_key": SecretStr("rehearsal"), "rehearse": False}
+    settings, stop = hub.settings.model_copy(update=real), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for role in roles:
+            group.create_task(run_role(RolePlace(settings, hub.organization, role), stop=stop))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+async def test_when_a_provider_asks_one_role_for_patience_all_on_its_account_wait_and_then_go_on(hub: Hub) -> None:
+    async with start_rehearsal(speed=0) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as http:
+        fault = {"status": 429, "retry_after": 12, "role": "backend"}
+        await http.post("/rehearsal/faults", json={"faults": [fault]})
+        async with at_work(hub, endpoint, "backend", "qa"):
+            async with hub.bus.listen("agent-hub.events.breaker.*", "agent-hub.events.delayed.qa") as heard:
+                first = await hub.send("backend", "Write the attachment API")
+                async with asyncio.timeout(20):
+                    assert Event.decode((await anext(heard)).data).kind == "breaker"
+                asked = len(endpoint.model.journal)
+                second = await hub.send("qa", "rehearse: say tested")
+                async with asyncio.timeout(20):
+                    event = Event.decode((await anext(heard)).data)
+            assert (event.message_id, "circuit breaker of model account" in event.text) == (second, True)
+            assert event.data["failures"] == 0
+            assert len(endpoint.model.journal) == asked  # the other role paid nothing to learn of it
+            listed = (await in_hub(hub, "breaker", "ls", "--json=name,state")).json
+            assert [line["state"] for line in listed] == ["open"]
+            for role, message_id in (("backend", first), ("qa", second)):
+                await hub.completion(role, message_id, within_s=60)
+        assert [line["state"] for line in (await in_hub(hub, "breaker", "ls", "--json=state")).json] == ["closed"]
+
+
+async def test_a_role_that_fails_again_and_again_is_left_alone_until_a_person_resets_it(hub: Hub) -> None:
+    hub.organization = hub.organization.__class__(
+        **{**vars(hub.organization), "defaults": hub.organization.defaults.model_copy(update={"max_tries": 1})}
+    )
+    session = says(*[SessionError("it broke")] * 5, "it works")
+    async with hub.role("backend", session):
+        for number in range(5):
+            await hub.completion("backend", await hub.send("backend", f"Task {number}"))
+        message_id = await hub.send("backend", "One more")
+        await until(lambda: _delayed(hub))
+        assert len(session.prompts) == 5
+        assert "backend open: 5 of the last 5 failed" in (await in_hub(hub, "ps")).err
+        assert (await in_hub(hub, "breaker", "reset", "backnd")).code == 3
+        assert (await in_hub(hub, "breaker", "reset", "backend")).code == 0
+        assert (await hub.completion("backend", message_id)).text == "it works"
+    assert any("left alone" in message.payload.subject for message in await hub.waiting("you"))
+
+
+async def _delayed(hub: Hub) -> int:
+    return sum((await hub.bus.counts("AGENTHUB_SCHED", "agent-hub.sched.backend.*")).values())
+
+
+class Stubborn(ScriptedSession):
+    """Makes the same tool call over and over, and it fails."""
+
+    async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent, None]:
+        for _ in range(RULES.repeats):
+            yield ToolEnded("read_file", "nowhere.md", is_error=True)
+        yield TurnResult(TurnEnd.FINISHED, Outcome.BLOCKED, "no such file")
+
+
+async def test_the_same_call_failing_again_and_again_ends_in_an_open_breaker(hub: Hub) -> None:
+    async with hub.role("backend", Stubborn(says("x")._script)):
+        await hub.send("backend", "Read it.")
+        state = await until(lambda: _open(hub))
+    assert state["reason"] == "no progress: `read_file nowhere.md` failed 5 times in a row"
+
+
+async def _open(hub: Hub) -> dict[str, str] | None:
+    listed = (await in_hub(hub, "breaker", "ls", "--json=name,state,reason")).json
+    return next((line for line in listed if (line["name"], line["state"]) == ("backend", "open")), None)
+
+
+async def test_a_role_whose_breaker_a_person_trips_opens_no_turn(hub: Hub) -> None:
+    session = says("done")
+    assert (await in_hub(hub, "breaker", "trip", "backend", "--for", "1h", "--reason", "it breaks the build")).code == 0
+    async with hub.role("backend", session):
+        await hub.send("backend", "Write it")
+        await until(lambda: _delayed(hub))
+    assert session.prompts == []
