@@ -9,6 +9,39 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 _RULE = re.compile(r"([A-Za-z0-9_*-]+)(?:\((.*)\))?", re.DOTALL)
 
+_NAMED = frozenset(
+    [
+        "read",
+        "write",
+        "edit",
+        "multiedit",
+        "bash",
+        "grep",
+        "glob",
+        "ls",
+        "read_file",
+        "write_file",
+        "edit_file",
+        "list_files",
+        "search_files",
+        "run_command",
+        "delegate",
+        "send",
+        "report_status",
+        "finish",
+        "yield_turn",
+        "ask_human",
+        "remember",
+        "recall_notes",
+    ]
+)
+
+
+def is_known_tool(rule: str) -> bool:
+    """True if a `tools:` line that says this names something that is offered here; what MCP servers have may be."""
+    parts = split_rule(rule)
+    return parts is not None and (parts[0].lower() in _NAMED or parts[0].lower().startswith("mcp__") or "*" in parts[0])
+
 
 def split_rule(rule: str) -> tuple[str, str | None] | None:
     """Tool and specifier of a rule: `Bash(git push:*)` → `Bash`, `git push:*`. None if it is no rule."""

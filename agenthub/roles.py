@@ -30,7 +30,7 @@ from agenthub import subjects
 from agenthub.errors import unknown
 from agenthub.front_matter import FrontMatter, FrontMatterError
 from agenthub.messages import Priority
-from agenthub.permission_rules import PermissionRules, split_rules
+from agenthub.permission_rules import PermissionRules, is_known_tool, split_rules
 
 DEFAULT_GLOBS = ("roles/*.md", ".claude/agents/**/*.md", "agents/*/AGENTS.md")
 
@@ -368,6 +368,9 @@ def _role(path: Path, place: str, front: FrontMatter) -> tuple[Role | None, list
         tools = list(split_rules(tools))
     if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, str) for tool in tools)):
         wrong("tools", f"`tools` must be a list, or names with commas between them; found {tools!r}")
+    elif strange := [tool for tool in tools or () if not is_known_tool(tool)]:
+        text = f"`tools`: {', '.join(strange)}: there is nothing of that name here; the role works without"
+        problems.append(Problem(place, lines.get(("tools",)), "warning", text))
     if not front.body:
         end = "" if not lines else " below the front matter"
         problems.append(Problem(place, None, "error", f"there is no text{end}; it is what the role is told to do"))

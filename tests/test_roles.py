@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from agenthub.roles import NAME_RULE, Role, read_roles
+from agenthub.roles import NAME_RULE, Role, read_role, read_roles
 
 AMOUNT = "must be a number (0: nothing may be spent; `500k`, `2M`) or the word `unlimited`"
 TOPIC_RULE = f"words of {NAME_RULE}, dots between; `*` is one, a last `>` the rest"
@@ -294,3 +294,12 @@ def test_a_role_cannot_be_changed(tmp_path: Path) -> None:
     role = role_of(tmp_path, "Work.")
     with pytest.raises(ValidationError):
         role.name = "other"  # type: ignore[misc]
+
+
+def test_a_tool_that_is_not_there_is_a_warning_and_the_role_works_without(tmp_path: Path) -> None:
+    path = tmp_path / "qa.md"
+    path.write_text("---\ntools: Read, WebFetch, Bash(pytest *), mcp__github__*, Tsak\n---\nGo.")
+    role, problems = read_role(path, tmp_path)
+    assert role is not None
+    assert [(problem.line, problem.level) for problem in problems] == [(2, "warning")]
+    assert "WebFetch, Tsak: there is nothing of that name here" in problems[0].text
