@@ -22,7 +22,8 @@ _UNKNOWN = ("unknown whether", "outcome is unknown")
 _ENDING_TOOLS = ("finish", "delegate")
 _TAKEN_UP_AGAIN = "You began with the next message before"
 """How the host begins a message on which work was interrupted."""
-_NOT_MADE = "was not made"
+_NOT_MADE = ("was not made", "doesn't want to proceed with this tool use")
+"""How the host words the result of a call that an interruption came before, and how Claude Code does."""
 _DECISION = "<hub:decision"
 _SETS_ASIDE = "yield_turn"
 _HAND_OVER = "<hub:hand-over-request"
@@ -326,7 +327,7 @@ def _steps(turns: list[MergedTurn]) -> tuple[Step, ...]:
             if block["type"] == "tool_use" and block["name"] != _SETS_ASIDE:
                 result = results.get(block["id"], {})
                 text = content_text(result.get("content"))
-                if _NOT_MADE in text:
+                if any(words in text for words in _NOT_MADE):
                     continue
                 steps.append(Step(block["name"], block["input"], text, bool(result.get("is_error")), number))
     return tuple(steps)
