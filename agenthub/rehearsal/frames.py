@@ -30,8 +30,8 @@ _HAND_OVER = "<hub:hand-over-request"
 """How the host asks for a summary of the conversation, whatever is under way in it."""
 _NOTICES = ("<hub:notice", "[", "<system-reminder>")
 """How the host begins a text of its own, in a frame or in brackets; the last is how Claude Code does."""
-_SERVER = re.compile(r"mcp__[A-Za-z0-9-]+__")
-"""What Claude Code puts before the names of tools that a server offers."""
+_SERVER = re.compile(r"mcp__agenthub__")
+"""What Claude Code puts before the names of our own tools; those of other servers are called as they are."""
 
 
 class Colleague(NamedTuple):
