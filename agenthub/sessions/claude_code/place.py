@@ -147,6 +147,13 @@ def known_results(home: Path, session_id: str) -> dict[str, bool]:
     return known
 
 
+def has_heard(home: Path, session_id: str, text: str) -> bool:
+    """True if a text stands in Claude Code's own record of a conversation, as when its turn was cut off."""
+    words = json.dumps(text, ensure_ascii=False)[1:-1]
+    paths = home.glob(f"projects/*/{session_id}.jsonl")
+    return any(words in path.read_text("utf-8", errors="replace") for path in paths)
+
+
 def _blocks(path: Path) -> Iterator[dict[str, object]]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:

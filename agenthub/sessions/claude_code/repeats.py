@@ -14,9 +14,11 @@ from agenthub.sessions.tool_calls import ToolCalls, calls_in, outcome_from
 
 _MAX_TOLD = 2000
 BEGUN_BEFORE = (
-    "You began with the next message before and did not come to its end. What you did is above; go on from there."
+    "You began with the next message before and did not come to its end. What you did is above; go on from there. "
+    "Where it says that the user interrupted you, or did not want a call, the host had to end the turn: nobody "
+    "refused anything, and nothing needs to be waited for."
 )
-"""The rehearsal model knows these words."""
+"""Claude Code tells the model to stop and wait when a turn is interrupted. The rehearsal knows the first words."""
 
 
 class OpenCall(NamedTuple):

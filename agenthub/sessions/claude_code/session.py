@@ -122,7 +122,7 @@ class ClaudeCodeSession:
         if self._meter is not None:
             await self._meter.reserve(turn_id, input_tokens=self._context.tokens)
         took: Usage | None = None
-        opening, notes = self._opening(prompt, turn_id, open_calls, is_new=is_new)
+        opening, notes = self._opening(prompt, turn_id, session_id, open_calls, is_new=is_new)
         await self._connect(session_id, is_new=is_new)
         answers = Answers(
             turn_id, prompt.task.id, journal=self._journal, tool_calls=self._tool_calls, model=self._place.model,
@@ -157,7 +157,8 @@ class ClaudeCodeSession:
                 if isinstance(event, TurnResult):
                     return
         finally:
-            self._running = None
+            if self._running is running:  # else the next turn runs already
+                self._running = None
             if self._meter is not None:
                 self._meter.settle(took)
             if listening is not None:
@@ -168,10 +169,11 @@ class ClaudeCodeSession:
                 self._kill()
 
     def _opening(
-        self, prompt: Prompt, turn_id: str, open_calls: list[repeats.OpenCall], *, is_new: bool
+        self, prompt: Prompt, turn_id: str, session_id: str, open_calls: list[repeats.OpenCall], *, is_new: bool
     ) -> tuple[list[Block], list[str]]:
         """What the turn is begun with, and the ids of the notes in it."""
-        words = [repeats.BEGUN_BEFORE] if self._journal.answers(turn_id) else []
+        is_begun = places.has_heard(self._place.home, session_id, prompt.text)
+        words = [repeats.BEGUN_BEFORE] if is_begun or self._journal.answers(turn_id) else []
         words += repeats.told(turn_id, open_calls, self._journal)
         if is_new and self._journal.last_turn():
             words.append(_NEW)

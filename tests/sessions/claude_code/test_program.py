@@ -14,9 +14,10 @@ import pytest
 
 from agenthub.errors import SessionError
 from agenthub.rehearsal import Endpoint, start_rehearsal
-from agenthub.sessions.session import TurnEnd
+from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
 from tests.organization import until
-from tests.sessions.sessions import HAS_CLAUDE_CODE, Office, Process, calls
+from tests.sessions.scripted import task
+from tests.sessions.sessions import HAS_CLAUDE_CODE, Office, Process, calls, framed
 
 pytestmark = pytest.mark.skipif(
     not HAS_CLAUDE_CODE,
@@ -146,14 +147,29 @@ async def test_it_ends_with_a_role_that_is_killed_and_what_it_started_before_the
     assert [name for name, *_ in role.effects()] == ["write"]
 
 
-async def test_an_answer_that_is_being_written_can_be_interrupted(office: Opens) -> None:
+@pytest.mark.parametrize("events", [6, 8], ids=["in its words", "behind a call that has not been made"])
+async def test_an_answer_that_is_being_written_can_be_interrupted(office: Opens, events: int) -> None:
     role = await office()
-    role.fails(stall_after_events=3)
-    taking = asyncio.create_task(role.turn("rehearse: say All is well."))
-    await until(lambda: role.requests, within_s=30)
+    text = calls(("write", "1"), ("end", "all good"))
+    role.fails(stall_after_events=events)
+    heard: list[str] = []
+
+    async def listening() -> TurnResult | None:
+        async for event in role.session.turn(Prompt(framed(text, "a"), task("a")), turn_id="a"):
+            heard.append(type(event).__name__)
+            if isinstance(event, TurnResult):
+                return event
+        return None
+
+    taking = asyncio.create_task(listening())
+    await until(lambda: len(heard) >= {6: 1, 8: 2}[events], within_s=30)
     await role.session.interrupt()
-    assert (await taking).end is TurnEnd.INTERRUPTED
-    assert (await role.turn("rehearse: say All is well.")).text == "All is well."
+    ended = await taking
+    assert ended is not None
+    assert ended.end is TurnEnd.INTERRUPTED
+    assert (await role.turn(text)).text == "all good"
+    assert role.toolbox.texts("write") == ["1"]
+    assert "nobody refused anything" in role.asked(1)
 
 
 async def test_a_process_that_dies_fails_the_turn_and_the_next_one_resumes(office: Opens, tmp_path: Path) -> None:

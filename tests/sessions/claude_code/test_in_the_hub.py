@@ -1,0 +1,70 @@
+"""Roles that Claude Code plays, in a hub: the loop, the broker and the rehearsal model around the real program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+
+from agenthub.messages import Outcome
+from agenthub.organization import load_organization
+from agenthub.rehearsal import start_rehearsal
+from agenthub.runtime import RolePlace, run_role
+from agenthub.settings import Settings
+from tests.organization import Hub, says, until, write_organization
+from tests.sessions.sessions import HAS_CLAUDE_CODE
+
+pytestmark = pytest.mark.skipif(
+    not HAS_CLAUDE_CODE,
+    reason="claude-agent-sdk is not installed here; `make test-claude-code` installs it and runs this",
+)
+
+
+@contextlib.asynccontextmanager
+async def playing(hub: Hub, role: str, *, speed: float = 0) -> AsyncIterator[Settings]:
+    """The role, played by Claude Code with the rehearsal model, in this process."""
+    write_organization(hub.folder, '[defaults]\nsession = "claude-code"\ncritical_grace_s = 0.2\n')
+    hub.organization = load_organization(hub.settings)
+    async with start_rehearsal(speed=speed) as endpoint:
+        settings = Settings.load(
+            config=hub.settings.config, nats_url=hub.server.url, model_url=endpoint.url, rehearse=True, grace_s=3.0
+        ).model_copy(update={"api_key": SecretStr("rehearsal")})
+        stop = asyncio.Event()
+        running = asyncio.create_task(run_role(RolePlace(settings, hub.organization, role), stop=stop))
+        try:
+            yield settings
+        finally:
+            stop.set()
+            await running
+
+
+async def test_a_manager_delegates_is_parked_and_puts_the_answers_together(hub: Hub) -> None:
+    backend, qa = says("It has an API."), says("It is tested.")
+    async with playing(hub, "cto") as settings, hub.role("backend", backend), hub.role("qa", qa):
+        asked = await hub.send("cto", "We need an api with sql, and testing of it.")
+        done = await hub.completion("cto", asked, within_s=60)
+    assert done.outcome == Outcome.DONE
+    assert "It has an API" in done.text
+    reports = list((settings.state / "workspaces" / "cto").rglob("*.md"))
+    assert any("It is tested." in report.read_text("utf-8") for report in reports)
+    assert done.usage.calls == 3, "one to delegate, two for the report and the end"
+    assert done.usage.cost_usd > 0
+
+
+@pytest.mark.parametrize("manner", ["", "rehearse: stubborn\n"])
+async def test_it_makes_way_for_what_is_critical_and_does_no_step_again(hub: Hub, manner: str) -> None:
+    async with playing(hub, "backend", speed=50) as settings:
+        long = await hub.send("backend", f"{manner}rehearse: steps 20 Write the manual", priority="medium")
+        notes = settings.state / "workspaces" / "backend" / "notes"
+        await until(lambda: notes.exists() and len(list(notes.iterdir())) >= 2, within_s=60)
+        critical = await hub.send("backend", "rehearse: say put out", priority="critical")
+        fire = await hub.completion("backend", critical, within_s=60)
+        done = await hub.completion("backend", long, within_s=60)
+    assert done.outcome == Outcome.DONE, done.text
+    assert (fire.text, fire.outcome, done.outcome) == ("put out", Outcome.DONE, Outcome.DONE)
+    assert fire.ended_at < done.ended_at
+    assert len(list(notes.iterdir())) == 20
+    assert done.usage.calls <= 23
