@@ -107,6 +107,10 @@ class Defaults(_Table):
     """Size of a conversation from which on it is handed over to a fresh one before the next task."""
     compact_at_share: float = Field(default=0.6, gt=0, le=0.9)
     """The same as a share of the model's window; whichever comes first."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """Ends of turns within ten minutes, half of them failed, that open the circuit breaker of a role."""
+    breaker_open_s: _Seconds = 60.0
+    """Seconds that it stays open before one message is tried; doubled each time that fails."""
     critical_grace_s: _Seconds = 30.0
     """Seconds that a busy role gets to make way for a critical message by itself, before it is interrupted."""
     stall_s: _Seconds = 300.0

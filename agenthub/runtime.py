@@ -111,10 +111,11 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             name, place.key, organization, budgets, is_rehearsal=settings.rehearse, notices=notices, events=events,
             clock=now,
         )  # fmt: skip
-        breakers = Breakers(bus, rules=Rules(), clock=now)
+        rules = Rules(least=organization.defaults.breaker_failures, open_s=organization.defaults.breaker_open_s)
+        breakers = Breakers(bus, rules=rules, clock=now)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         gate = TurnGate(
-            name, place.key, account_of(settings.model_url, key), spending=spending, breakers=breakers, rules=Rules(),
+            name, place.key, account_of(settings.model_url, key), spending=spending, breakers=breakers, rules=rules,
             notices=notices, events=events,
         )  # fmt: skip
         await spending.recover(journal.usage_since)
