@@ -50,10 +50,11 @@ def install() -> None:
     if FOLDER not in os.environ or not (any("agenthub.nursery" in word for word in words) or "role" in words):
         return
     runtime: Any = importlib.import_module("agenthub.runtime")
+    equipment: Any = importlib.import_module("agenthub.equipment")
     effects = Path(os.environ[FOLDER])
-    workspace_tools = runtime.workspace_tools
-    runtime.workspace_tools = lambda folder: [*workspace_tools(folder), _append_line(effects / f"{folder.name}.log")]
-    runtime.AnthropicModel = functools.partial(runtime.AnthropicModel, no_event_s=STALL_S)
+    tools = equipment.role_tools
+    equipment.role_tools = lambda role, state: [*tools(role, state=state), _append_line(effects / f"{role.name}.log")]
+    equipment.AnthropicModel = functools.partial(equipment.AnthropicModel, no_event_s=STALL_S)
     runtime.run_role = _dumping(runtime.run_role)
     _break(os.environ.get(BREAK, ""))
 

@@ -17,6 +17,7 @@ async def test_an_organization_under_faults_keeps_every_promise(tmp_path: Path) 
     verdict = await run(SHORT, 7, tmp_path)
     assert verdict.is_clean, complaints(verdict)
     assert len(verdict.history.ended) >= SHORT.directives
+    assert list(tmp_path.rglob("effects/*.log")), "the tool whose effects are counted was used"
     assert len(verdict.history.injected) >= len(SHORT.kinds)
 
 
