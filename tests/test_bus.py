@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agenthub import subjects
+from agenthub.bus import server as server_module
 from agenthub.bus.buckets import Bucket, Holder, hold_lease
 from agenthub.bus.connection import Bus, StreamFullError, connect
 from agenthub.bus.server import NatsServer, start_server
@@ -351,3 +352,15 @@ async def test_who_is_cancelled_ends_also_if_the_answer_of_the_broker_comes_at_t
         asking.cancel()
         done, _ = await asyncio.wait([asking], timeout=10)
         assert done, f"it goes on after cancellation number {number}"
+
+
+async def test_the_log_of_the_server_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "LOG_BYTES", 5000)
+    server = NatsServer(tmp_path / "nats")
+    for _ in range(30):  # each start writes some two thousand bytes
+        await server.start()
+        await server.end()
+    server.release()
+    logs = list((tmp_path / "nats").glob("nats.log*"))
+    assert 2 <= len(logs) <= 6
+    assert sum(log.stat().st_size for log in logs) < 6 * 8000

@@ -26,8 +26,13 @@ STOP_WITHIN_S = 15.0  # a graceful end costs the server about 10 ms for each dur
 
 # `sync_interval: always`: the default loses up to two minutes of acknowledged messages on power loss.
 # `js_ack_fc_v2: false`: with the new acknowledgement subjects nats-py 2.16 stops reading, silently.
+LOG_BYTES = 10_000_000
+"""Size at which the server begins a new log; it keeps five."""
 _CONFIG = """\
 server_name: {name}
+log_file: {log}
+logfile_size_limit: {log_bytes}
+logfile_max_num: 5
 listen: "127.0.0.1:{port}"
 http: "127.0.0.1:{monitor_port}"
 max_payload: 1MB
@@ -157,6 +162,7 @@ class NatsServer:
         text = _CONFIG.format(
             name=self._member.name if self._member else "agenthub", port=self.port, monitor_port=self.monitor_port,
             store=json.dumps(str(self.folder / "jetstream")), sync=self._sync,
+            log=json.dumps(str(self.log)), log_bytes=LOG_BYTES,
         )  # fmt: skip
         if self._member is not None:
             routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in self._member.route_ports)
