@@ -9,29 +9,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from agenthub import subjects
 from agenthub.errors import ConfigError, NotFoundError, unknown
-from agenthub.permission_rules import PermissionRules
-from agenthub.roles import (
-    DEFAULT_GLOBS,
-    Amounts,
-    Dollars,
-    Problem,
-    Role,
-    RoleName,
-    RoleSettings,
-    SessionKind,
-    Spend,
-    as_token,
-    explain,
-    not_a_key,
-    read_roles,
-    shown,
+from agenthub.organization_file import (
+    ORGANIZATION_BUDGET,
+    ROLE_BUDGET,
+    Budget,
+    Defaults,
+    OrganizationFile,
+    Price,
+    RoleOverride,
 )
+from agenthub.role_settings import SessionKind
+from agenthub.roles import Problem, Role, as_token, explain, not_a_key, read_roles, shown
 from agenthub.settings import FILE_KEYS, Settings, TomlFile, read_toml
 
 MODEL_ALIASES: Mapping[str, str] = {
@@ -41,155 +35,6 @@ MODEL_ALIASES: Mapping[str, str] = {
     "fable": "claude-fable-5-2",
 }
 """Short names that Claude Code's agent files use; the Messages API knows only the full ones."""
-
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-def _count(value: object) -> object:
-    if value == "unlimited":
-        return math.inf
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"must be a whole number above 0, or the word `unlimited`; found {value!r}")
-    return float(value)
-
-
-Count = Annotated[float, BeforeValidator(_count)]
-"""How many, above 0; `math.inf` where the file says `unlimited`."""
-
-
-class _Table(BaseModel):
-    """A table of agenthub.toml: frozen, and a key that is not known is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="strings")
-
-
-class Defaults(_Table):
-    """`[defaults]`: what holds for a role whose file does not say otherwise, and for all messages."""
-
-    model: str = "claude-sonnet-5-5"
-    session: SessionKind = "anthropic"
-    """Who holds the conversations: our own tool loop, or Claude Code."""
-    budget_usd_day: Spend = 5.0
-    """Short for `budget.usd_day`: US dollars a day and role; `math.inf` if the file says `unlimited`."""
-    budget: Amounts = Amounts()
-    """What each role may spend."""
-    ask_within_s: _Seconds = 1800.0
-    """Seconds that others get to answer an ask."""
-    reply_within_s: _Seconds = 600.0
-    """Seconds after which an answer that a role owes, or a person did not say otherwise for, is overdue."""
-    max_tries: int = Field(default=3, ge=1)
-    """Tries of a message before it is buried."""
-    ageing_s: _Seconds = 300.0
-    """Seconds of waiting after which a message counts as one priority more urgent."""
-    max_hops: int = Field(default=16, ge=1)
-    """Roles that one directive may pass through."""
-    max_trace_messages: Count = 200.0
-    """Messages between roles that one directive may cause; then its trace is parked until a person decides."""
-    max_trace_usd: Dollars = 5.0
-    """US dollars that one directive may cost at all roles together; then its trace is parked."""
-    max_repeats: Annotated[Count, Field(ge=2)] = 3.0
-    """The same words between the same two roles, so often without a change of state, park their trace."""
-    pair_rate: Count = 40.0
-    """Messages that one role may send another within `pair_window_s`; answers are not counted."""
-    pair_window_s: _Seconds = 10.0
-    """Seconds in which they are counted."""
-    rate_gate: Literal["enforce", "observe", "off"] = "enforce"
-    """`observe` tells what `enforce` would refuse, and lets it pass."""
-    max_turn_steps: int = Field(default=50, ge=1)
-    """Model calls in one turn."""
-    max_output_tokens: int = Field(default=16_000, ge=1)
-    """Tokens that one model call may write."""
-    turn_timeout_s: _Seconds = 1800.0
-    """Seconds from the first call of a turn to its end."""
-    conversation: Literal["rolling", "per_task"] = "rolling"
-    """`rolling`: a role keeps one conversation. `per_task`: it has a fresh one for each task."""
-    compact_at_tokens: int = Field(default=40_000, ge=1000)
-    """Size of a conversation from which on it is handed over to a fresh one before the next task."""
-    compact_at_share: float = Field(default=0.6, gt=0, le=0.9)
-    """The same as a share of the model's window; whichever comes first."""
-    breaker_failures: int = Field(default=5, ge=1)
-    """Ends of turns within ten minutes, half of them failed, that open the circuit breaker of a role."""
-    breaker_open_s: _Seconds = 60.0
-    """Seconds that it stays open before one message is tried; doubled each time that fails."""
-    critical_grace_s: _Seconds = 30.0
-    """Seconds that a busy role gets to make way for a critical message by itself, before it is interrupted."""
-    stall_s: _Seconds = 300.0
-    """Seconds without progress in a turn after which a role counts as stalled. Its model is told after twice
-    that time, the turn is interrupted after three times, the process started again after four times."""
-    reassign_after_s: _Seconds = 60.0
-    """Seconds that a role must be gone before what it had in hand goes to its `fallback`."""
-    mcp_servers: Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = ()
-    """Servers of `.mcp.json` that every role has; `*`: all. Each role starts its own."""
-    approval_within_s: _Seconds = 24 * 3600.0
-    """Seconds that a person gets to decide about a tool call; after that it is rejected."""
-    permissions: PermissionRules = PermissionRules()
-    """Rules for all roles, beside their own."""
-
-
-class Budget(Amounts):
-    """`[budget]`: what all roles together may spend."""
-
-    usd_day: Spend = 20.0
-    """US dollars a day; `math.inf` if the file says `unlimited`."""
-
-
-class Price(_Table):
-    """`[prices."<model>"]`: what a model costs, in US dollars per million tokens. For models without a list price."""
-
-    input: float = Field(ge=0, allow_inf_nan=False)
-    output: float = Field(ge=0, allow_inf_nan=False)
-    cache_read: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """None: a tenth of `input`."""
-    cache_write: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Kept for five minutes. None: 1.25 times `input`."""
-    cache_write_1h: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Kept for an hour. None: twice `input`."""
-
-    def filled(self) -> Rates:
-        """With what was left out."""
-        return Rates(
-            self.input,
-            self.output,
-            self.input * 0.1 if self.cache_read is None else self.cache_read,
-            self.input * 1.25 if self.cache_write is None else self.cache_write,
-            self.input * 2 if self.cache_write_1h is None else self.cache_write_1h,
-        )
-
-
-class Rates(NamedTuple):
-    """US dollars per million tokens, by kind."""
-
-    input: float
-    output: float
-    cache_read: float
-    cache_write: float
-    cache_write_1h: float
-
-
-_ROLE_BUDGET: Mapping[str, float] = {"usd_day": 5.0, "tokens_day": 50e6, "turns_day": 2000.0}
-_ORGANIZATION_BUDGET: Mapping[str, float] = {"usd_day": 20.0, "tokens_day": 200e6, "turns_day": 10_000.0}
-"""What holds where nothing is written. Tokens and turns too: a subscription reports no spend."""
-
-
-class RoleOverride(RoleSettings):
-    """`[roles.<name>]`: anything a role file may say, without touching the user's file."""
-
-    model: str | None = None
-    description: str | None = None
-
-
-class _File(_Table):
-    """The whole of agenthub.toml; `[nats]`, `[model]`, `[rehearsal]` and `[process]` are read by `settings`."""
-
-    org: RoleName | None = None
-    operator: RoleName = "you"
-    role_files: Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = (
-        DEFAULT_GLOBS
-    )
-    defaults: Defaults = Defaults()
-    budget: Budget = Budget()
-    prices: dict[str, Price] = Field(default_factory=dict)
-    roles: dict[str, RoleOverride] = Field(default_factory=dict)
 
 
 class Terms(NamedTuple):
@@ -259,7 +104,7 @@ class Organization:
             rehearse: Leave out what nobody has written down: it costs nothing, so only a wish limits it.
         """
         own, default = self.role(name).settings, self.defaults
-        found = {} if rehearse else dict(_ROLE_BUDGET)
+        found = {} if rehearse else dict(ROLE_BUDGET)
         if "budget_usd_day" in default.model_fields_set:
             found["usd_day"] = default.budget_usd_day
         found |= default.budget.said()
@@ -269,7 +114,7 @@ class Organization:
 
     def budget_of_all(self, *, rehearse: bool = False) -> dict[str, float]:
         """What all roles together may spend, as `budget_of`."""
-        return _finite(({} if rehearse else dict(_ORGANIZATION_BUDGET)) | self.budget.said())
+        return _finite(({} if rehearse else dict(ORGANIZATION_BUDGET)) | self.budget.said())
 
     def reports(self, name: str) -> tuple[str, ...]:
         """Who reports directly to a role or to the operator, sorted."""
@@ -342,7 +187,7 @@ def load_organization(settings: Settings, *, strict: bool = True) -> Organizatio
     )
 
 
-def _read(toml: TomlFile) -> tuple[_File, list[Problem]]:
+def _read(toml: TomlFile) -> tuple[OrganizationFile, list[Problem]]:
     """What the file says; where it is wrong, the default and a problem."""
     values: dict[str, Any] = dict(toml.values)
     problems: list[Problem] = []
@@ -365,19 +210,19 @@ def _read(toml: TomlFile) -> tuple[_File, list[Problem]]:
     if isinstance(values.get("roles"), str | list):
         wrong(("roles",), "`roles` is the table of overrides; where role files are is said by `role_files`")
         del values["roles"]
-    for key in [key for key in values if key not in _File.model_fields]:
-        wrong((key,), not_a_key(key, [*_File.model_fields, *tables]))
+    for key in [key for key in values if key not in OrganizationFile.model_fields]:
+        wrong((key,), not_a_key(key, [*OrganizationFile.model_fields, *tables]))
         del values[key]
     # Key by key, so that a wrong one does not hide the roles behind the defaults of all the others.
     good: dict[str, Any] = {}
     for key, value in values.items():
         try:
-            _File.model_validate({key: value})
+            OrganizationFile.model_validate({key: value})
         except ValidationError as error:
-            problems += explain(error, _File, path=toml.shown, prefix=(), lines=toml.lines)
+            problems += explain(error, OrganizationFile, path=toml.shown, prefix=(), lines=toml.lines)
         else:
             good[key] = value
-    return _File.model_validate(good), problems
+    return OrganizationFile.model_validate(good), problems
 
 
 def _merged(role: Role, override: RoleOverride | None, operator: str) -> Role:
@@ -403,7 +248,7 @@ def _merged(role: Role, override: RoleOverride | None, operator: str) -> Role:
 
 
 def _across(
-    roles: Mapping[str, Role], file: _File, toml: TomlFile, broken: Iterable[str], settings: Settings
+    roles: Mapping[str, Role], file: OrganizationFile, toml: TomlFile, broken: Iterable[str], settings: Settings
 ) -> Iterable[Problem]:
     """What is wrong between roles, though each of them is right."""
     # A role whose own file is broken is missing too, but that error has been told.

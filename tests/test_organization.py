@@ -11,7 +11,7 @@ import pytest
 
 from agenthub.errors import ConfigError, NotFoundError
 from agenthub.organization import Organization, load_organization
-from agenthub.roles import NAME_RULE
+from agenthub.role_settings import NAME_RULE
 from agenthub.settings import Settings
 
 AMOUNT = "must be a number (0: nothing may be spent; `500k`, `2M`) or the word `unlimited`"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from agenthub.roles import NAME_RULE, Role, read_role, read_roles
+from agenthub.role_settings import NAME_RULE
+from agenthub.roles import Role, read_role, read_roles
 
 AMOUNT = "must be a number (0: nothing may be spent; `500k`, `2M`) or the word `unlimited`"
 TOPIC_RULE = f"words of {NAME_RULE}, dots between; `*` is one, a last `>` the rest"

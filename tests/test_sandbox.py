@@ -22,7 +22,8 @@ import psutil
 import pytest
 
 from agenthub.guards.permissions import Permissions, Verdict, decide
-from agenthub.roles import Role, RoleSettings
+from agenthub.role_settings import RoleSettings
+from agenthub.roles import Role
 from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import (

@@ -21,7 +21,7 @@ from agenthub.guards.budget import LIMITS, WARN_AT, Account, Grant, Level, Limit
 from agenthub.messages import Event, now
 from agenthub.org.delayed import hasten, waits_for
 from agenthub.organization import Organization
-from agenthub.roles import amount
+from agenthub.role_settings import amount
 from agenthub.run_file import RunFile
 
 Rehearsal = Annotated[bool | None, Parameter(name="--rehearsal", negative="--real")]

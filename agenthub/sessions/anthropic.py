@@ -26,7 +26,7 @@ from anthropic.types import Message as ApiMessage
 
 from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
-from agenthub.organization import Price
+from agenthub.organization_file import Price
 from agenthub.sessions.caching import MARK, Diagnosis, marked
 from agenthub.sessions.conversation import Answer
 from agenthub.sessions.prices import cost_usd

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 
 from agenthub.messages import Usage
-from agenthub.organization import Price
+from agenthub.organization_file import Price
 
 logger = logging.getLogger(__name__)
 

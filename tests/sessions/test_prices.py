@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from agenthub.messages import Usage
-from agenthub.organization import Price
+from agenthub.organization_file import Price
 from agenthub.sessions.prices import cost_usd, is_known
 
 MILLION = 1_000_000

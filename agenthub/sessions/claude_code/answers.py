@@ -9,7 +9,7 @@ from typing import Any
 
 from agenthub.errors import SessionError
 from agenthub.messages import Usage
-from agenthub.organization import Price
+from agenthub.organization_file import Price
 from agenthub.sessions.claude_code.endings import usage_of
 from agenthub.sessions.claude_code.place import PREFIX
 from agenthub.sessions.journal import Block, Journal

@@ -19,7 +19,7 @@ import psutil
 
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import ConfigError
-from agenthub.organization import Price
+from agenthub.organization_file import Price
 from agenthub.sessions.claude_code import launch
 
 SERVER = "agenthub"
