@@ -35,7 +35,7 @@ async def lead(bus: Bus, duties: Sequence[Duty], *, ttl_s: float, clock: Callabl
             logger.debug("does not lead: %s", error.exceptions[0])
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise asyncio.CancelledError  # a group that is cancelled raises what its tasks raised on their way out
-        await asyncio.sleep(ttl_s / 3)
+        await asyncio.sleep(2 * ttl_s / 3)
 
 
 async def _run(duty: Duty) -> None:

@@ -20,7 +20,7 @@ from agenthub.errors import HubError
 
 logger = logging.getLogger(__name__)
 
-CHECK_EVERY_S = 1.0
+CHECK_EVERY_S = 2.0
 ROOM_BYTES = 64 * 1024**2
 """So much must be free before a server that found the disk full is started again."""
 LITTLE_BYTES = 512 * 1024**2

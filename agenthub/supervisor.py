@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 READY_WITHIN_S = 60.0
 _SIGN_OFF_WITHIN_S = 0.5
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 3.0
 _LOOK_WITHIN_S = 2.0
 REHEARSAL = "rehearsal"
 HUB = "hub"
