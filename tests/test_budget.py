@@ -30,6 +30,7 @@ from agenthub.guards.budget import (
     rolled,
     settled,
     short_of,
+    unchanged_until,
     untold,
     with_grant,
     with_reservation,
@@ -123,6 +124,24 @@ def test_what_waits_for_money_is_looked_at_when_its_window_opens(at: datetime, w
     short = short_of(spent(5, at=at), {"usd_day": 5}, call(at=at), at)
     assert short is not None
     assert retry_after_s(short, at) == wait_s
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.sampled_from([0.5, 1, 3])), max_size=3), st.integers(0, 130),
+    st.floats(0, 8), st.floats(0, 1, exclude_max=True), st.sampled_from([NOON, NIGHT, NEW_YEAR]),
+)  # fmt: skip
+def test_what_may_be_spent_now_may_be_spent_until_something_changes(
+    grants: list[tuple[int, float]], reserved_min: int, usd: float, later: float, start: datetime
+) -> None:
+    account = with_reservation(spent(usd, at=start), "other", call(1, number=2, at=start, for_s=60 * reserved_min))
+    for minutes, amount in grants:
+        until_ = start + timedelta(minutes=minutes)
+        account = with_grant(account, Grant(limit="usd_day", amount=amount, by="you", at=start, until=until_))
+    limits, wanted = {"usd_day": 5.0, "usd_hour": 6.0}, Amount(usd=0.1)
+    if short_of(account, limits, wanted, start) is None:
+        end = unchanged_until(account, start)
+        assert end > start
+        assert short_of(account, limits, wanted, start + (end - start) * later) is None
 
 
 def test_of_two_limits_the_one_that_lasts_longer_is_said() -> None:
@@ -220,6 +239,18 @@ async def test_a_limit_that_another_process_reached_is_seen_without_asking(hub: 
         assert await one.reserve(name, limits, "backend", call(6, at=now()), at=now()) is None
         await one.settle(name, "backend", "r1", Amount(usd=6), at=now())
         await until(lambda: other.short_of(name, limits, call(), at=now()))
+
+
+async def test_a_grant_that_has_run_out_is_missed_at_once(hub: Hub) -> None:
+    name, limits, wanted = AccountName("backend", is_rehearsal=False), {"usd_day": 5.0}, Amount(usd=0.1)
+    until_ = NOON + timedelta(minutes=10)
+    async with process(hub.server.url) as budgets:
+        await budgets.reserve(name, limits, "backend", call(5, at=NOON), at=NOON)
+        await budgets.settle(name, "backend", "r1", Amount(usd=5), at=NOON)
+        await budgets.allow(name, Grant(limit="usd_day", amount=1, by="you", at=NOON, until=until_))
+        for _ in range(2):
+            assert await budgets.short_of(name, limits, wanted, at=until_ - timedelta(seconds=1)) is None
+        assert await budgets.short_of(name, limits, wanted, at=until_)
 
 
 async def test_what_was_spent_outlives_the_server(hub: Hub) -> None:

@@ -141,6 +141,11 @@ def opens_at(window: str, at: datetime) -> datetime:
     return begun + timedelta(hours=1 if window == "hour" else 24)
 
 
+def unchanged_until(account: Account, at: datetime) -> datetime:
+    """Until when time alone takes nothing away that may be spent: the end of the hour, or of a grant."""
+    return min([opens_at("hour", at), *(grant.until for grant in account.grants if grant.until > at)])
+
+
 def rolled(account: Account, at: datetime) -> Account:
     """The account as it stands at `at`: windows that are over begin anew, what has run out is dropped.
 
