@@ -17,8 +17,11 @@ PROBED_S = 5.0
 """How soon others look again while one tries."""
 
 
+_ROLE = "role."
+
+
 def role_key(role: str) -> str:
-    return f"role.{role}"
+    return f"{_ROLE}{role}"
 
 
 def account_key(account: str) -> str:
@@ -41,7 +44,7 @@ class Breakers:
         """
         known = self._kept.known(key)
         if known is not None and circuit_breaker.wait_s(known, by, self._clock()) is not None:
-            raise self._open(known)
+            raise self._open(key, known)
 
     async def enter(self, key: str, by: str) -> None:
         """Return if `by` may begin a turn, as the one probe if the breaker's time is over.
@@ -55,7 +58,7 @@ class Breakers:
         at = self._clock()
         stored = await self._kept.change(key, lambda breaker: circuit_breaker.probing(breaker, by, at))
         if circuit_breaker.wait_s(stored, by, at) is not None:
-            raise self._open(stored)
+            raise self._open(key, stored)
 
     async def record(self, key: str, by: str, *, ok: bool, shown: str, reason: str = "") -> bool:
         """Note how something went; True if the breaker tripped by it. That all goes well costs nothing."""
@@ -100,9 +103,15 @@ class Breakers:
         """All breakers, by key."""
         return await self._kept.items()
 
-    def _open(self, breaker: Breaker) -> BreakerOpenError:
+    def is_closed(self, key: str) -> bool:
+        """True as far as this process has heard."""
+        known = self._kept.known(key)
+        return known is None or known.state == "closed"
+
+    def _open(self, key: str, breaker: Breaker) -> BreakerOpenError:
         left_s = circuit_breaker.wait_s(breaker, "", self._clock()) or 0.0
         is_probed = breaker.state == "half_open"
         return BreakerOpenError(
-            breaker.shown, breaker.reason, retry_after_s=PROBED_S if is_probed else max(1.0, left_s)
-        )
+            breaker.shown, breaker.reason, retry_after_s=PROBED_S if is_probed else max(1.0, left_s),
+            is_of_role=key.startswith(_ROLE),
+        )  # fmt: skip

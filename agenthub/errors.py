@@ -120,9 +120,10 @@ class ModelUnavailableError(SessionError):
 class BreakerOpenError(ModelUnavailableError):
     """A circuit breaker is open; nothing was sent to the model."""
 
-    def __init__(self, whose: str, reason: str, *, retry_after_s: float) -> None:
+    def __init__(self, whose: str, reason: str, *, retry_after_s: float, is_of_role: bool = False) -> None:
         super().__init__(f"the circuit breaker of {whose} is open ({reason})", retry_after_s=retry_after_s)
-        self.whose, self.reason = whose, reason
+        self.whose, self.reason, self.is_of_role = whose, reason, is_of_role
+        """`is_of_role`: another role can do what is asked meanwhile. Else its model account is the cause."""
 
 
 class BudgetExhaustedError(SessionError):

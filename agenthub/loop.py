@@ -22,6 +22,7 @@ from agenthub.bus.connection import StreamFullError
 from agenthub.bus.deliveries import Delivery
 from agenthub.coordination import ASK_DEADLINE, Coordination
 from agenthub.errors import (
+    BreakerOpenError,
     BudgetExhaustedError,
     ForgedError,
     HubError,
@@ -167,7 +168,10 @@ class Loop:
                 await self._settling.end(work, TurnResult(TurnEnd.FINISHED, Outcome.REFUSED, str(error)), delivery)
         except (BudgetExhaustedError, ModelUnavailableError, TraceParkedError) as error:
             self._put_back(work)
-            if isinstance(error, ModelUnavailableError):
+            if isinstance(error, BreakerOpenError) and error.is_of_role and work is not None:
+                if await self._settling.hand_over(work, str(error)):
+                    return True
+            elif isinstance(error, ModelUnavailableError):
                 await self._gate.unavailable(error)
             rank = message.payload.priority.rank if message else 0
             wait_s = error.retry_after_s + ramp_s(error.retry_after_s, rank=rank, who=self._role)

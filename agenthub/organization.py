@@ -116,6 +116,12 @@ class Organization:
         """What all roles together may spend, as `budget_of`."""
         return _finite(({} if rehearse else dict(ORGANIZATION_BUDGET)) | self.budget.said())
 
+    def breaker_usd(self, *, rehearse: bool = False) -> float:
+        """US dollars within ten minutes that open a role's breaker; in rehearsals only if somebody wrote it down."""
+        return (
+            math.inf if rehearse and "breaker_usd" not in self.defaults.model_fields_set else self.defaults.breaker_usd
+        )
+
     def reports(self, name: str) -> tuple[str, ...]:
         """Who reports directly to a role or to the operator, sorted."""
         if name != self.operator:

@@ -81,6 +81,8 @@ class Defaults(_Table):
     """Ends of turns within ten minutes, half of them failed, that open the circuit breaker of a role."""
     breaker_open_s: _Seconds = 60.0
     """Seconds that it stays open before one message is tried; doubled each time that fails."""
+    breaker_usd: Dollars = 2.5
+    """US dollars that a role may spend within ten minutes; more opens its circuit breaker."""
     critical_grace_s: _Seconds = 30.0
     """Seconds that a busy role gets to make way for a critical message by itself, before it is interrupted."""
     stall_s: _Seconds = 300.0

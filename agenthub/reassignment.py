@@ -1,9 +1,9 @@
-"""What a role that is gone had in hand goes to its fallback: exactly once, whoever dies in the middle.
+"""What a role that is gone, or left alone, had in hand goes to its fallback: exactly once, whoever dies in the middle.
 
 Three steps, each of which may be done again: (a) the message's one end says that it has gone to the fallback, and
 under which id; the broker takes a single end, so who loses against the role itself stops here; (b) the message is
 put into the fallback's lane under that id, stored once; (c) the old delivery is acknowledged. Who finds (a) done
-does (b) and (c): the next leader, or the role when it is back.
+does (b) and (c): the next leader, or the role when it is back. A role whose breaker is open does all three itself.
 """
 
 from __future__ import annotations
@@ -59,14 +59,27 @@ async def reassign(bus: Bus, delivery: InFlight, role: str, fallback: str, *, by
         message = Message.read(delivery.received.data, default_id=delivery.default_id)
     except MessageError:
         return False
-    if not is_reassignable(message, role):
+    first = await record_move(bus, message, role, fallback, why=f"`{role}` is gone", at=at)
+    if first is None:
         return False
+    await pass_on(bus, message, first, by=by)
+    reach(Failpoint.REASSIGNED)
+    await settle(bus, delivery)
+    return True
+
+
+async def record_move(
+    bus: Bus, message: Message, role: str, fallback: str, *, why: str, at: datetime
+) -> Completion | None:
+    """Step (a): the message's end, which says where it has gone. None: it stays; it cannot be moved, or has its end."""
+    if not is_reassignable(message, role):
+        return None
     going = moved(message, role, fallback)
     if len(going.encode()) > MAX_MESSAGE_BYTES - _ROOM_FOR_HEADERS:
-        return False
+        return None
     end = Completion(
         message_id=message.id, role=role, outcome=Outcome.REASSIGNED, subject=message.title,
-        text=f"`{role}` is gone; `{fallback}` does it", from_role=message.from_role, trace_id=message.trace_id,
+        text=f"{why}; `{fallback}` does it", from_role=message.from_role, trace_id=message.trace_id,
         causation_id=message.causation_id, priority=message.payload.priority, started_at=at, ended_at=at, attempts=0,
         reassigned_to=fallback, reassigned_id=going.id,
     )  # fmt: skip
@@ -74,13 +87,7 @@ async def reassign(bus: Bus, delivery: InFlight, role: str, fallback: str, *, by
         subjects.done(role, message.id), end.encode(), only_first=True, message_id=f"{role}.{message.id}.done"
     )
     reach(Failpoint.REASSIGNMENT_RECORDED)
-    first = end if stored.is_new else await moved_to(bus, role, message.id)
-    if first is None:
-        return False
-    await pass_on(bus, message, first, by=by)
-    reach(Failpoint.REASSIGNED)
-    await settle(bus, delivery)
-    return True
+    return end if stored.is_new else await moved_to(bus, role, message.id)
 
 
 async def moved_to(bus: Bus, role: str, message_id: str) -> Completion | None:

@@ -9,6 +9,7 @@ import math
 import signal
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ from agenthub.sessions.session import Session
 from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.spending import Spending
+from agenthub.standing_in import stand_in_for
 from agenthub.trace_guard import TraceGuard, TraceLimits
 from agenthub.turn_gate import TurnGate
 from agenthub.watchdog import Watchdog
@@ -111,12 +113,15 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             name, place.key, organization, budgets, is_rehearsal=settings.rehearse, notices=notices, events=events,
             clock=now,
         )  # fmt: skip
-        rules = Rules(least=organization.defaults.breaker_failures, open_s=organization.defaults.breaker_open_s)
+        rules = Rules(
+            least=organization.defaults.breaker_failures, open_s=organization.defaults.breaker_open_s,
+            usd=organization.breaker_usd(rehearse=settings.rehearse),
+        )  # fmt: skip
         breakers = Breakers(bus, rules=rules, clock=now)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         gate = TurnGate(
             name, place.key, account_of(settings.model_url, key), spending=spending, breakers=breakers, rules=rules,
-            notices=notices, events=events,
+            notices=notices, events=events, clock=now,
         )  # fmt: skip
         await spending.recover(journal.usage_since)
         session = session or equipment.session_for(
@@ -137,6 +142,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         settling = Settling(
             name, bus=bus, journal=journal, coordination=coordination, events=events, clock=now,
             before_effect=lease.ensure, spent=guard.spent, reassign_after_s=organization.defaults.reassign_after_s,
+            stand_in=partial(stand_in_for, name, organization, breakers, Registry(bus)),
         )  # fmt: skip
         async with (
             traces.watched() as decisions,

@@ -24,7 +24,7 @@ from agenthub.failpoints import Failpoint, reach
 from agenthub.letters import publisher, stand_in
 from agenthub.messages import Completion, Message, Outcome, Usage
 from agenthub.org.events import Events
-from agenthub.reassignment import may_have_moved, moved_to, pass_on
+from agenthub.reassignment import may_have_moved, moved_to, pass_on, record_move
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import TurnEnd, TurnResult
 
@@ -57,6 +57,7 @@ class Settling:
         before_effect: Callable[[], Awaitable[None]],
         spent: Callable[[Message, str, Usage], Awaitable[None]],
         reassign_after_s: float,
+        stand_in: Callable[[], Awaitable[str]],
     ) -> None:
         """Settling of one role.
 
@@ -64,10 +65,12 @@ class Settling:
             before_effect: Awaited before anything is published; raises if this process may not act.
             spent: Told what each turn cost, once or more often.
             reassign_after_s: How long a role must be gone before its messages go to its fallback.
+            stand_in: Gives the role that may do now what this one may not; empty: nobody.
         """
         self._role, self._bus, self._journal = role, bus, journal
         self._coordination, self._events, self._clock = coordination, events, clock
         self._before_effect, self._spent, self._reassign_after_s = before_effect, spent, reassign_after_s
+        self._stand_in = stand_in
 
     async def has_ended(self, task: Message) -> bool:
         """True if the message has its end already."""
@@ -89,6 +92,22 @@ class Settling:
         await pass_on(self._bus, work.task, end, by=self._role)
         self._journal.finish(work.turn_id, {"reassigned": end.reassigned_to})
         await self._coordination.close_all(work.task)
+        return True
+
+    async def hand_over(self, work: Work, why: str) -> bool:
+        """Have the role that stands in for this one do what is asked; False if nobody does, or work on it has begun."""
+        if work.ask is not None or work.task.on_behalf_of or self._journal.turns_of(work.task.id):
+            return False
+        stand_in = await self._stand_in()
+        if not stand_in:
+            return False
+        await self._before_effect()
+        end = await record_move(self._bus, work.task, self._role, stand_in, why=why, at=self._clock())
+        if end is None:
+            return False
+        await pass_on(self._bus, work.task, end, by=self._role)
+        await self._events.tell("reassigned", f"to {end.reassigned_to}: {why}", work.task, to=end.reassigned_to)
+        logger.info("%s goes to %s: %s", work.task.id, end.reassigned_to, why)
         return True
 
     async def ended_before(self, work: Work, delivery: Delivery) -> bool:

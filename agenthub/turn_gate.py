@@ -5,9 +5,12 @@ A breaker that is open costs nothing: the message goes back before a turn is ope
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
 from agenthub.breakers import Breakers, account_key, role_key
 from agenthub.errors import BreakerOpenError, ModelUnavailableError
-from agenthub.guards.circuit_breaker import Rules
+from agenthub.guards.circuit_breaker import Action, Cost, Rules, no_progress, spent_within
 from agenthub.messages import Usage, new_id
 from agenthub.notices import Notices
 from agenthub.org.events import Events
@@ -19,13 +22,17 @@ class TurnGate:
 
     def __init__(
         self, role: str, key: str, account: str, *, spending: Spending, breakers: Breakers, rules: Rules,
-        notices: Notices, events: Events,
+        notices: Notices, events: Events, clock: Callable[[], datetime],
     ) -> None:  # fmt: skip
         self._role, self._key, self._spending, self._breakers = role, key, spending, breakers
         self._rules, self._notices, self._events = rules, notices, events
         self._of_role, self._of_account = role_key(role), account_key(account)
         self._account = f"model account {account[:8]}"
-        self._failing, self._times = "", 0
+        self._clock = clock
+        self._actions: list[Action] = []
+        """Tool calls of the turn; no more than a rule looks at."""
+        self._costs: list[Cost] = []
+        """Of this process within the window: replicas count for themselves."""
 
     async def enter(self) -> None:
         """Return if a turn may be opened.
@@ -37,7 +44,7 @@ class TurnGate:
         await self._spending.check()
         await self._breakers.enter(self._of_account, self._key)
         await self._breakers.enter(self._of_role, self._key)
-        self._failing, self._times = "", 0
+        self._actions.clear()
 
     async def check(self) -> None:
         """Return if a turn that runs may go on: there is money, and no breaker has opened."""
@@ -47,6 +54,7 @@ class TurnGate:
 
     async def reserve(self, turn_id: str, *, input_tokens: int) -> None:
         """Return if a call may be made, with its price set aside."""
+        await self._check_cost_rate()
         self._breakers.check(self._of_account, self._key)
         self._breakers.check(self._of_role, self._key)
         await self._spending.reserve(turn_id, input_tokens=input_tokens)
@@ -54,21 +62,32 @@ class TurnGate:
     def settle(self, usage: Usage | None) -> None:
         """Note what a call took."""
         self._spending.settle(usage)
+        if usage is not None and usage.cost_usd:
+            self._costs.append(Cost(self._clock(), usage.cost_usd))
 
     async def answered(self) -> None:
         """Note that the model answered."""
         await self._breakers.record(self._of_account, self._key, ok=True, shown=self._account)
 
     async def acted(self, action: str, *, is_error: bool) -> None:
-        """Note a tool call; the same one failing again and again is no progress."""
-        if not is_error or action != self._failing:
-            self._failing, self._times = action if is_error else "", 0
-        self._times += is_error
-        if self._times >= self._rules.repeats:
-            reason = f"no progress: `{action[:100]}` failed {self._times} times in a row"
-            self._times = 0
-            if await self._breakers.trip(self._of_role, reason, shown=self._role):
-                await self._tell(self._role, reason)
+        """Note a tool call; when the same fail again and again that is no progress."""
+        self._actions = [*self._actions, Action(action, is_error)][-2 * self._rules.repeats :]
+        if reason := no_progress(self._actions, repeats=self._rules.repeats):
+            self._actions.clear()
+            await self._trip(f"no progress: {reason}")
+
+    async def _check_cost_rate(self) -> None:
+        self._costs = spent_within(self._costs, self._clock(), window_s=self._rules.window_s)
+        spent_usd = sum(cost.usd for cost in self._costs)
+        if spent_usd > self._rules.usd:
+            self._costs.clear()
+            within = f"{self._rules.window_s / 60:.0f} minutes"
+            limit = f"of {self._rules.usd:g} (`defaults.breaker_usd`)"
+            await self._trip(f"it spent {spent_usd:.2f} USD in {within} {limit}")
+
+    async def _trip(self, reason: str) -> None:
+        if await self._breakers.trip(self._of_role, reason, shown=self._role):
+            await self._tell(self._role, reason)
 
     async def ended(self, *, ok: bool, reason: str = "") -> None:
         """Note how a turn ended."""

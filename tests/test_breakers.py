@@ -13,14 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from agenthub.client import Client
 from agenthub.errors import SessionError
-from agenthub.guards.circuit_breaker import Breaker, Rules, close, probing, ramp_s, recorded, trip, wait_s
+from agenthub.guards.circuit_breaker import (
+    Action,
+    Breaker,
+    Rules,
+    close,
+    no_progress,
+    probing,
+    ramp_s,
+    recorded,
+    trip,
+    wait_s,
+)
 from agenthub.messages import Event, Outcome
+from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.rehearsal.server import Endpoint
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, SessionEvent, ToolEnded, TurnEnd, TurnResult
-from tests.organization import Hub, ScriptedSession, says, until
+from tests.organization import Hub, ScriptedSession, says, until, write_organization
 from tests.test_cli import in_hub
 
 NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -77,6 +90,20 @@ def test_never_do_two_probe_at_once_and_nobody_passes_while_it_is_open(steps: li
             breaker = recorded(breaker, ok=what == "ok", reason="x", by=who, at=at, rules=RULES)
         passing = [name for name in "abc" if wait_s(breaker, name, at) is None]
         assert len(passing) == {"closed": 3, "half_open": 1, "open": 0}[breaker.state]
+
+
+@pytest.mark.parametrize(
+    ("calls", "said"),
+    [
+        ("AAAAA", "`a` failed 5 times in a row"), ("AAAA", ""), ("AAAAbA", ""), ("", ""), ("ABABABABA", ""),
+        ("ABABABABAB", "`a` and `b` failed in turns"), ("cABABABABAB", "`a` and `b` failed in turns"),
+        ("ABABAaBABAB", ""), ("ABCABCABCABC", ""),
+    ],
+)  # fmt: skip
+def test_no_progress_is_the_same_call_or_two_in_turns_failing_again_and_again(calls: str, said: str) -> None:
+    """Upper case: it failed."""
+    actions = [Action(what.lower(), what.isupper()) for what in calls]
+    assert no_progress(actions, repeats=5)[: len(said) or None] == said
 
 
 def test_after_a_long_wait_the_urgent_come_first_and_not_all_at_once() -> None:
@@ -141,8 +168,8 @@ async def test_a_role_that_fails_again_and_again_is_left_alone_until_a_person_re
     assert any("left alone" in message.payload.subject for message in await hub.waiting("you"))
 
 
-async def _delayed(hub: Hub) -> int:
-    return sum((await hub.bus.counts("AGENTHUB_SCHED", "agent-hub.sched.backend.*")).values())
+async def _delayed(hub: Hub, number: int = 1) -> bool:
+    return sum((await hub.bus.counts("AGENTHUB_SCHED", "agent-hub.sched.backend.*")).values()) >= number
 
 
 class Stubborn(ScriptedSession):
@@ -164,6 +191,44 @@ async def test_the_same_call_failing_again_and_again_ends_in_an_open_breaker(hub
 async def _open(hub: Hub) -> dict[str, str] | None:
     listed = (await in_hub(hub, "breaker", "ls", "--json=name,state,reason")).json
     return next((line for line in listed if (line["name"], line["state"]) == ("backend", "open")), None)
+
+
+async def test_what_is_asked_of_a_role_that_is_left_alone_goes_to_its_fallback_once(hub: Hub) -> None:
+    write_organization(hub.folder, '[roles.backend]\nfallback = "qa"\n')
+    hub.organization = load_organization(hub.settings)
+    assert (await in_hub(hub, "breaker", "trip", "backend", "--for", "1h", "--reason", "it breaks the build")).code == 0
+    backend, qa = says("by backend"), says("by qa")
+    async with hub.role("qa", qa), hub.role("backend", backend):
+        message_id = await hub.send("backend", "Write it")
+        end = await Client(hub.bus, hub.organization).completion("backend", message_id, timeout_s=20)
+    assert (end.role, end.text, backend.prompts, len(qa.prompts)) == ("qa", "by qa", [], 1)
+    assert await hub.waiting("backend") == []
+
+
+async def test_without_a_fallback_that_is_there_what_is_asked_waits(hub: Hub) -> None:
+    write_organization(hub.folder, '[roles.backend]\nfallback = "qa"\n')
+    hub.organization = load_organization(hub.settings)
+    await in_hub(hub, "breaker", "trip", "backend", "--for", "1h", "--reason", "it breaks the build")
+    async with hub.role("backend", says("by backend")):
+        await hub.send("backend", "Write it")
+        await until(lambda: _delayed(hub))
+    await in_hub(hub, "breaker", "trip", "qa", "--for", "1h", "--reason", "this one, too")
+    async with hub.role("qa", says("by qa")), hub.role("backend", says("by backend")):
+        await hub.send("backend", "Write that")
+        await until(lambda: _delayed(hub, 2))
+    assert not await hub.bus.counts("AGENTHUB_DONE", "agent-hub.done.>")
+
+
+async def test_a_role_that_spends_too_fast_is_left_alone_in_the_middle_of_its_turn(hub: Hub) -> None:
+    write_organization(hub.folder, "[defaults]\nbreaker_usd = 0.03\n")
+    hub.organization = load_organization(hub.settings)
+    async with start_rehearsal(speed=0) as endpoint, at_work(hub, endpoint, "backend"):
+        await hub.send("backend", "rehearse: steps 200")
+        state = await until(lambda: _open(hub))
+        asked = len(endpoint.model.journal)
+        await until(lambda: _delayed(hub))
+    assert state["reason"].startswith("it spent 0.03 USD in 10 minutes of 0.03")
+    assert len(endpoint.model.journal) == asked < 200
 
 
 async def test_a_role_whose_breaker_a_person_trips_opens_no_turn(hub: Hub) -> None:

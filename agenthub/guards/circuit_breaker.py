@@ -6,6 +6,9 @@ Names and states after M. Nygard, Release It!, 2nd ed.: closed lets all pass, op
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -30,7 +33,9 @@ class Rules(NamedTuple):
     open_s: float = 60.0
     """Doubled each time that the probe fails, up to half an hour."""
     repeats: int = 5
-    """The same tool call failing so often in a row is no progress."""
+    """The same tool call failing so often in a row is no progress; so are two that fail in turns twice as often."""
+    usd: float = math.inf
+    """US dollars that one process may spend within `window_s`: more is a role that runs away."""
 
 
 class Result(NamedTuple):
@@ -38,6 +43,21 @@ class Result(NamedTuple):
 
     at: Moment
     ok: bool
+
+
+class Action(NamedTuple):
+    """One tool call of a turn."""
+
+    what: str
+    """Tool and arguments in a few words."""
+    is_error: bool
+
+
+class Cost(NamedTuple):
+    """What one model call cost."""
+
+    at: datetime
+    usd: float
 
 
 class Breaker(BaseModel):
@@ -112,6 +132,27 @@ def recorded(breaker: Breaker, *, ok: bool, reason: str, by: str, at: datetime, 
         said = f"{failed} of the last {len(results)} failed, the last: {reason}"
         return trip(breaker, said, open_s=rules.open_s, at=at)
     return breaker.model_copy(update={"results": results})
+
+
+def no_progress(actions: Sequence[Action], *, repeats: int) -> str:
+    """Why the last tool calls of a turn are no progress; empty if they may be.
+
+    The same call failing `repeats` times in a row, or no more than two calls failing in turns twice as often.
+    """
+    failing = list(itertools.takewhile(lambda action: action.is_error, reversed(actions)))
+    same = list(itertools.takewhile(lambda action: action.what == failing[0].what, failing))
+    if len(same) >= repeats:
+        return f"`{same[0].what[:100]}` failed {len(same)} times in a row"
+    between = {action.what for action in failing[: 2 * repeats]}
+    if len(failing) >= 2 * repeats and len(between) <= 2:
+        return f"{' and '.join(f'`{what[:100]}`' for what in sorted(between))} failed in turns {2 * repeats} times"
+    return ""
+
+
+def spent_within(costs: Iterable[Cost], at: datetime, *, window_s: float) -> list[Cost]:
+    """What was spent within the last `window_s` seconds."""
+    begin = at - timedelta(seconds=window_s)
+    return [cost for cost in costs if cost.at > begin]
 
 
 def ramp_s(wait_s: float, *, rank: int, who: str) -> float:
