@@ -26,6 +26,7 @@ from agenthub.guards.repeats import Memory
 from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
 from agenthub.leader import Duty, lead
+from agenthub.live import Live, LiveSession
 from agenthub.loop import Loop, LoopLimits
 from agenthub.messages import now
 from agenthub.notices import Notices
@@ -128,6 +129,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             settings, organization, name, place.key, journal, coordination, lease, gate, mcp_tools,
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
+        live = Live(bus, name, place.key, clock=now)
+        session = LiveSession(session, live)
         await session.start()
         activity.context = await session.context()
         pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)
@@ -180,6 +183,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(sorter.keep_alive(), name="keep sorter"),
                     group.create_task(sorter.run(), name="sorter"),
                     group.create_task(pulse.run(), name="pulse"),
+                    group.create_task(live.run(), name="live"),
                     group.create_task(traces.follow(decisions), name="traces"),
                     group.create_task(budgets.follow(accounts), name="budgets"),
                     group.create_task(spending.run(), name="spending"),

@@ -169,6 +169,18 @@ def event(kind: str, role: str) -> str:
     return f"agent-hub.events.{kind}.{role}"
 
 
+def live(role: str) -> str:
+    """What a role says and does while it happens. Published by the role alone, read by whoever watches; not stored,
+    and published only while somebody watches."""
+    return f"agent-hub.live.{role}"
+
+
+def watch(role: str, watcher: str) -> str:
+    """Published every few seconds by who watches a role; read by the role, which then tells what it does. `*` for
+    `watcher` is everybody."""
+    return f"agent-hub.watch.{role}.{watcher}"
+
+
 def audit(kind: str, role: str) -> str:
     """Where a guard's decision is kept, beside the copies of all messages."""
     return f"agent-hub.audit.guards.{kind}.{role}"

@@ -168,6 +168,18 @@ $ agenthub tail --since 2h --role backend
 $ agenthub tail --since 24h --json > day.ndjson""",
     ),
     Command(
+        "attach",
+        "See",
+        "attach:attach",
+        """Show what a role says and does, as it happens. Ctrl-C ends the watching, never the work.
+
+$ agenthub attach backend
+$ agenthub attach backend --json | jq -r 'select(.kind == "text").text'
+$ agenthub attach backend --claude     the line that opens a copy of its conversation in Claude Code
+
+It begins with the recent past. Of tools it shows a few words, never their whole input or result.""",
+    ),
+    Command(
         "trace",
         "See",
         "trace:trace",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Set
 from datetime import datetime
 
 from agenthub import subjects
@@ -14,6 +14,7 @@ from agenthub.bus.received import Received
 from agenthub.client.history import event_of
 from agenthub.client.inboxes import RoleStatus, WaitingMessage, status, waiting_message
 from agenthub.client.letters import Letters
+from agenthub.client.live import watch
 from agenthub.client.tracing import Tracing
 from agenthub.errors import HubUnreachableError
 from agenthub.messages import (
@@ -30,6 +31,7 @@ from agenthub.org.registry import Registry
 from agenthub.organization import Organization
 from agenthub.run_file import RunFile
 from agenthub.settings import Settings
+from agenthub.transcript import LiveEvent
 
 
 class Client:
@@ -119,6 +121,17 @@ class Client:
         for subject in [*(subjects.lane_filter(role, p) for p in Priority), subjects.inbox(role)]:
             found += await self.bus.look(subjects.AGENTS, subject, most=most - len(found))
         return [waiting_message(received) for received in found]
+
+    def live(self, role: str) -> AsyncGenerator[tuple[str, LiveEvent]]:
+        """What a role says and does, with the name of the process that does: the recent past, then what happens.
+
+        Closing it ends the watching; the role never notices.
+
+        Raises:
+            NotFoundError: If there is no such role.
+        """
+        self.organization.role(role)
+        return watch(self.bus, role, watcher=self.organization.operator)
 
     async def events(
         self, *, last: int | None = None, since: datetime | None = None, follow: bool = False,

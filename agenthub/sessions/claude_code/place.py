@@ -160,3 +160,9 @@ def _blocks(path: Path) -> Iterator[dict[str, object]]:
             with contextlib.suppress(ValueError, AttributeError, TypeError):  # a torn last line; what is no message
                 content = json.loads(line)["message"]["content"] if '"tool_result"' in line else []
                 yield from (block for block in content if isinstance(block, dict))
+
+
+def resume_command(home: Path, workspace: Path, session_id: str) -> str:
+    """Shell line by which a person looks into a conversation, in a copy of it: the role's own stays as it is."""
+    words = ["claude", "--resume", session_id, "--fork-session"]
+    return f"cd {shlex.quote(str(workspace))} && CLAUDE_CONFIG_DIR={shlex.quote(str(home))} {shlex.join(words)}"
