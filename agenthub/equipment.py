@@ -12,7 +12,8 @@ from agenthub.coordination import Coordination
 from agenthub.errors import ConfigError
 from agenthub.guards.overrides import Overrides
 from agenthub.guards.permissions import Permissions, offers
-from agenthub.mcp_files import servers_of
+from agenthub.masking import secret_variables
+from agenthub.mcp_files import McpServer, servers_of
 from agenthub.messages import now
 from agenthub.organization import Organization
 from agenthub.permission_rules import split_rules
@@ -25,6 +26,7 @@ from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
+from agenthub.tools.masked import masked
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.notes import NOTES_TOOLS
 from agenthub.tools.offer import role_tools
@@ -43,6 +45,7 @@ def session_for(
     lease: Lease,
     gate: TurnGate,
     mcp_tools: Sequence[Tool],
+    mask: Callable[[str], str],
     *,
     is_urgent: Callable[[], bool],
 ) -> Session:
@@ -51,6 +54,7 @@ def session_for(
     Args:
         key: Name of its process: that of the role, with a number behind it for a replica.
         mcp_tools: Tools of its MCP servers, which run.
+        mask: Takes secrets out of what tools give back.
         is_urgent: True while a critical message waits.
     """
     terms, role = organization.terms(name), organization.role(name)
@@ -71,13 +75,17 @@ def session_for(
     )  # fmt: skip
     api_key = settings.api_key.get_secret_value() if settings.api_key else ""
     system = prompts.standing_instructions(organization, role)
+    tools = [
+        masked(tool, mask)
+        for tool in (*with_others, *role_tools(role, state=settings.state), *mcp_tools)
+        if offers(permissions, tool.name)
+    ]
     if terms.session == "claude-code":
         from agenthub.sessions.claude_code.session import ClaudeCodeSession  # imported late: few roles want it
 
-        own = [*with_others, *role_tools(role, state=settings.state), *mcp_tools]
         return ClaudeCodeSession(
             claude_code_place(settings, organization, name, key, system, api_key), journal,
-            tools=[tool for tool in own if offers(permissions, tool.name)], before_effect=may_act,
+            tools=tools, before_effect=may_act,
             before_call=gate.check, meter=gate,
         )  # fmt: skip
     model = AnthropicModel(
@@ -90,12 +98,11 @@ def session_for(
         windows=settings.state / "models",
         diagnoses=True if settings.rehearse else None,
     )
-    tools = [*with_others, *role_tools(role, state=settings.state), *mcp_tools]
     return Conversation(
         model,
         journal,
         system=system,
-        tools=[tool for tool in tools if offers(permissions, tool.name)],
+        tools=tools,
         may_call=permits.check,
         max_steps=terms.max_turn_steps,
         before_effect=may_act,
@@ -105,27 +112,40 @@ def session_for(
     )
 
 
-@contextlib.asynccontextmanager
-async def mcp_tools_of(
-    settings: Settings, organization: Organization, name: str, key: str
-) -> AsyncIterator[list[Tool]]:
-    """The tools of the role's MCP servers, which run for the length of the block."""
-    role, folder = organization.role(name), settings.folder
-    names = role.settings.mcp_servers
+def secrets_of(settings: Settings, organization: Organization, name: str) -> dict[str, str]:
+    """What a role's process knows and nobody else may read, by name: the model's key, variables, MCP servers' keys."""
+    found = secret_variables(os.environ)
+    for server in _mcp_servers(settings, organization, name).values():
+        found |= secret_variables(server.env) | secret_variables(server.headers)
+    if settings.api_key:
+        found["the model's key"] = settings.api_key.get_secret_value()
+    return found
+
+
+def _mcp_servers(settings: Settings, organization: Organization, name: str) -> dict[str, McpServer]:
+    role, names = organization.role(name), organization.role(name).settings.mcp_servers
     own = role.other.get("mcpServers") or ()
     if isinstance(own, str):
         own = [name.strip() for name in own.split(",")]
     named: list[object] = [*(organization.defaults.mcp_servers if names is None else names)]
     named += [own] if isinstance(own, dict) else own
-    servers = servers_of(named, folder=folder, environment=os.environ)
+    return servers_of(named, folder=settings.folder, environment=os.environ)
+
+
+@contextlib.asynccontextmanager
+async def mcp_tools_of(
+    settings: Settings, organization: Organization, name: str, key: str
+) -> AsyncIterator[list[Tool]]:
+    """The tools of the role's MCP servers, which run for the length of the block."""
+    servers = _mcp_servers(settings, organization, name)
     if not servers:
         yield []
         return
     try:
         from agenthub.tools.mcp import open_mcp
     except ModuleNotFoundError as error:
-        raise ConfigError(f"`{role.name}` has MCP servers: install `agenthub[mcp]` ({error}).") from error
-    async with open_mcp(servers, folder=folder, known=settings.state / "mcp" / key) as tools:
+        raise ConfigError(f"`{name}` has MCP servers: install `agenthub[mcp]` ({error}).") from error
+    async with open_mcp(servers, folder=settings.folder, known=settings.state / "mcp" / key) as tools:
         yield tools
 
 

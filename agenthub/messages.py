@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -245,6 +246,15 @@ class Message(_Wire):
     def title(self) -> str:
         """One line for people: the subject, or the first line of the text."""
         return self.payload.subject or next(iter(self.payload.message.strip().splitlines()), f"({self.type})")
+
+    def masked(self, mask: Callable[[str], str]) -> Message:
+        """The message with secrets taken out of what it says."""
+        said = self.payload.subject, self.payload.message, self.payload.evidence
+        subject, message, evidence = mask(said[0]), mask(said[1]), [mask(text) for text in said[2]]
+        if (subject, message, evidence) == said:
+            return self
+        update = {"subject": subject, "message": message, "evidence": evidence}
+        return self.model_copy(update={"payload": self.payload.model_copy(update=update)})
 
     def trace_parent(self) -> str:
         """W3C traceparent header (https://www.w3.org/TR/trace-context/) of this message."""

@@ -28,6 +28,7 @@ from agenthub.ladder import Ladder
 from agenthub.leader import Duty, lead
 from agenthub.live import Live, LiveSession
 from agenthub.loop import Loop, LoopLimits
+from agenthub.masking import Mask
 from agenthub.messages import now
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
@@ -95,6 +96,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     failpoints.arm(settings.state / "failpoints" / place.key)
     has_topics = bool(organization.role(name).settings.subscribe)
     journal, memory = place.journal(), place.memory()
+    mask = Mask(equipment.secrets_of(settings, organization, name))
     async with (
         equipment.mcp_tools_of(settings, organization, name, place.key) as mcp_tools,
         connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
@@ -104,7 +106,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         activity = Activity(
             place.key, model=organization.terms(name).model, clock=now, usage_of_day=journal.usage_since
         )
-        events = Events(bus, name)
+        events = Events(bus, name, mask=mask)
         coordination = Coordination(bus, organization, name, ledger=Ledger(bus), events=events, clock=now)
         await coordination.start()
         activity.parked = lambda: coordination.parked
@@ -126,7 +128,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         )  # fmt: skip
         await spending.recover(journal.usage_since)
         session = session or equipment.session_for(
-            settings, organization, name, place.key, journal, coordination, lease, gate, mcp_tools,
+            settings, organization, name, place.key, journal, coordination, lease, gate, mcp_tools, mask,
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
         live = Live(bus, name, place.key, clock=now)
@@ -166,7 +168,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
                 traces=guard, events=events, activity=activity, clock=now, before_effect=lease.ensure,
-                gate=gate,
+                gate=gate, mask=mask,
                 limits=LoopLimits(
                     max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
+from agenthub.masking import mask_of_keys
 from agenthub.messages import Event, Message, now
 
 logger = logging.getLogger(__name__)
@@ -17,8 +19,9 @@ _LONGEST_TEXT = 500
 class Events:
     """Tells what one role does. An event may be lost when the server crashes; what counts is stored elsewhere."""
 
-    def __init__(self, bus: Bus, role: str) -> None:
-        self._bus, self._role = bus, role
+    def __init__(self, bus: Bus, role: str, *, mask: Callable[[str], str] = mask_of_keys) -> None:
+        """Events of a role; `mask` takes secrets out of their texts."""
+        self._bus, self._role, self._mask = bus, role, mask
 
     async def tell(self, kind: str, text: str = "", about: Message | None = None, **data: Any) -> None:
         """Publish one event.
@@ -46,6 +49,7 @@ class Events:
 
     def _event(self, kind: str, text: str, about: Message | None, data: dict[str, Any]) -> Event:
         logger.debug("%s %s", kind, about.id if about else "")
+        text = self._mask(text)
         return Event(
             kind=kind,
             role=self._role,
