@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.approvals import Approval
-from agenthub.messages import Message, Moment, Outcome, Priority
+from agenthub.messages import Attachment, Message, Moment, Outcome, Priority
 
 MAX_ANSWERS_CHARACTERS = 120_000
 """Of all answers to one ask together; a ledger entry holds the task as well and has at most 1 MB."""
@@ -24,6 +24,7 @@ class Answer(BaseModel):
     outcome: Outcome
     text: str = ""
     evidence: list[str] = Field(default_factory=list)
+    attachments: list[Attachment] = Field(default_factory=list)
     always: bool = False
     """Of an approval: whatever is like this call is approved too."""
 

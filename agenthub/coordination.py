@@ -20,7 +20,7 @@ from agenthub.bus.connection import Bus, StreamFullError
 from agenthub.errors import RateExceededError, RefusedError, unknown
 from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.rate_gate import RateGate
-from agenthub.messages import Completion, Message, Outcome, Payload, Priority, derived_id
+from agenthub.messages import Attachment, Completion, Message, Outcome, Payload, Priority, derived_id
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.organization import Organization
@@ -37,6 +37,8 @@ class Request(NamedTuple):
     subject: str
     text: str
     priority: Priority
+    attachments: tuple[Attachment, ...] = ()
+    """Files that go with it."""
 
 
 class Coordination:
@@ -177,6 +179,7 @@ class Coordination:
             return None
         answer = Answer(
             outcome=reply.payload.outcome or Outcome.DONE, text=reply.payload.message, evidence=reply.payload.evidence,
+            attachments=reply.payload.attachments,
             always=(reply.payload.model_extra or {}).get("always") is True,
         )  # fmt: skip
         by = reply.on_behalf_of if reply.on_behalf_of and await stands_in(self._bus, reply) else reply.from_role
@@ -243,7 +246,10 @@ class Coordination:
             id=message_id, type=kind, from_operator=f"operator-{self._role}", from_role=self._role,
             timestamp=self._clock(), trace_id=about.trace_id, causation_id=about.id, origin=about.origin,
             hop=about.hop + 1, org=self._organization.org, correlation_id=ask_id,
-            payload=Payload(subject=request.subject, message=request.text, priority=request.priority),
+            payload=Payload(
+                subject=request.subject, message=request.text, priority=request.priority,
+                attachments=list(request.attachments),
+            ),
         )  # fmt: skip
 
     async def _send(self, to: str, message: Message) -> None:

@@ -8,10 +8,12 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from agenthub.bus.buckets import Lease
+from agenthub.bus.connection import Bus
 from agenthub.coordination import Coordination
 from agenthub.errors import ConfigError
 from agenthub.guards.overrides import Overrides
 from agenthub.guards.permissions import Permissions, offers
+from agenthub.long_texts import LongTexts
 from agenthub.masking import secret_variables
 from agenthub.mcp_files import McpServer, servers_of
 from agenthub.messages import now
@@ -26,6 +28,8 @@ from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
+from agenthub.tools.attachments import attaching, attachment_tools
+from agenthub.tools.long_messages import long_message_tools
 from agenthub.tools.masked import masked
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.notes import NOTES_TOOLS
@@ -40,12 +44,14 @@ def session_for(
     organization: Organization,
     name: str,
     key: str,
+    bus: Bus,
     journal: Journal,
     coordination: Coordination,
     lease: Lease,
     gate: TurnGate,
     mcp_tools: Sequence[Tool],
     mask: Callable[[str], str],
+    texts: LongTexts,
     *,
     is_urgent: Callable[[], bool],
 ) -> Session:
@@ -55,6 +61,7 @@ def session_for(
         key: Name of its process: that of the role, with a number behind it for a replica.
         mcp_tools: Tools of its MCP servers, which run.
         mask: Takes secrets out of what tools give back.
+        texts: What came in and is too long to be shown at once.
         is_urgent: True while a critical message waits.
     """
     terms, role = organization.terms(name), organization.role(name)
@@ -63,10 +70,14 @@ def session_for(
         await lease.ensure()
         journal.check_alone()  # the lease may have come back, with what another process did meanwhile
 
-    within_s = organization.defaults.approval_within_s
+    within_s, workspace = organization.defaults.approval_within_s, settings.state / "workspaces" / name
     with_others = [
-        *mesh_tools(coordination, ask_within_s=terms.ask_within_s, is_urgent=is_urgent),
+        *mesh_tools(
+            coordination, attach=attaching(bus, name, workspace), ask_within_s=terms.ask_within_s, is_urgent=is_urgent
+        ),
         *people_tools(coordination, within_s=within_s),
+        *attachment_tools(bus, workspace),
+        *long_message_tools(texts),
     ]
     permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
     permits = Permits(

@@ -39,7 +39,6 @@ from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.circuit_breaker import ramp_s
 from agenthub.guards.loop_guard import check_hops
 from agenthub.inbox import Inbox
-from agenthub.masking import mask_of_keys
 from agenthub.messages import Message, Outcome
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
@@ -92,20 +91,20 @@ class Loop:
         clock: Callable[[], datetime],
         before_effect: Callable[[], Awaitable[None]],
         gate: TurnGate,
-        mask: Callable[[str], str] = mask_of_keys,
+        take_in: Callable[[Message], Message],
     ) -> None:
         """The loop of one role.
 
         Args:
             before_effect: Raises if this process may not act as the role any more.
             gate: Asked before each turn whether there is money and a model for it: else none is opened.
-            mask: Takes secrets out of what comes in, before anything is made of it.
+            take_in: Called with what comes in before anything is made of it; gives it as it is worked off.
         """
         self._role, self._inbox, self._session, self._journal = role, inbox, session, journal
         self._coordination, self._settling, self._preemption = coordination, settling, preemption
         self._traces = traces
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
-        self._before_effect, self._gate, self._mask = before_effect, gate, mask
+        self._before_effect, self._gate, self._take_in = before_effect, gate, take_in
         self._has_opened = False
         """True if the turn of the delivery in hand was opened."""
 
@@ -152,7 +151,7 @@ class Loop:
         self._has_opened = False
         try:
             await self._before_effect()
-            message = Message.read(delivery.data, default_id=delivery.default_id).masked(self._mask)
+            message = self._take_in(Message.read(delivery.data, default_id=delivery.default_id))
             self._check(message, delivery)
             if message.coalesce and await self._inbox.has_newer(message, delivery):
                 await self._settling.complete(message, Outcome.NOTED, "a newer one of the same kind waits")

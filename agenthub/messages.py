@@ -7,6 +7,7 @@ tolerant: fields that they do not know are kept, a priority that makes no sense 
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -92,6 +93,12 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+def attachment_name(name: str) -> str:
+    """A name that is safe as that of a file, whatever somebody called it: no folder, nothing hidden."""
+    plain = re.sub(r"[^\w.+ -]", "_", name.replace("\\", "/").rpartition("/")[2]).strip(" .")
+    return plain[-120:] or "attachment"
+
+
 def derived_id(*parts: str) -> str:
     """Id made of what it derives from: 32 hex digits, the same for the same parts, on every machine.
 
@@ -151,6 +158,16 @@ class _Wire(BaseModel):
             raise MessageError(_reason(cls.__name__.lower(), data, error)) from error
 
 
+class Attachment(_Wire):
+    """A file that goes with a message; its content lies in the broker's object store."""
+
+    key: str = Field(max_length=240)
+    name: str = Field(default="", max_length=200)
+    size_bytes: int = Field(default=0, ge=0)
+    sha256: str = Field(default="", max_length=64)
+    """Of the content, in hex."""
+
+
 class Payload(_Wire):
     """What a message says. Types of message may add fields of their own."""
 
@@ -161,6 +178,8 @@ class Payload(_Wire):
     """In replies: how the work ended."""
     evidence: list[str] = Field(default_factory=list)
     """In replies: what shows it (paths, commands, ids)."""
+    attachments: list[Attachment] = Field(default_factory=list, max_length=50)
+    """Files that go with it."""
 
 
 class Message(_Wire):

@@ -27,9 +27,10 @@ from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
 from agenthub.leader import Duty, lead
 from agenthub.live import Live, LiveSession
+from agenthub.long_texts import LongTexts
 from agenthub.loop import Loop, LoopLimits
 from agenthub.masking import Mask
-from agenthub.messages import now
+from agenthub.messages import Message, now
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
@@ -78,6 +79,9 @@ class RolePlace(NamedTuple):
     def journal(self) -> Journal:
         return Journal(self.settings.state / "journals" / f"{self.key}.db")
 
+    def long_texts(self) -> LongTexts:
+        return LongTexts(self.settings.state / "messages" / self.role)
+
     def memory(self) -> Memory:
         return Memory(self.settings.state / "journals" / f"{self.key}.heard.db")
 
@@ -97,6 +101,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     has_topics = bool(organization.role(name).settings.subscribe)
     journal, memory = place.journal(), place.memory()
     mask = Mask(equipment.secrets_of(settings, organization, name))
+    texts = place.long_texts()
+    texts.let_go()
     async with (
         equipment.mcp_tools_of(settings, organization, name, place.key) as mcp_tools,
         connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
@@ -128,7 +134,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         )  # fmt: skip
         await spending.recover(journal.usage_since)
         session = session or equipment.session_for(
-            settings, organization, name, place.key, journal, coordination, lease, gate, mcp_tools, mask,
+            settings, organization, name, place.key, bus, journal, coordination, lease, gate, mcp_tools, mask, texts,
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
         live = Live(bus, name, place.key, clock=now)
@@ -168,7 +174,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
                 traces=guard, events=events, activity=activity, clock=now, before_effect=lease.ensure,
-                gate=gate, mask=mask,
+                gate=gate, take_in=partial(_taken_in, mask, texts),
                 limits=LoopLimits(
                     max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,
@@ -226,6 +232,13 @@ async def _hurried(bus: Bus, stop: asyncio.Event) -> AsyncIterator[None]:
         yield
     finally:
         hurrying.cancel()
+
+
+def _taken_in(mask: Mask, texts: LongTexts, message: Message) -> Message:
+    """The message without secrets; what is too long to be shown at once can be read in parts."""
+    message = message.masked(mask)
+    texts.keep(message)
+    return message
 
 
 def _redelivered_after_s(settings: Settings) -> float:

@@ -34,6 +34,9 @@ BREAKERS = "breakers"
 BUDGETS = "budgets"
 """What each role and the organization spent, and what is set aside for calls that run."""
 
+ATTACHMENTS = "attachments"
+"""Object store of files that go with messages; any role may fetch one whose key it was told, and store its own."""
+
 # ── headers ────────────────────────────────────────────────────────────────────────────────────────
 MESSAGE_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
@@ -84,6 +87,17 @@ def token(value: str) -> bool:
 def message_id(value: str) -> bool:
     """True if `value` may be a message id: one token of at most 160 characters, `~` allowed."""
     return _ID.fullmatch(value) is not None
+
+
+def attachment_key(value: str) -> bool:
+    """True if `value` may be the key of an attachment: who stored it, a dot, an id."""
+    who, dot, identity = value.partition(".")
+    return bool(dot) and token(who) and message_id(identity)
+
+
+def attachment_subjects() -> tuple[str, str]:
+    """Where the broker keeps the pieces of attachments, and what it knows of each."""
+    return f"$O.{ATTACHMENTS}.C.>", f"$O.{ATTACHMENTS}.M.>"
 
 
 def inbox(role: str) -> str:

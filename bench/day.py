@@ -25,6 +25,7 @@ from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Prompt
 from agenthub.settings import Settings
+from agenthub.tools.attachments import Attach
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.workspace import workspace_tools
 from bench.hub import empty_folder
@@ -107,7 +108,8 @@ async def day(seed: int, *, number: int = MESSAGES, compact_at_tokens: int | Non
             )
             journal = Journal(folder / "journal.db")
             tools = [
-                *mesh_tools(cast(Coordination, None), ask_within_s=1),  # it works alone and asks nobody
+                # it works alone and asks nobody
+                *mesh_tools(cast(Coordination, None), attach=cast(Attach, None), ask_within_s=1),
                 *workspace_tools(folder / "workspace"),
             ]
             conversation = Conversation(

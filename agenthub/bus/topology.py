@@ -170,6 +170,10 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             subjects.TRACE_COUNTS, [subjects.ALL_TRACE_COUNTS], allow_msg_counter=True, max_msgs_per_subject=1,
             max_age=7 * DAY_S, duplicate_window=3600.0, allow_direct=True, **fleeting,
         ),
+        stream(
+            f"OBJ_{subjects.ATTACHMENTS}", subjects.attachment_subjects(), max_age=30 * DAY_S, max_bytes=4 * 1024**3,
+            discard=DiscardPolicy.NEW, allow_rollup_hdrs=True, allow_direct=True,
+        ),
         bucket(subjects.REGISTRY, subject_delete_marker_ttl=60.0, **fleeting),
         bucket(subjects.LEASES, subject_delete_marker_ttl=60.0),
         bucket(subjects.LEDGER),

@@ -75,6 +75,7 @@ The queues must exist: `agenthub provision` makes them.""",
 $ agenthub send ceo "Ship dark mode in two weeks"
 $ agenthub send backend "The API is down" -p critical --wait
 $ git diff | agenthub send qa -s "Review this" -
+$ agenthub send backend "Import this" --attach orders.csv --attach schema.sql
 $ agenthub send cto "Report the incident" --expect-reply --within 2h
 
 Exit codes: 0 stored (with --wait: done), 1 ended otherwise, 3 no such role, 4 no hub, 5 timed out, 6 refused.""",
@@ -90,6 +91,17 @@ $ git log --oneline -20 | agenthub ask pm -
 
 Exit codes: 0 done, 1 ended otherwise, 3 no such role, 4 no hub, 5 timed out (the role goes on: `agenthub pending`),
 6 refused.""",
+    ),
+    Command(
+        "attachment",
+        "Talk",
+        "talk:attachment",
+        """Fetch a file that came with a message or a report; `inbox peek` and `trace` show the keys.
+
+$ agenthub attachment backend.3f2a91c0 --output report.pdf
+$ agenthub attachment backend.3f2a91c0 > report.pdf
+
+Files are kept for thirty days. Exit codes: 0 ok, 3 no such file, 4 no hub.""",
     ),
     Command(
         "pending",

@@ -225,6 +225,10 @@ async def inbox_peek(role: str, /, *, last: Last = 1, options: Options = DEFAULT
             out.print(f"[bold]{escaped(message.payload.subject)}[/]")
         for line in message.payload.message.splitlines():
             out.print(escaped(line))
+        for file in message.payload.attachments:
+            out.print(
+                f"[dim]attached[/]  {escaped(file.name)}  {file.size_bytes:,} bytes  agenthub attachment {file.key}"
+            )
         out.print()
     return EXIT_OK
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 _Subject = Annotated[str, Parameter(name=["--subject", "-s"])]
 _Priority = Annotated[Literal["critical", "high", "medium", "low"], Parameter(name=["--priority", "-p"])]
+_Attach = Annotated[tuple[Path, ...], Parameter(name=["--attach", "-a"], negative="")]
 _File = Annotated[Path | None, Parameter(name="--file")]
 
 
@@ -34,6 +35,7 @@ async def send(
     subject: _Subject = "",
     priority: _Priority = "medium",
     file: _File = None,
+    attach: _Attach = (),
     wait: Annotated[bool, Parameter(negative="")] = False,
     timeout: str | None = None,
     expect_reply: Annotated[bool, Parameter(negative="")] = False,
@@ -48,6 +50,7 @@ async def send(
         subject: A few words for lists. Default: the first line of the text.
         priority: How urgent it is; critical goes before everything that waits.
         file: Read the text from this file.
+        attach: A file that goes with it; give it several times for several files.
         wait: Wait for the end and print the reply.
         timeout: With --wait: how long to wait, such as 90s, 10m or 2h; the role goes on.
         expect_reply: Return at once, and have the role reminded if there is no answer in time: `agenthub pending`.
@@ -61,6 +64,8 @@ async def send(
         raise ConfigError("--within says when an expected answer is due; add --expect-reply.")
     if wait and expect_reply:
         raise ConfigError("--wait waits for the answer, --expect-reply does not: choose one of them.")
+    if expect_reply and attach:
+        raise ConfigError("--attach does not go with --expect-reply; send the files first.")
     if timeout is not None and not wait:
         raise ConfigError("--timeout says how long --wait waits; add --wait, or leave it out.")
     timeout_s = None if timeout is None else duration(timeout, "--timeout").total_seconds()
@@ -78,7 +83,7 @@ async def send(
                 print(ask.id)
                 say(f"stored in the inbox of {to}; the answer is due at {_local(ask.deadline)}: see `agenthub pending`")
             return EXIT_OK
-        message = await client.send(to, body, subject=subject, priority=Priority(priority))
+        message = await client.send(to, body, subject=subject, priority=Priority(priority), attach=attach)
         if not wait:
             if options.json:
                 print_json(message, options)
@@ -142,6 +147,37 @@ async def ask(
                 f"or `agenthub pending drop {asked.id[:8]}` to be reminded of it no more."
             ) from error
     return _print_end(done, options)
+
+
+async def attachment(
+    key: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    options: Options = DEFAULT,
+) -> int:
+    """Fetch a file that came with a message.
+
+    Args:
+        key: As the message shows it.
+        output: Where to put it; a file that is there is not replaced. Default: stdout.
+    """
+    if output is not None and output.exists():
+        raise ConfigError(f"{output} is there already; choose another name.")
+    async with options.client() as client:
+        data = await client.attachment(key)
+    if output is None and not options.json:
+        if sys.stdout.isatty() and b"\0" in data:
+            raise ConfigError("That is no text; write it into a file with --output.")
+        sys.stdout.buffer.write(data)
+        return EXIT_OK
+    if output is not None:
+        output.write_bytes(data)
+    if options.json:
+        print_json({"key": key, "size_bytes": len(data), "path": str(output) if output else None}, options)
+    else:
+        say(f"{len(data):,} bytes are in {output}")
+    return EXIT_OK
 
 
 async def _say_if_down(client: Client, role: str, what: str) -> None:

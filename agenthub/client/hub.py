@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
 from datetime import datetime
+from pathlib import Path
 
 from agenthub import subjects
+from agenthub.bus.attachments import MAX_BYTES, get_attachment, put_attachment
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.received import Received
 from agenthub.client.history import event_of
@@ -16,8 +18,9 @@ from agenthub.client.inboxes import RoleStatus, WaitingMessage, status, waiting_
 from agenthub.client.letters import Letters
 from agenthub.client.live import watch
 from agenthub.client.tracing import Tracing
-from agenthub.errors import HubUnreachableError
+from agenthub.errors import HubUnreachableError, NotFoundError, RefusedError
 from agenthub.messages import (
+    Attachment,
     Completion,
     Event,
     Message,
@@ -43,9 +46,13 @@ class Client:
         self.tracing = Tracing(bus, organization, self.letters)
 
     async def send(
-        self, to: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM, sender: str | None = None
-    ) -> Message:
+        self, to: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM, sender: str | None = None,
+        attach: Sequence[Path] = (),
+    ) -> Message:  # fmt: skip
         """Put a directive into a role's inbox; it is stored when this returns.
+
+        Args:
+            attach: Files that go with it.
 
         Raises:
             NotFoundError: If there is no such role.
@@ -54,6 +61,7 @@ class Client:
         if to != self.organization.operator:
             self.organization.role(to)
         message = self.message("task_assignment", text, subject=subject, priority=priority, sender=sender)
+        message = await self.with_files(message, attach)
         await self.put(to, message)
         return message
 
@@ -66,6 +74,38 @@ class Client:
             payload=Payload(subject=subject, message=text, priority=priority), trace_id=identity, origin=sender,
             org=self.organization.org,
         )  # fmt: skip
+
+    async def with_files(self, message: Message, files: Sequence[Path]) -> Message:
+        """The message with these files, which are stored when this returns.
+
+        Raises:
+            NotFoundError: If there is no such file.
+            RefusedError: If one is too large.
+        """
+        if not files:
+            return message
+        stored = [await self._store(f"{message.from_role}.{message.id}~{n}", path) for n, path in enumerate(files)]
+        return message.model_copy(update={"payload": message.payload.model_copy(update={"attachments": stored})})
+
+    async def _store(self, key: str, path: Path) -> Attachment:
+        try:
+            size = path.stat().st_size
+            data = path.read_bytes() if size <= MAX_BYTES else b""
+        except OSError as error:
+            raise NotFoundError(f"{path} cannot be attached: {error.strerror}.") from error
+        if size > MAX_BYTES:
+            raise RefusedError(f"{path} has {size:,} bytes; an attachment may have {MAX_BYTES:,}.")
+        return await put_attachment(self.bus, key, path.name, data)
+
+    async def attachment(self, key: str) -> bytes:
+        """The content of a file that came with a message.
+
+        Raises:
+            NotFoundError: If there is none of this key any more.
+        """
+        if not subjects.attachment_key(key):
+            raise NotFoundError(f"{key[:80]!r} is no key of an attachment; `agenthub inbox peek` shows them.")
+        return await get_attachment(self.bus, key)
 
     async def put(self, to: str, message: Message) -> None:
         """Put a message into an inbox; it is stored when this returns."""

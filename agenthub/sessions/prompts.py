@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from agenthub.asks import Ask
-from agenthub.messages import Message, Outcome
+from agenthub.long_texts import ANSWER_CHARACTERS, MESSAGE_CHARACTERS
+from agenthub.messages import Attachment, Message, Outcome
 from agenthub.organization import Organization
 from agenthub.roles import Role
 
@@ -43,7 +44,9 @@ on from there. Delegate what others do better; never wait or ask around in circl
 - `ask_human` asks the person at the top, and a tool call may need their approval: your task is parked, and you \
 get the answer, or the result of the call, when they have decided.
 - `send` tells somebody something that needs no answer. `report_status` tells all who follow a topic.
-- Write results into files of your workspace and name the paths as evidence.
+- Write results into files of your workspace and name the paths as evidence. Others cannot read your workspace: \
+what they need goes with the message (`attach`), and what comes with one you get by `fetch_attachment`.
+- A message that ends in `<hub:more>` goes on: read the rest by `read_message` if you need it.
 - End every task with `finish`, with an honest outcome: `done` only if it is done and you can show it; \
 `blocked` with what is missing; `needs_human` with the decision that a person must take; `failed` with the reason.
 - Keep answers short and concrete. Say what you did, not what one could do."""
@@ -86,10 +89,22 @@ def framed(message: Message) -> str:
         "subject": message.payload.subject,
     }
     head = " ".join(f'{name}="{_attribute(value)}"' for name, value in attributes.items() if value)
-    body = quoted(message.payload.message)
+    body = _shown(message.payload.message, message.id, MESSAGE_CHARACTERS)
     if len(message.payload.subject) > MAX_SUBJECT_CHARACTERS:
         body = f"{quoted(message.payload.subject)}\n\n{body}"
-    return f"<hub:message {head}>\n{body}\n</hub:message>"
+    files = "".join(f"\n{_attachment(one)}" for one in message.payload.attachments)
+    return f"<hub:message {head}>\n{body}{files}\n</hub:message>"
+
+
+def _shown(text: str, identity: str, most: int) -> str:
+    """As much of a text as stands in a frame, and where the rest is."""
+    if len(text) <= most:
+        return quoted(text)
+    return f'{quoted(text[:most])}\n<hub:more id="{_attribute(identity)}" from_character="{most}" of="{len(text)}"/>'
+
+
+def _attachment(file: Attachment) -> str:
+    return f'<hub:attachment name="{_attribute(file.name)}" key="{_attribute(file.key)}" bytes="{file.size_bytes}"/>'
 
 
 def answered(ask: Ask) -> str:
@@ -102,9 +117,10 @@ def answered(ask: Ask) -> str:
             continue
         subject = _attribute(part.subject)
         lines.append(f'<hub:answer from="{part.role}" outcome="{part.answer.outcome}" subject="{subject}">')
-        lines.append(quoted(part.answer.text))
+        lines.append(_shown(part.answer.text, part.message_id, ANSWER_CHARACTERS))
         if part.answer.evidence:
             lines.append(quoted("evidence: " + ", ".join(part.answer.evidence)))
+        lines += [_attachment(file) for file in part.answer.attachments]
         lines.append("</hub:answer>")
     return "\n".join([*lines, "</hub:answers>"])
 

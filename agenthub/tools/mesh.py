@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from agenthub.coordination import Coordination, Request
 from agenthub.errors import RefusedError
 from agenthub.messages import Outcome, Priority
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
+from agenthub.tools.attachments import Attach
 
 _Priority = Annotated[Literal["critical", "high", "medium", "low"], BeforeValidator(lambda v: str(v).lower())]
 
@@ -20,11 +22,17 @@ class _Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+_Attach = Annotated[
+    list[str], Field(default_factory=list, max_length=20, description="Files of your workspace that go with it.")
+]
+
+
 class Assignment(_Arguments):
     to: str = Field(description="Role that shall do it, as in your list of colleagues.")
     subject: str = Field(description="What it is, in a few words.", max_length=200)
     message: str = Field(description="All that the role must know: goal, context, what counts as done.")
     priority: _Priority | None = Field(default=None, description="Default: that of your own task.")
+    attach: _Attach
 
 
 class Delegate(_Arguments):
@@ -39,6 +47,7 @@ class Send(_Arguments):
     subject: str = Field(default="", max_length=200)
     message: str
     priority: _Priority = "medium"
+    attach: _Attach
 
 
 class ReportStatus(_Arguments):
@@ -59,20 +68,25 @@ class YieldTurn(_Arguments):
 
 
 def mesh_tools(
-    coordination: Coordination, *, ask_within_s: float, is_urgent: Callable[[], bool] = lambda: False
+    coordination: Coordination, *, attach: Attach, ask_within_s: float, is_urgent: Callable[[], bool] = lambda: False
 ) -> list[Tool]:
     """The tools by which a role works with others. All may be repeated: their messages have derived ids.
 
     Args:
+        attach: Stores files that go with a message.
         is_urgent: True while a critical message waits, for which the task in hand may be set aside.
     """
 
     async def delegate(arguments: Delegate, call: ToolCall) -> ToolOutcome:
         usual = call.task.payload.priority
+        files = iter(await attach([path for task in arguments.tasks for path in task.attach], call))
         requests = [
-            Request(task.to, task.subject, task.message, Priority(task.priority) if task.priority else usual)
+            Request(
+                task.to, task.subject, task.message, Priority(task.priority) if task.priority else usual,
+                tuple(itertools.islice(files, len(task.attach))),
+            )
             for task in arguments.tasks
-        ]
+        ]  # fmt: skip
         within_s = ask_within_s if arguments.within_minutes is None else arguments.within_minutes * 60
         ask = await coordination.ask(requests, about=call.task, key=call.key, within_s=within_s)
         who = ", ".join(part.role for part in ask.parts)
@@ -80,7 +94,8 @@ def mesh_tools(
         return ToolOutcome(text, ends_turn=TurnResult(TurnEnd.PARKED, text=f"waits for {who}"), summary=f"asked {who}")
 
     async def send(arguments: Send, call: ToolCall) -> ToolOutcome:
-        request = Request(arguments.to, arguments.subject, arguments.message, Priority(arguments.priority))
+        files = await attach(arguments.attach, call)
+        request = Request(arguments.to, arguments.subject, arguments.message, Priority(arguments.priority), files)
         message = await coordination.tell(request, about=call.task, key=call.key)
         return ToolOutcome(f"Stored in the inbox of {arguments.to} as {message.id[:8]}.")
 

@@ -104,14 +104,14 @@ def read_whole(target: Path, path: str, *, at_most: int = MAX_FILE_BYTES) -> byt
     return data
 
 
-def write_whole(target: Path, data: bytes, path: str) -> None:
+def write_whole(target: Path, data: bytes, path: str, *, at_most: int = MAX_FILE_BYTES) -> None:
     """Set the content of a file; folders are made.
 
     Raises:
         RefusedError: If it cannot be, or is too long; names it as the caller did.
     """
-    if len(data) > MAX_FILE_BYTES:
-        raise RefusedError(f"The content has {len(data):,} bytes, a file may have {MAX_FILE_BYTES:,}.")
+    if len(data) > at_most:
+        raise RefusedError(f"The content has {len(data):,} bytes, a file may have {at_most:,}.")
     if target.is_dir():
         raise RefusedError(f"`{path}` is a folder.")
     with _refused(path):
