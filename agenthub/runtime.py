@@ -38,6 +38,7 @@ from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Pulse, Registry
 from agenthub.org.traces import Traces
 from agenthub.organization import Organization
+from agenthub.pings import answer_pings
 from agenthub.preemption import Preemption
 from agenthub.reminders import Reminders
 from agenthub.sessions.journal import Journal
@@ -192,6 +193,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(sorter.run(), name="sorter"),
                     group.create_task(pulse.run(), name="pulse"),
                     group.create_task(live.run(), name="live"),
+                    group.create_task(answer_pings(bus, name, place.key, activity.beat), name="pings"),
                     group.create_task(traces.follow(decisions), name="traces"),
                     group.create_task(budgets.follow(accounts), name="budgets"),
                     group.create_task(spending.run(), name="spending"),

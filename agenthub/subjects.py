@@ -210,6 +210,16 @@ def states(bucket: str) -> str:
     return f"{_STATES}.{bucket}.>"
 
 
+def ping(role: str, sender: str) -> str:
+    """A person or program, named by the last token, asks whether a role's processes live; they listen. Not stored."""
+    return f"agent-hub.ping.{role}.{sender}"
+
+
+def pong(role: str) -> str:
+    """A role's processes answer pings here; whoever pinged listens. Not stored."""
+    return f"agent-hub.pong.{role}"
+
+
 def schedule(role: str, name: str) -> str:
     return f"agent-hub.sched.{role}.{name}"
 
@@ -250,3 +260,8 @@ def due_consumer(role: str) -> str:
 def topics_consumer(role: str) -> str:
     """Reads the role's topic subscriptions, for the sorter."""
     return f"{role}-topics"
+
+
+def listener_consumer(person: str) -> str:
+    """Reads the inbox of a person for `agenthub listen`; made by who listens, gone soon after the last one left."""
+    return f"{person}-listen"

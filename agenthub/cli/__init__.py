@@ -22,7 +22,7 @@ from agenthub.errors import (
 )
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_TIMEOUT, EXIT_REFUSED = range(7)
-EXIT_INTERRUPTED = 130
+EXIT_PARTIAL, EXIT_INTERRUPTED = 7, 130
 
 _HELP = """\
 Run an organization of LLM agents, day and night.
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with what it came to.
 
     Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not found, 4 hub unreachable, 5 timed out
-    waiting, 6 refused, 130 interrupted.
+    waiting, 6 refused, 7 partial, 130 interrupted.
     """
     words = _with_fields(list(sys.argv[1:] if arguments is None else arguments))
     status: int

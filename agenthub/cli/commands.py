@@ -159,15 +159,97 @@ $ agenthub reply 3f2a91c0 2
 Exit codes: 0 stored, 3 no such question, 4 no hub, 6 it is decided already, or the answer is none of the choices.""",
     ),
     Command(
+        "broadcast",
+        "Talk",
+        "broadcast:broadcast",
+        """Tell all roles something, or a team, or those with a skill; stored in their inboxes when this returns.
+
+$ agenthub broadcast "The office is closed on Friday"
+$ agenthub broadcast --to @cto -p high @freeze.md        a team, from a file
+$ agenthub broadcast --to "?skill=sql" "The schema changes tonight"
+
+An announcement below high wakes no model: a role reads it with its next turn.
+Exit codes: 0 stored, 3 nobody is meant, 4 no hub, 6 too large, 7 not stored for all.""",
+    ),
+    Command(
+        "publish",
+        "Talk",
+        "broadcast:publish",
+        """Say something on a topic; it is kept for each role that subscribes until that has read it.
+
+$ agenthub publish status.deploy "1.9 is on staging"
+$ agenthub publish decisions.api @api.json
+$ make test 2>&1 | agenthub publish status.build -
+
+Exit codes: 0 said, 3 no such topic, 4 no hub, 6 too large.""",
+    ),
+    Command(
+        "listen",
+        "Talk",
+        "listen:listen",
+        """Take part as a person or a program: a line of JSON for each message, out of the inbox once it is printed.
+
+$ agenthub listen you                             what roles and programs write to the operator
+$ agenthub listen you --once --for 10m            the next message; exit code 5 if none comes
+$ agenthub listen topic:status.deploy             what is said on a topic from now on
+
+Several listeners of one inbox share its messages. What roles ask you to decide stays in `agenthub approvals`.
+Exit codes: 0 ok, 3 no such inbox, 4 no hub, 5 none came (--once), 6 it is a role's inbox.""",
+    ),
+    Command(
+        "ping",
+        "Talk",
+        "who:ping",
+        """Have a role's process answer, and print how long it took. No model is called; nothing is stored.
+
+$ agenthub ping backend
+$ agenthub ping backend --timeout 1s --json
+
+Exit codes: 0 it answered, 3 no such role, 4 no hub, 5 no answer.""",
+    ),
+    Command(
         "ps",
         "See",
-        "see:ps",
+        "ps:ps",
         """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat.
 
 $ agenthub ps
 $ agenthub ps --json=role,state,doing
 
 Waiting is counted by priority: critical, high, medium, low. Costs are list prices.""",
+    ),
+    Command(
+        "watch",
+        "See",
+        "ps:watch",
+        """Show the table of `agenthub ps` again and again, until Ctrl-C.
+
+$ agenthub watch
+$ agenthub watch --every 5s --json             a line of JSON for each look""",
+    ),
+    Command(
+        "who",
+        "See",
+        "who:who",
+        """List the people and roles of the organization: what for, skills, manager, state.
+
+$ agenthub who
+$ agenthub who @cto                            all who work for the cto
+$ agenthub who "?skill=sql" --json=name,state  who can do something
+
+Exit codes: 0 ok, 3 nobody is meant, 4 no hub.""",
+    ),
+    Command(
+        "cost",
+        "See",
+        "cost:cost",
+        """Show what the model calls took: calls, tokens, how much came from the cache, list price.
+
+$ agenthub cost                                by role, the last 24 hours
+$ agenthub cost --by trace --since 7d          which directives were dear
+$ agenthub cost --by day --since 7d --json
+
+Model calls are remembered for a week. Limits and what is left of them: `agenthub budget ls`.""",
     ),
     Command(
         "tail",

@@ -13,6 +13,7 @@ from agenthub.cli.options import DEFAULT, Options
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from agenthub.messages import Usage
 
@@ -63,17 +64,27 @@ def _plain(value: Any) -> Any:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A table without lines, as `docker ps` prints it. Cells may hold markup."""
+    """Print a table without lines, as `docker ps` does. Cells may hold markup."""
+    put(grid(columns, rows, right=right))
+
+
+def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+    """A table without lines. Cells may hold markup."""
     from rich.table import Table
 
-    grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in right else "left"
-        grid.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
+        made.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in rows:
-        grid.add_row(*row)
+        made.add_row(*row)
+    return made
+
+
+def put(table: Table) -> None:
+    """Print a table; without a terminal nothing of it is cut off."""
     out = console()
-    out.print(grid, crop=out.is_terminal, overflow="ellipsis", no_wrap=True)
+    out.print(table, crop=out.is_terminal, overflow="ellipsis", no_wrap=True)
 
 
 def escaped(text: str) -> str:

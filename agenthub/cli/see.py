@@ -10,125 +10,29 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from agenthub.breakers import Breakers
-from agenthub.budgets import Budgets
 from agenthub.cli import EXIT_OK
-from agenthub.cli.budget import is_rehearsal, money_line
 from agenthub.cli.lines import as_markup, who_width
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import (
     PRIORITY_STYLE,
     ago,
     console,
-    dollars,
     escaped,
     length,
     print_json,
     say,
     table,
-    tokens,
 )
-from agenthub.client import RoleStatus, WaitingMessage
+from agenthub.client import WaitingMessage
 from agenthub.errors import NotFoundError, unknown
-from agenthub.guards.circuit_breaker import Rules
-from agenthub.messages import Heartbeat, Priority, now
+from agenthub.messages import now
 
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
 Last = Annotated[int, Parameter(name=["--last", "-n"])]
 
-_STATES = {
-    "working": "[green]● working[/]",
-    "idle": "[dim]○ idle[/]",
-    "stopping": "[yellow]◌ stopping[/]",
-    "down": "[bold red]✖ down[/]",
-    "stalled": "[yellow]▲ stalled[/]",
-    "nudged": "[yellow]▲ nudged[/]",
-    "interrupted": "[bold yellow]▲ interrupted[/]",
-}
 QUIET_KINDS = {"model"}
 """Events that tell more than a person wants to see pass by; `agenthub trace` shows them in their place."""
 _POLL_S = 0.2
-
-
-async def ps(*, options: Options = DEFAULT) -> int:
-    """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat."""
-    async with options.client() as client:
-        statuses, accounts = await asyncio.gather(client.roles(), Budgets(client.bus).accounts())
-        breakers = await Breakers(client.bus, rules=Rules(), clock=now).all()
-        money = money_line(client.organization, accounts, is_rehearsal=is_rehearsal(options))
-    if options.json:
-        print_json([_as_data(status) for status in statuses], options)
-        return EXIT_OK
-    rows = []
-    for status in statuses:
-        beat = status.heartbeat
-        waits = [_count(status.waiting[priority], priority) for priority in Priority]
-        if beat is None:
-            gone = status.absence
-            since = ago(gone.since) if gone else "-"
-            rows.append(
-                [
-                    status.role,
-                    _STATES["down"],
-                    f"[dim]{escaped(gone.reason if gone else '')}[/]",
-                    since,
-                    *waits,
-                    "-",
-                    "-",
-                    "-",
-                ]
-            )
-            continue
-        doing = escaped(beat.doing) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
-        rows.append(
-            [
-                status.role, _STATES.get(_state(beat), _state(beat)), doing[:60], ago(beat.since), *waits,
-                tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
-            ]
-        )  # fmt: skip
-    table(
-        ["ROLE", "STATE", "DOING", "SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"], rows,
-        right=["SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"],
-    )  # fmt: skip
-    unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
-    if unsorted:
-        say(f"{unsorted} messages wait at the plain inboxes of roles that are down")
-    for breaker in breakers.values():
-        if breaker.state != "closed":
-            say(f"circuit breaker of {breaker.shown} {breaker.state.replace('_', '-')}: {breaker.reason[:120]}")
-    if money:
-        say(money)
-    return EXIT_OK
-
-
-def _state(beat: Heartbeat) -> str:
-    """One word: what it does, or that it does not get on."""
-    return beat.state if beat.health == "ok" else beat.health
-
-
-def _as_data(status: RoleStatus) -> dict[str, object]:
-    beat, gone = status.heartbeat, status.absence
-    data: dict[str, object] = {"role": status.role, "state": "down", "health": "unhealthy"}
-    if gone is not None:
-        data |= {"health": "stopped" if gone.was_stopped else "unhealthy", "reason": gone.reason}
-        data |= {"since": gone.since.isoformat(), "since_s": round((now() - gone.since).total_seconds(), 3)}
-    if beat is not None:
-        data |= beat.model_dump(mode="json", exclude={"role"})
-        data |= {
-            "since_s": round((now() - beat.since).total_seconds(), 3),
-            "heartbeat_age_s": round((now() - beat.beat_at).total_seconds(), 3),
-            "tokens_today": beat.usage_today.tokens,
-            "cost_usd_today": round(beat.usage_today.cost_usd, 6),
-        }
-    data["waiting"] = {str(priority): count for priority, count in status.waiting.items()}
-    return data
-
-
-def _count(count: int, priority: Priority) -> str:
-    if not count:
-        return "[dim]·[/]"
-    style = PRIORITY_STYLE[priority]
-    return f"[{style}]{count}[/]" if style else str(count)
 
 
 async def tail(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,25 +18,25 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agenthub.client import Client
-    from agenthub.messages import Completion
+    from agenthub.messages import Completion, Priority
 
 
-_Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
-_Subject = Annotated[str, Parameter(name=["--subject", "-s"])]
-_Priority = Annotated[Literal["critical", "high", "medium", "low"], Parameter(name=["--priority", "-p"])]
-_Attach = Annotated[tuple[Path, ...], Parameter(name=["--attach", "-a"], negative="")]
-_File = Annotated[Path | None, Parameter(name="--file")]
+Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Subject = Annotated[str, Parameter(name=["--subject", "-s"])]
+PriorityName = Annotated[Literal["critical", "high", "medium", "low"], Parameter(name=["--priority", "-p"])]
+Attach = Annotated[tuple[Path, ...], Parameter(name=["--attach", "-a"], negative="")]
+File = Annotated[Path | None, Parameter(name="--file")]
 
 
 async def send(
     to: str,
-    text: _Text = "-",
+    text: Words = "-",
     /,
     *,
-    subject: _Subject = "",
-    priority: _Priority = "medium",
-    file: _File = None,
-    attach: _Attach = (),
+    subject: Subject = "",
+    priority: PriorityName = "medium",
+    file: File = None,
+    attach: Attach = (),
     wait: Annotated[bool, Parameter(negative="")] = False,
     timeout: str | None = None,
     expect_reply: Annotated[bool, Parameter(negative="")] = False,
@@ -45,8 +46,9 @@ async def send(
     """Send a role a directive; it is stored in its inbox when this returns.
 
     Args:
-        to: Role, as `agenthub ps` lists them.
-        text: What it shall do; `-` or nothing reads it from stdin.
+        to: Role, as `agenthub ps` lists them. Also several: `@all`, a team such as `@cto`, `?skill=sql`; or a
+            topic: `topic:status.deploy`.
+        text: What it shall do; `-` or nothing reads it from stdin, `@brief.md` from that file.
         subject: A few words for lists. Default: the first line of the text.
         priority: How urgent it is; critical goes before everything that waits.
         file: Read the text from this file.
@@ -70,7 +72,11 @@ async def send(
         raise ConfigError("--timeout says how long --wait waits; add --wait, or leave it out.")
     timeout_s = None if timeout is None else duration(timeout, "--timeout").total_seconds()
     within_s = None if within is None else duration(within, "--within").total_seconds()
-    body = _body(text, file)
+    body = body_of(text, file)
+    if to.startswith(("@", "?", "topic:")):
+        if wait or expect_reply:
+            raise ConfigError(f"`{to}` is not one role: --wait and --expect-reply take one.")
+        return await _send_many(to, body, subject, Priority(priority), attach, options)
     async with options.client() as client:
         if wait and to == client.organization.operator:
             raise ConfigError(f"`{to}` is a person: nobody works off that inbox by itself, so --wait would never end.")
@@ -104,13 +110,13 @@ async def send(
 
 async def ask(
     to: str,
-    text: _Text = "-",
+    text: Words = "-",
     /,
     *,
     timeout: str | None = None,
-    subject: _Subject = "",
-    priority: _Priority = "medium",
-    file: _File = None,
+    subject: Subject = "",
+    priority: PriorityName = "medium",
+    file: File = None,
     options: Options = DEFAULT,
 ) -> int:
     """Ask a role a question, wait for the answer and print it.
@@ -128,7 +134,7 @@ async def ask(
     from agenthub.messages import Priority
 
     timeout_s = None if timeout is None else duration(timeout, "--timeout").total_seconds()
-    body = _body(text, file)
+    body = body_of(text, file)
     async with options.client() as client:
         replies = Replies(client)
         asked = await replies.expect(
@@ -180,6 +186,24 @@ async def attachment(
     return EXIT_OK
 
 
+async def _send_many(
+    to: str, body: str, subject: str, priority: Priority, attach: Sequence[Path], options: Options
+) -> int:  # fmt: skip
+    """A directive of its own for each that `to` stands for, or one message on a topic."""
+    from agenthub.cli.broadcast import print_published, print_sent
+    from agenthub.client.broadcast import broadcast, publish
+
+    async with options.client() as client:
+        if to.startswith("topic:"):
+            return print_published(
+                await publish(client, to, body, subject=subject, priority=priority, attach=attach), options
+            )
+        sent = await broadcast(
+            client, to, body, subject=subject, priority=priority, kind="task_assignment", attach=attach
+        )
+    return print_sent(sent, "stored in the inboxes of", options)
+
+
 async def _say_if_down(client: Client, role: str, what: str) -> None:
     if all(status.heartbeat is None for status in await client.roles() if status.role.partition(".")[0] == role):
         say(f"{role} is down; {what} waits in its inbox until it is back")
@@ -199,7 +223,12 @@ def _print_end(done: Completion, options: Options) -> int:
     return {Outcome.DONE: EXIT_OK, Outcome.REFUSED: EXIT_REFUSED}.get(done.outcome, EXIT_FAILED)
 
 
-def _body(text: str, file: Path | None) -> str:
+def body_of(text: str, file: Path | None) -> str:
+    """The text of a message, from wherever it comes.
+
+    Raises:
+        ConfigError: If there is none, or it cannot be read.
+    """
     body = _read(text, file)
     if not body.strip():
         raise ConfigError("There is no text: give it as an argument, on stdin, or with --file.")
@@ -207,6 +236,12 @@ def _body(text: str, file: Path | None) -> str:
 
 
 def _read(text: str, file: Path | None) -> str:
+    if file is None and text.startswith("@") and not any(map(str.isspace, text)):
+        named = Path(text[1:])
+        if named.is_file():
+            file = named
+        elif named.suffix or len(named.parts) > 1:
+            raise ConfigError(f"There is no file {named}. To say `{text}` itself, put it on stdin.")
     if file is not None:
         try:
             return file.read_text()

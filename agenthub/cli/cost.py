@@ -1,0 +1,58 @@
+"""The command that says what was spent, on what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agenthub.cli import EXIT_OK
+from agenthub.cli.budget import is_rehearsal
+from agenthub.cli.options import DEFAULT, Options, duration
+from agenthub.cli.output import console, dollars, escaped, print_json, say, table, tokens
+from agenthub.client.costs import By, Cost, costs, total
+from agenthub.messages import now
+
+
+async def cost(*, by: By = "role", since: str = "24h", options: Options = DEFAULT) -> int:
+    """Show what the model calls took.
+
+    Args:
+        by: What to add up by: role, model, day (UTC), or trace: all that one directive caused.
+        since: From when on: 90m, 24h, 7d. Model calls are remembered for a week.
+    """
+    async with options.client() as client:
+        found = await costs(client, by=by, since=now() - duration(since))
+    if options.json:
+        print_json([_as_data(one, by) for one in found], options)
+        return EXIT_OK
+    room = max(20, console().width - 70)
+    whole = total(found)
+    rows = [
+        [
+            escaped(one.key[:12] if by == "trace" else one.key), str(one.usage.calls), tokens(_read(one)),
+            f"{one.cached_share:.0%}", tokens(one.usage.output_tokens), dollars(one.usage.cost_usd),
+            f"{one.usage.cost_usd / whole.usage.cost_usd:.0%}" if whole.usage.cost_usd else "",
+            *([escaped(one.title[:room])] if by == "trace" else []),
+        ]
+        for one in found
+    ]  # fmt: skip
+    columns = [by.upper(), "CALLS", "READ", "CACHED", "WRITTEN", "COST", "SHARE"]
+    table([*columns, *(["WHAT"] if by == "trace" else [])], rows, right=columns[1:])
+    if not found:
+        say(f"no model was called in the last {since}")
+        return EXIT_OK
+    rehearsed = "; rehearsed, so nothing was paid" if is_rehearsal(options) else ""
+    say(
+        f"{dollars(whole.usage.cost_usd)} at list prices in the last {since}: {whole.usage.calls} calls, "
+        f"{tokens(whole.usage.tokens)} tokens, {whole.cached_share:.0%} of what was read came from the cache{rehearsed}"
+    )
+    return EXIT_OK
+
+
+def _read(one: Cost) -> int:
+    return one.usage.input_tokens + one.usage.cache_read_tokens + one.usage.cache_write_tokens
+
+
+def _as_data(one: Cost, by: By) -> dict[str, Any]:
+    data: dict[str, Any] = {by: one.key, **one.usage.model_dump(), "cached_share": round(one.cached_share, 4)}
+    data["cost_usd"] = round(one.usage.cost_usd, 6)
+    return data | ({"title": one.title} if by == "trace" else {})

@@ -1,0 +1,191 @@
+"""The table of roles: once, or again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from cyclopts import Parameter
+
+from agenthub.breakers import Breakers
+from agenthub.budgets import Budgets
+from agenthub.cli import EXIT_OK
+from agenthub.cli.budget import is_rehearsal, money_line
+from agenthub.cli.options import DEFAULT, Options, duration
+from agenthub.cli.output import (
+    PRIORITY_STYLE,
+    ago,
+    console,
+    dollars,
+    escaped,
+    grid,
+    print_json,
+    put,
+    say,
+    tokens,
+)
+from agenthub.client import Client, RoleStatus
+from agenthub.errors import ConfigError
+from agenthub.guards.circuit_breaker import Rules
+from agenthub.messages import Heartbeat, Priority, now
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STATES = {
+    "working": "[green]● working[/]",
+    "idle": "[dim]○ idle[/]",
+    "stopping": "[yellow]◌ stopping[/]",
+    "down": "[bold red]✖ down[/]",
+    "stalled": "[yellow]▲ stalled[/]",
+    "nudged": "[yellow]▲ nudged[/]",
+    "interrupted": "[bold yellow]▲ interrupted[/]",
+}
+
+_LEAST_EVERY_S = 0.2
+_RIGHT = ["SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"]
+
+
+async def ps(*, options: Options = DEFAULT) -> int:
+    """Show each role: state, what it does now, since when, what waits, tokens and cost of today, heartbeat."""
+    async with options.client() as client:
+        seen = await _look(client, options)
+    if options.json:
+        print_json([_as_data(status) for status in seen.statuses], options)
+        return EXIT_OK
+    put(_grid(seen.statuses))
+    for line in seen.lines:
+        say(line)
+    return EXIT_OK
+
+
+async def watch(
+    *,
+    every: str = "1s",
+    times: Annotated[int | None, Parameter(name=["--times", "-n"])] = None,
+    options: Options = DEFAULT,
+) -> int:
+    """Show the table of `ps` again and again, until Ctrl-C.
+
+    Args:
+        every: How often: 1s, 5s, 1m; at most five times a second.
+        times: End after so many looks. Default: never.
+    """
+    every_s = duration(every, "--every").total_seconds()
+    if every_s < _LEAST_EVERY_S:
+        raise ConfigError(f"--every is at least {_LEAST_EVERY_S:g}s; found {every!r}")
+    if times is not None and times < 1:
+        raise ConfigError(f"--times is at least 1; found {times}")
+    count = 0
+    async with options.client() as client:
+        with _screen(is_shown=not options.json) as show:
+            while True:
+                seen = await _look(client, options)
+                if options.json:
+                    print_json([_as_data(status) for status in seen.statuses], options)
+                else:
+                    show(seen)
+                count += 1
+                if count == times:
+                    return EXIT_OK
+                await asyncio.sleep(every_s)
+
+
+class _Seen(NamedTuple):
+    """The organization at one moment."""
+
+    statuses: Sequence[RoleStatus]
+    lines: Sequence[str]
+    """What is to be said beside the table."""
+
+
+async def _look(client: Client, options: Options) -> _Seen:
+    statuses, accounts, breakers = await asyncio.gather(
+        client.roles(), Budgets(client.bus).accounts(), Breakers(client.bus, rules=Rules(), clock=now).all()
+    )
+    lines = []
+    unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
+    if unsorted:
+        lines.append(f"{unsorted} messages wait at the plain inboxes of roles that are down")
+    for breaker in breakers.values():
+        if breaker.state != "closed":
+            state = breaker.state.replace("_", "-")
+            lines.append(f"circuit breaker of {breaker.shown} {state}: {breaker.reason[:120]}")
+    if money := money_line(client.organization, accounts, is_rehearsal=is_rehearsal(options)):
+        lines.append(money)
+    return _Seen(statuses, lines)
+
+
+@contextlib.contextmanager
+def _screen(*, is_shown: bool) -> Iterator[Callable[[_Seen], None]]:
+    """How each look is shown: on a terminal in place of the one before, else below it."""
+    out = console()
+    if not is_shown or not out.is_terminal:
+
+        def below(seen: _Seen) -> None:
+            out.print(_grid(seen.statuses), crop=False, overflow="ellipsis", no_wrap=True)
+            out.print()
+
+        yield below
+        return
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=out, auto_refresh=False, screen=True) as live:
+
+        def in_place(seen: _Seen) -> None:
+            words = Text("\n".join(seen.lines), style="dim")
+            live.update(Group(_grid(seen.statuses), Text(""), words), refresh=True)
+
+        yield in_place
+
+
+def _grid(statuses: Sequence[RoleStatus]) -> Table:
+    columns = ["ROLE", "STATE", "DOING", "SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"]
+    return grid(columns, [_row(status) for status in statuses], right=_RIGHT)
+
+
+def _row(status: RoleStatus) -> list[str]:
+    beat, gone = status.heartbeat, status.absence
+    waits = [_count(status.waiting[priority], priority) for priority in Priority]
+    if beat is None:
+        why, since = (escaped(gone.reason), ago(gone.since)) if gone else ("", "-")
+        return [status.role, STATES["down"], f"[dim]{why}[/]", since, *waits, "-", "-", "-"]
+    doing = escaped(beat.doing) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
+    return [
+        status.role, STATES.get(state_of(beat), state_of(beat)), doing[:60], ago(beat.since), *waits,
+        tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
+    ]  # fmt: skip
+
+
+def state_of(beat: Heartbeat) -> str:
+    """One word: what it does, or that it does not get on."""
+    return beat.state if beat.health == "ok" else beat.health
+
+
+def _as_data(status: RoleStatus) -> dict[str, object]:
+    beat, gone = status.heartbeat, status.absence
+    data: dict[str, object] = {"role": status.role, "state": "down", "health": "unhealthy"}
+    if gone is not None:
+        data |= {"health": "stopped" if gone.was_stopped else "unhealthy", "reason": gone.reason}
+        data |= {"since": gone.since.isoformat(), "since_s": round((now() - gone.since).total_seconds(), 3)}
+    if beat is not None:
+        data |= beat.model_dump(mode="json", exclude={"role"})
+        data |= {
+            "since_s": round((now() - beat.since).total_seconds(), 3),
+            "heartbeat_age_s": round((now() - beat.beat_at).total_seconds(), 3),
+            "tokens_today": beat.usage_today.tokens,
+            "cost_usd_today": round(beat.usage_today.cost_usd, 6),
+        }
+    data["waiting"] = {str(priority): count for priority, count in status.waiting.items()}
+    return data
+
+
+def _count(count: int, priority: Priority) -> str:
+    if not count:
+        return "[dim]·[/]"
+    style = PRIORITY_STYLE[priority]
+    return f"[{style}]{count}[/]" if style else str(count)

@@ -1,0 +1,104 @@
+"""Who is here: the people and roles of the organization, and whether a role answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from agenthub.cli import EXIT_OK
+from agenthub.cli.options import DEFAULT, Options, duration
+from agenthub.cli.output import console, escaped, length, print_json, table
+from agenthub.cli.ps import STATES, state_of
+from agenthub.client import RoleStatus
+from agenthub.client.pings import ping as ask_for_life
+from agenthub.client.targets import recipients
+from agenthub.organization import Organization
+
+_OPERATOR = "operator"
+
+
+async def who(target: str = "@all", /, *, options: Options = DEFAULT) -> int:
+    """List the people and roles of the organization.
+
+    Args:
+        target: Only these: a role, `@cto` for all who work for the cto, `?skill=sql` for who has a skill.
+    """
+    async with options.client() as client:
+        names = recipients(client.organization, target)
+        statuses = await client.roles()
+        organization = client.organization
+    people = [_person(organization)] if target in ("@all", organization.operator) else []
+    found = people + [_role(organization, name, statuses) for name in names if name in organization.roles]
+    if options.json:
+        print_json(found, options)
+        return EXIT_OK
+    room = max(24, console().width - 70)
+    rows = [
+        [
+            f"[bold]{escaped(one['name'])}[/]", STATES.get(one["state"], escaped(one["state"])),
+            one["reports_to"] or "",
+            escaped(", ".join(one["skills"])), escaped(_cut(one["description"], room)),
+        ]
+        for one in found
+    ]  # fmt: skip
+    table(["NAME", "STATE", "MANAGER", "SKILLS", "WHAT FOR"], rows)
+    return EXIT_OK
+
+
+async def ping(role: str, /, *, timeout: str = "5s", times: int = 1, options: Options = DEFAULT) -> int:
+    """Have a role's process answer, and print how long it took.
+
+    Args:
+        role: Which role.
+        timeout: How long to wait for each answer: 5s, 1m.
+        times: How often.
+    """
+    within_s = duration(timeout, "--timeout").total_seconds()
+    async with options.client() as client:
+        for number in range(max(1, times)):
+            if number:
+                await asyncio.sleep(0.2)
+            answered = await ask_for_life(client, role, within_s=within_s)
+            beat = answered.pong.beat
+            if options.json:
+                print_json(
+                    {
+                        "role": role, "process": answered.pong.key, "round_trip_s": round(answered.round_trip_s, 6),
+                        "state": state_of(beat), "doing": beat.doing, "pid": beat.pid, "host": beat.host,
+                    },
+                    options,
+                )  # fmt: skip
+                continue
+            doing = f": {escaped(beat.doing)}" if beat.doing else ""
+            console().print(
+                f"[bold]{answered.pong.key}[/] answered after {answered.round_trip_s * 1000:.1f} ms  [dim]process "
+                f"{beat.pid} on {escaped(beat.host)}, {state_of(beat)} for {length(_since_s(beat))}{doing}[/]"
+            )
+    return EXIT_OK
+
+
+def _person(organization: Organization) -> dict[str, Any]:
+    return {
+        "name": organization.operator, "kind": "person", "description": "The operator: gives directives, decides.",
+        "skills": [], "reports_to": None, "state": _OPERATOR, "doing": "", "model": None,
+    }  # fmt: skip
+
+
+def _role(organization: Organization, name: str, statuses: list[RoleStatus]) -> dict[str, Any]:
+    role = organization.roles[name]
+    mine = [status for status in statuses if status.role.partition(".")[0] == name]
+    beats = [status.heartbeat for status in mine if status.heartbeat is not None]
+    busy = next((beat for beat in beats if beat.state == "working"), next(iter(beats), None))
+    return {
+        "name": name, "kind": "role", "description": role.summary, "skills": list(role.settings.skills),
+        "reports_to": role.settings.reports_to, "state": state_of(busy) if busy else "down",
+        "doing": busy.doing if busy else "", "model": organization.terms(name).model,
+    }  # fmt: skip
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _since_s(beat: Any) -> float:
+    return float((beat.beat_at - beat.since).total_seconds())
