@@ -13,10 +13,16 @@ from agenthub.coordination import Coordination
 from agenthub.errors import ConfigError
 from agenthub.guards.overrides import Overrides
 from agenthub.guards.permissions import Permissions, offers
+from agenthub.learning.learner import Learner
+from agenthub.learning.learner import Place as Learns
+from agenthub.learning.policy import Policy
 from agenthub.long_texts import LongTexts
 from agenthub.masking import secret_variables
 from agenthub.mcp_files import McpServer, servers_of
 from agenthub.messages import now
+from agenthub.notices import Notices
+from agenthub.org.events import Events
+from agenthub.org.learned import Learned
 from agenthub.organization import Organization
 from agenthub.permission_rules import split_rules
 from agenthub.roles import Role
@@ -29,6 +35,7 @@ from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
 from agenthub.tools.attachments import attaching, attachment_tools
+from agenthub.tools.learning import learning_tools
 from agenthub.tools.long_messages import long_message_tools
 from agenthub.tools.masked import masked
 from agenthub.tools.mesh import mesh_tools
@@ -52,6 +59,7 @@ def session_for(
     mcp_tools: Sequence[Tool],
     mask: Callable[[str], str],
     texts: LongTexts,
+    learner: Learner,
     *,
     is_urgent: Callable[[], bool],
 ) -> Session:
@@ -78,11 +86,12 @@ def session_for(
         *people_tools(coordination, within_s=within_s),
         *attachment_tools(bus, workspace),
         *long_message_tools(texts),
+        *learning_tools(name, org=organization.org, bus=bus, learner=learner, mask=mask),
     ]
     permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
     permits = Permits(
         permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
-        within_s=within_s, clock=now,
+        within_s=within_s, clock=now, policy=learner.policy.rules,
     )  # fmt: skip
     api_key = settings.api_key.get_secret_value() if settings.api_key else ""
     system = prompts.standing_instructions(organization, role)
@@ -120,7 +129,19 @@ def session_for(
         meter=gate,
         compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
         is_per_task=terms.conversation == "per_task",
+        begins_with=lambda: prompts.policy(learner.policy.shown()),
     )
+
+
+def learner_of(
+    settings: Settings, organization: Organization, name: str, *, bus: Bus, events: Events, notices: Notices
+) -> Learner:
+    """The learner of a role; its files are in `learning/<role>/` of the state folder."""
+    folder = settings.state / "learning" / name
+    return Learner(
+        Learns(name, organization.operator), bus=bus, learned=Learned(folder / "learnings.db", role=name),
+        policy=Policy(folder / "policy.md", role=name), events=events, notices=notices, clock=now,
+    )  # fmt: skip
 
 
 def secrets_of(settings: Settings, organization: Organization, name: str) -> dict[str, str]:

@@ -33,6 +33,8 @@ _NAMED = frozenset(
         "ask_human",
         "remember",
         "recall_notes",
+        "share_learning",
+        "report_learning",
     ]
 )
 

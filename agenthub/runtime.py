@@ -26,6 +26,7 @@ from agenthub.guards.repeats import Memory
 from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
 from agenthub.leader import Duty, lead
+from agenthub.learning.lessons import TaughtSession
 from agenthub.live import Live, LiveSession
 from agenthub.long_texts import LongTexts
 from agenthub.loop import Loop, LoopLimits
@@ -134,12 +135,14 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             notices=notices, events=events, clock=now,
         )  # fmt: skip
         await spending.recover(journal.usage_since)
+        learner = equipment.learner_of(settings, organization, name, bus=bus, events=events, notices=notices)
         session = session or equipment.session_for(
             settings, organization, name, place.key, bus, journal, coordination, lease, gate, mcp_tools, mask, texts,
+            learner,
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
         live = Live(bus, name, place.key, clock=now)
-        session = LiveSession(session, live)
+        session = LiveSession(TaughtSession(session, learner), live)
         await session.start()
         activity.context = await session.context()
         pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)
@@ -199,6 +202,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(spending.run(), name="spending"),
                     group.create_task(breakers.follow(trips), name="breakers"),
                     group.create_task(lease.keep(), name="lease"),
+                    group.create_task(learner.run(), name="learner"),
                     group.create_task(
                         lead(bus, _duties(place, bus), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"
                     ),

@@ -33,6 +33,8 @@ TRACES = "traces"
 BREAKERS = "breakers"
 BUDGETS = "budgets"
 """What each role and the organization spent, and what is set aside for calls that run."""
+TRUST = "trust"
+"""How far each role trusts what it learned. The key is the role, which alone writes it; people's commands read it."""
 
 ATTACHMENTS = "attachments"
 """Object store of files that go with messages; any role may fetch one whose key it was told, and store its own."""
@@ -171,6 +173,7 @@ def topic(name: str) -> str:
 
 
 def learning(agent_id: str) -> str:
+    """Where one role publishes what it learned, or the operator also decisions about it; every role reads all."""
     return f"genbrain.learning.{agent_id}"
 
 
@@ -265,3 +268,8 @@ def topics_consumer(role: str) -> str:
 def listener_consumer(person: str) -> str:
     """Reads the inbox of a person for `agenthub listen`; made by who listens, gone soon after the last one left."""
     return f"{person}-listen"
+
+
+def learning_consumer(role: str) -> str:
+    """Reads the learnings of all, for the role's own store of them."""
+    return f"{role}-learning"

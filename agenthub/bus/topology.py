@@ -190,6 +190,7 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             subjects.BUDGETS,
             republish=RePublish(src=f"$KV.{subjects.BUDGETS}.>", dest=subjects.states(subjects.BUDGETS)),
         ),
+        bucket(subjects.TRUST),
     ]  # fmt: skip
 
 
@@ -217,6 +218,7 @@ def _consumers(role: RoleQueues) -> list[tuple[str, ConsumerConfig]]:
     doors = [
         (subjects.AGENTS, consumer(subjects.door_consumer(role.name), [subjects.inbox(role.name)], SORTER_BATCH)),
         (subjects.SCHEDULES, consumer(subjects.due_consumer(role.name), [subjects.due(role.name)], SORTER_BATCH)),
+        (subjects.LEARNING, consumer(subjects.learning_consumer(role.name), [subjects.ALL_LEARNINGS], SORTER_BATCH)),
     ]
     if role.topics:
         doors.append(

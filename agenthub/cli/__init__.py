@@ -42,6 +42,7 @@ _FAMILIES = {
     "breaker": "Who is left alone for a while, since it failed too often.",
     "budget": "What is spent of which limits, and more of it.",
     "traces": "What was parked, and what becomes of it.",
+    "learnings": "What roles learned from each other, who trusts it, and your word about it.",
 }
 
 

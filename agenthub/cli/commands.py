@@ -468,6 +468,100 @@ $ agenthub traces end 4f1c09ab --reason "They discuss the colour of the shed"
 A turn that runs at this moment comes to its end. Exit codes: 0 ended, 3 no such trace, 4 no hub.""",
     ),
     Command(
+        "learnings ls",
+        "See",
+        "learnings:learnings_ls",
+        """List what roles learned: from whom, how far others trust it, in whose policy it is.
+
+$ agenthub learnings ls
+$ agenthub learnings ls --state quarantined      what waits for your word
+$ agenthub learnings ls --role backend --domain sql --json=id,state,trust,trigger
+
+Trust is earned with each role: 50 % at the start, in its policy from 70 % on. docs/learning.md has the rule.""",
+    ),
+    Command(
+        "learnings show",
+        "See",
+        "learnings:learnings_show",
+        """Show one learning: its words, what shows it, and what each role thinks of it.
+
+$ agenthub learnings show 4f1c
+
+Exit codes: 0 shown, 3 no such learning, 4 no hub.""",
+    ),
+    Command(
+        "learnings share",
+        "Talk",
+        "learnings:learnings_share",
+        """Publish a learning in your name. Under 200 tokens; each role tries it before it trusts it.
+
+$ agenthub learnings share --trigger "A migration adds a column to a large table" --domain sql \\
+      --approach "Add it as NULL, fill it in batches" --outcome "No lock over 1 s" --evidence 1b2c3d4e
+
+Exit codes: 0 published, 2 something is wrong with it, 4 no hub.""",
+    ),
+    Command(
+        "learnings confirm",
+        "Fix",
+        "learnings:learnings_confirm",
+        """Say that a learning held: one confirmation more with all roles, or with some.
+
+$ agenthub learnings confirm 4f1c --role qa --reason "It found the bug in 1.9"
+
+Exit codes: 0 said, 3 no such learning or role, 4 no hub.""",
+    ),
+    Command(
+        "learnings refute",
+        "Fix",
+        "learnings:learnings_refute",
+        """Say that a learning did not hold: one contradiction more, which weighs double.
+
+$ agenthub learnings refute 4f1c --reason "Only true before version 12"
+
+Exit codes: 0 said, 3 no such learning or role, 4 no hub.""",
+    ),
+    Command(
+        "learnings promote",
+        "Fix",
+        "learnings:learnings_promote",
+        """Put a learning into the policy of all roles, or of some, whatever they found.
+
+$ agenthub learnings promote 4f1c --role backend --role qa
+$ agenthub learnings promote 4f1c --deny "Bash(git push --force:*)"     only you may forbid
+
+Exit codes: 0 said, 2 no such rule, 3 no such learning or role, 4 no hub.""",
+    ),
+    Command(
+        "learnings demote",
+        "Fix",
+        "learnings:learnings_demote",
+        """Take a learning out of the policy of all roles, or of some; it stays a hint.
+
+$ agenthub learnings demote 4f1c --role qa
+
+Exit codes: 0 said, 3 no such learning or role, 4 no hub.""",
+    ),
+    Command(
+        "learnings quarantine",
+        "Fix",
+        "learnings:learnings_quarantine",
+        """Keep a learning from the models of all roles, or of some, until you release it.
+
+$ agenthub learnings quarantine 4f1c --reason "It was written for the old API"
+
+Exit codes: 0 said, 3 no such learning or role, 4 no hub.""",
+    ),
+    Command(
+        "learnings release",
+        "Fix",
+        "learnings:learnings_release",
+        """Leave a learning to what roles find: out of quarantine, and without your word above theirs.
+
+$ agenthub learnings release 4f1c
+
+Exit codes: 0 said, 3 no such learning or role, 4 no hub.""",
+    ),
+    Command(
         "roles check",
         "Admin",
         "admin:roles_check",

@@ -75,6 +75,8 @@ class Permissions:
     rules: PermissionRules = _NONE
     """Of its own file."""
     organization: PermissionRules = _NONE
+    policy: PermissionRules = _NONE
+    """What its policy file asks for or forbids; it allows nothing."""
     only: tuple[str, ...] | None = None
     """The `tools:` line of its file. None: all tools."""
     never: tuple[str, ...] = ()
@@ -90,9 +92,10 @@ def decide(permissions: Permissions, tool: str, arguments: Mapping[str, Any], *,
         is_approved: A person said yes to it, now or for always; only a deny is above that.
     """
     call = _Call.of(tool, arguments)
-    own, common = permissions.rules, permissions.organization
+    own, common, policy = permissions.rules, permissions.organization, permissions.policy
     for rules, source in (
         (own.deny, "`permissions.deny` of the role"), (common.deny, "`permissions.deny` of the organization"),
+        (policy.deny, "`deny` in the policy of the role"),
         (permissions.never, "`disallowedTools:` of the role"),
     ):  # fmt: skip
         if rule := _first(call.is_touched_by, rules):
@@ -103,6 +106,7 @@ def decide(permissions: Permissions, tool: str, arguments: Mapping[str, Any], *,
         return Decision(Verdict.ALLOW, "", "a person's approval")
     for rules, source in (
         (own.ask, "`permissions.ask` of the role"), (common.ask, "`permissions.ask` of the organization"),
+        (policy.ask, "`ask` in the policy of the role"),
     ):  # fmt: skip
         if rule := _first(call.is_touched_by, rules):
             return Decision(Verdict.ASK, rule, source)

@@ -103,6 +103,7 @@ class Conversation:
         compact_at: CompactAt | None = None,
         is_per_task: bool = False,
         may_call: MayCall | None = None,
+        begins_with: Callable[[], str] = str,
     ) -> None:
         """A conversation that goes on where the journal ends.
 
@@ -112,12 +113,13 @@ class Conversation:
             before_effect: Awaited before each model call and tool; raises if this process may not act.
             meter: Asked before each model call, and told what it took.
             may_call: Awaited before each tool; says what is the result instead, if it may not be called.
+            begins_with: Asked when a conversation begins, for words to begin it with. They stay in it as they were.
         """
         self._model, self._journal, self._system = model, journal, system
         self._tool_calls = ToolCalls(tools, journal, before_effect, may_call)
         self._max_steps = max_steps
         self._before_effect, self._meter = before_effect, meter
-        self._compact_at, self._is_per_task = compact_at, is_per_task
+        self._compact_at, self._is_per_task, self._begins_with = compact_at, is_per_task, begins_with
         self._place: str | None = None
         """Which conversation of the journal it is; None as long as it is none."""
         self._history: list[dict[str, Any]] = []
@@ -292,7 +294,7 @@ class Conversation:
 
     def _opening(self, prompt: Prompt, notes: Sequence[str], *, repeated: Sequence[str]) -> list[Block]:
         """The user message that begins a turn, behind the results that the last one still owes."""
-        opening = self._tool_calls.results_of_last_turn()
+        opening = self._tool_calls.results_of_last_turn() if self._history else self._beginning()
         if repeated:
             opening.append(_text(prompts.notices(repeated)))
         text = prompt.text
@@ -300,6 +302,10 @@ class Conversation:
             framed = prompts.framed(prompt.task)
             text = text if framed in text else f"{framed}\n{text}"
         return [*opening, _text(f"{prompts.noted(notes)}\n{text}" if notes else text)]
+
+    def _beginning(self) -> list[Block]:
+        text = self._begins_with()
+        return [_text(text)] if text else []
 
     async def _asking(
         self, asked: list[Block], turn_id: str, prompt: Prompt, notes: Sequence[tuple[str, str]]
@@ -396,12 +402,13 @@ class Conversation:
             yield ModelCalled(answer.usage, self._model.name, time.monotonic() - asked_at_s, "hand-over")
             if said:
                 break
-        begins_with = compaction.hand_over(
+        hand_over = compaction.hand_over(
             summary,
             last_words=compaction.last_words(whole),
             still_open=compaction.heads(self._journal.unfinished(), besides=prompt.task.id),
             changed=self._tool_calls.changes_in(whole),
         )
+        begins_with = [*self._beginning(), *hand_over]
         tokens = compaction.tokens_of([self._system, self._tool_calls.definitions, begins_with])
         reach(Failpoint.HAND_OVER_WRITTEN)
         self._journal.begin_anew(

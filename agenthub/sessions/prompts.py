@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import NamedTuple
 
 from agenthub.asks import Ask
 from agenthub.long_texts import ANSWER_CHARACTERS, MESSAGE_CHARACTERS
@@ -44,12 +45,24 @@ on from there. Delegate what others do better; never wait or ask around in circl
 - `ask_human` asks the person at the top, and a tool call may need their approval: your task is parked, and you \
 get the answer, or the result of the call, when they have decided.
 - `send` tells somebody something that needs no answer. `report_status` tells all who follow a topic.
+- `share_learning` tells all roles of a pattern that worked and will hold again. What they learned reaches you as \
+hints with a task, or as your policy once it proved itself here; `report_learning` says how one went.
 - Write results into files of your workspace and name the paths as evidence. Others cannot read your workspace: \
 what they need goes with the message (`attach`), and what comes with one you get by `fetch_attachment`.
 - A message that ends in `<hub:more>` goes on: read the rest by `read_message` if you need it.
 - End every task with `finish`, with an honest outcome: `done` only if it is done and you can show it; \
 `blocked` with what is missing; `needs_human` with the decision that a person must take; `failed` with the reason.
 - Keep answers short and concrete. Say what you did, not what one could do."""
+
+
+_UNPROVEN = (
+    "What colleagues found in tasks like this one; unproven here. Follow one only if it fits, and say with "
+    "`report_learning` how it went."
+)
+_PROVEN = (
+    "What proved itself in your own work, found by colleagues or written by a person. Follow it where it fits, and say "
+    "with `report_learning` when it did not hold."
+)
 
 
 def standing_instructions(organization: Organization, role: Role) -> str:
@@ -158,6 +171,37 @@ def note(message: Message) -> str:
     text = _cut(quoted(_one_line(message.payload.message)), 500)
     subject = _cut(quoted(_one_line(message.payload.subject)), MAX_SUBJECT_CHARACTERS)
     return f"- {_attribute(message.type)} from {message.from_role}: {subject} {text}".rstrip()
+
+
+class Hint(NamedTuple):
+    """What others learned and this role has not proved."""
+
+    id: str
+    authors: str
+    trigger: str
+    approach: str
+    outcome: str
+
+
+def hinted(hints: Sequence[Hint]) -> str:
+    """What others learned that may fit a task, behind it."""
+    lines = ["<hub:hints>", _UNPROVEN]
+    for hint in hints:
+        lines += [
+            f'<hub:hint id="{hint.id}" from="{_attribute(hint.authors)}">',
+            f"When: {quoted(_one_line(hint.trigger))}",
+            f"Do: {quoted(_one_line(hint.approach))}",
+            f"Outcome: {quoted(_one_line(hint.outcome))}",
+            "</hub:hint>",
+        ]
+    return "\n".join([*lines, "</hub:hints>"])
+
+
+def policy(text: str) -> str:
+    """What proved itself in a role's work, at the beginning of a conversation; empty for nothing."""
+    if not text.strip():
+        return ""
+    return "\n".join(["<hub:policy>", _PROVEN, "", quoted(text.strip()), "</hub:policy>"])
 
 
 def notices(words: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from agenthub.coordination import Coordination
 from agenthub.errors import RefusedError
 from agenthub.guards.overrides import Overrides
 from agenthub.guards.permissions import Decision, Permissions, Verdict, decide
+from agenthub.permission_rules import PermissionRules
 from agenthub.sessions.session import Granted, ToolCall, ToolOutcome, TurnEnd, TurnResult
 
 
@@ -27,9 +29,11 @@ class Permits:
         *,
         within_s: float,
         clock: Callable[[], datetime],
+        policy: Callable[[], PermissionRules] = PermissionRules,
     ) -> None:
+        """`policy` gives the rules of the role's policy as they are at the moment."""
         self._permissions, self._overrides, self._coordination = permissions, overrides, coordination
-        self._within_s, self._clock = within_s, clock
+        self._within_s, self._clock, self._policy = within_s, clock, policy
 
     async def check(
         self, tool: str, arguments: dict[str, Any], call: ToolCall, granted: Granted | None = None
@@ -41,7 +45,8 @@ class Permits:
         """
         if granted is not None and granted.always:
             self._overrides.add(tool, arguments, at=self._clock())
-        decision = decide(self._permissions, tool, arguments, is_approved=granted is not None)
+        permissions = replace(self._permissions, policy=self._policy())
+        decision = decide(permissions, tool, arguments, is_approved=granted is not None)
         if decision.verdict is Verdict.ASK and self._overrides.covers(tool, arguments):
             return None
         if decision.verdict is Verdict.ASK:

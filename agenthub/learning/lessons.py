@@ -1,0 +1,53 @@
+"""A session that is shown what others learned: hints with a new task, and what its own work may teach others.
+
+It stands before any session and changes nothing but the words of a prompt. The loop does not know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from agenthub.learning.learner import Learner
+from agenthub.sessions import prompts
+from agenthub.sessions.session import ContextInfo, Prompt, Session, SessionEvent
+
+
+class TaughtSession:
+    """A session whose prompts carry what fits of what the role has learned."""
+
+    def __init__(self, session: Session, learner: Learner) -> None:
+        self._session, self._learner = session, learner
+
+    async def start(self) -> None:
+        await self._session.start()
+
+    async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent]:
+        async with aclosing(self._session.turn(self._taught(prompt), turn_id=turn_id)) as events:
+            async for event in events:
+                yield event
+
+    def _taught(self, prompt: Prompt) -> Prompt:
+        if prompt.goes_on:  # the task was shown before, with its hints
+            return prompt
+        task = prompt.task
+        found = self._learner.hints(task.id, f"{task.payload.subject} {task.payload.message}")
+        hints = [
+            prompts.Hint(
+                one.id, ", ".join(one.authors), one.learning.trigger, one.learning.approach, one.learning.outcome
+            )
+            for one in found
+        ]
+        return prompt._replace(text=f"{prompt.text}\n{prompts.hinted(hints)}") if hints else prompt
+
+    async def inject(self, notice: str) -> bool:
+        return await self._session.inject(notice)
+
+    async def interrupt(self) -> None:
+        await self._session.interrupt()
+
+    async def context(self) -> ContextInfo:
+        return await self._session.context()
+
+    async def close(self) -> None:
+        await self._session.close()
