@@ -106,7 +106,7 @@ def session_for(
         return ClaudeCodeSession(
             claude_code_place(settings, organization, name, key, system, api_key), journal,
             tools=tools, before_effect=may_act,
-            before_call=gate.check, meter=gate,
+            before_call=gate.check, meter=gate, may_call=permits.check,
         )  # fmt: skip
     model = AnthropicModel(
         terms.model,

@@ -22,6 +22,7 @@ from agenthub.sessions.claude_code.session import ClaudeCodeSession
 from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import (
+    MayCall,
     ModelCalled,
     Prompt,
     Repeat,
@@ -57,7 +58,7 @@ class Asking:
 def open_session(
     kind: Kind, folder: Path, url: str, journal: Journal, tools: list[Tool], *, model: str = MODEL,
     rules: tuple[str, ...] = (), before_effect: Callable[[], Awaitable[None]] = _allowed,
-    before_call: Callable[[], Awaitable[None]] | None = None, max_steps: int = 12,
+    before_call: Callable[[], Awaitable[None]] | None = None, max_steps: int = 12, may_call: MayCall | None = None,
 ) -> Session:  # fmt: skip
     """A session of a kind whose things lie in `folder`."""
     if kind == "claude-code":
@@ -65,10 +66,12 @@ def open_session(
             model, "You are a test.", folder / "workspace", folder / "home", "secret-key", url, rules=rules,
             max_steps=max_steps,
         )  # fmt: skip
-        return ClaudeCodeSession(place, journal, tools=tools, before_effect=before_effect, before_call=before_call)
+        return ClaudeCodeSession(
+            place, journal, tools=tools, before_effect=before_effect, before_call=before_call, may_call=may_call
+        )
     return Conversation(
         AnthropicModel(model, api_key="secret-key", base_url=url, first_retry_s=0.05), journal,
-        system="You are a test.", tools=tools, max_steps=max_steps, before_effect=before_effect,
+        system="You are a test.", tools=tools, max_steps=max_steps, before_effect=before_effect, may_call=may_call,
         meter=None if before_call is None else Asking(before_call),
     )  # fmt: skip
 

@@ -13,7 +13,17 @@ import pytest
 from agenthub.errors import BudgetExhaustedError, ModelUnavailableError, RefusedError, SessionError
 from agenthub.messages import Outcome
 from agenthub.rehearsal import Endpoint, start_rehearsal
-from agenthub.sessions.session import ModelCalled, ToolEnded, TurnEnd, TurnResult
+from agenthub.sessions.session import (
+    Granted,
+    ModelCalled,
+    Prompt,
+    ToolCall,
+    ToolEnded,
+    ToolOutcome,
+    TurnEnd,
+    TurnResult,
+)
+from tests.sessions.scripted import task
 from tests.sessions.sessions import HAS_CLAUDE_CODE, Kind, Office, Process, calls, noted_requests
 
 NOT_INSTALLED = "claude-agent-sdk is not installed here; `make test-claude-code` installs it and runs this"
@@ -92,6 +102,26 @@ async def test_an_ended_turn_gives_the_same_end_without_asking(office: Opens) ->
     await role.opens()
     assert await role.turn(calls(("end", "all good"))) == ended
     assert len(role.requests) == len(role.toolbox.done) == 1
+
+
+async def asks_about_pay(
+    tool: str, arguments: dict[str, Any], call: ToolCall, granted: Granted | None
+) -> ToolOutcome | None:
+    if tool != "pay" or granted is not None:
+        return None
+    return ToolOutcome("It waits for a person.", ends_turn=TurnResult(TurnEnd.PARKED, text="waits for you"))
+
+
+async def test_a_call_that_a_person_must_approve_parks_the_turn_and_is_made_once_they_have(office: Opens) -> None:
+    role = await office(may_call=asks_about_pay)
+    assert await role.turn(calls(("write", "one"), ("pay", "bill"))) == TurnResult(TurnEnd.PARKED, text="waits for you")
+    assert role.toolbox.texts("pay") == []
+    prompt = Prompt("approved\nrehearse: say thanks", task("a"), goes_on=True, granted=Granted("pay", {"text": "bill"}))
+    events = [event async for event in role.session.turn(prompt, turn_id="ask~r")]
+    assert isinstance(events[-1], TurnResult)
+    assert role.toolbox.texts("pay") == ["bill"]
+    assert '<hub:result tool=\\"pay\\">\\ndid bill' in role.asked()
+    assert next(event.name for event in events if isinstance(event, ToolEnded)) == "pay"
 
 
 async def test_a_refused_call_is_told_to_the_model_and_the_turn_goes_on(office: Opens) -> None:

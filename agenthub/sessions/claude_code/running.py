@@ -13,12 +13,14 @@ from agenthub.messages import Message, Usage
 from agenthub.sessions import prompts
 from agenthub.sessions.claude_code import endings, place
 from agenthub.sessions.claude_code.answers import Answers, as_block
+from agenthub.sessions.claude_code.permits import OwnPermits
 from agenthub.sessions.claude_code.repeats import OpenCall
 from agenthub.sessions.claude_code.store import Store
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.session import (
     SessionEvent,
     TextDelta,
+    ToolCall,
     ToolEnded,
     ToolOutcome,
     ToolStarted,
@@ -38,12 +40,12 @@ class RunningTurn:
     def __init__(
         self, turn_id: str, task: Message, *, answers: Answers, journal: Journal, store: Store, tool_calls: ToolCalls,
         open_calls: list[OpenCall], workspace: Path, max_steps: int, before_effect: Callable[[], Awaitable[None]],
-        before_call: Callable[[], Awaitable[None]] | None,
+        before_call: Callable[[], Awaitable[None]] | None, permits: OwnPermits,
     ) -> None:  # fmt: skip
         self._turn_id, self._task, self.answers = turn_id, task, answers
         self._journal, self._store, self._tool_calls = journal, store, tool_calls
         self._open, self._workspace, self._max_steps = open_calls, workspace, max_steps
-        self._before_effect, self._before_call = before_effect, before_call
+        self._before_effect, self._before_call, self._permits = before_effect, before_call, permits
         self.events: asyncio.Queue[SessionEvent | BaseException] = asyncio.Queue()
         self.notices: list[str] = []
         self.in_hand = 0
@@ -62,6 +64,11 @@ class RunningTurn:
     def interrupt(self) -> None:
         """Let no further call be made, and end the turn at the next step."""
         self._is_interrupted = True
+
+    @property
+    def is_parked(self) -> bool:
+        """True if a call waits for a person, so that Claude Code is to stop."""
+        return self._ending is not None and self._ending.end is TurnEnd.PARKED
 
     @property
     def _is_to_stop(self) -> bool:
@@ -159,7 +166,7 @@ class RunningTurn:
     # ── its own tools, and what it asks before and after each call ─────────────────────────────────
     async def before(self, call_id: str, name: str, arguments: dict[str, Any]) -> str:
         """Why a call may not be made; empty if it may. One of its own tools is recorded as begun."""
-        if self._is_to_stop:
+        if self._is_to_stop or self.is_parked:
             return _STOPPED
         if name.startswith(place.PREFIX):
             return ""
@@ -168,6 +175,12 @@ class RunningTurn:
             await self._before_effect()
             if reason := outside(self._workspace, name, arguments):
                 return reason
+            instead = await self._permits.refusal(
+                name, arguments, ToolCall(f"{self._turn_id}~{number + 1}", self._task)
+            )
+            if instead is not None:
+                self._ending = self._ending or instead.ends_turn
+                return instead.content
             first = self._first(number, name, arguments)
             step = self._journal.step(self._turn_id, first)
             if step is not None and step.result is not None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
@@ -21,13 +22,26 @@ from agenthub.sessions.claude_code import place as places
 from agenthub.sessions.claude_code import repeats
 from agenthub.sessions.claude_code.answers import Answers
 from agenthub.sessions.claude_code.endings import ContextFullError, Totals
+from agenthub.sessions.claude_code.permits import OwnPermits
 from agenthub.sessions.claude_code.place import Place
 from agenthub.sessions.claude_code.running import RunningTurn
 from agenthub.sessions.claude_code.server import mcp_server
 from agenthub.sessions.claude_code.store import Store
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.prices import cost_usd
-from agenthub.sessions.session import ContextInfo, Meter, ModelCalled, Prompt, SessionEvent, Tool, TurnResult
+from agenthub.sessions.session import (
+    ContextInfo,
+    Granted,
+    MayCall,
+    Meter,
+    ModelCalled,
+    Prompt,
+    SessionEvent,
+    Tool,
+    ToolEnded,
+    ToolStarted,
+    TurnResult,
+)
 from agenthub.sessions.tool_calls import ToolCalls
 
 logger = logging.getLogger(__name__)
@@ -51,6 +65,7 @@ class ClaudeCodeSession:
         before_effect: Callable[[], Awaitable[None]],
         before_call: Callable[[], Awaitable[None]] | None = None,
         meter: Meter | None = None,
+        may_call: MayCall | None = None,
     ) -> None:
         """A conversation that goes on where the role's journal and Claude Code's record end.
 
@@ -58,10 +73,12 @@ class ClaudeCodeSession:
             before_effect: Awaited before each turn and each call of a tool; raises if this process may not act.
             before_call: Awaited before each turn and after each call of a tool; raises if there is no money.
             meter: Asked before each turn, and told what it took.
+            may_call: Asked before each call, of our tools and of Claude Code's own.
         """
         self._place, self._journal = place, journal
         self._store = Store(journal.path)
-        self._tool_calls = ToolCalls(tools, journal, before_effect)
+        self._tool_calls = ToolCalls(tools, journal, before_effect, may_call)
+        self._ours, self._may_call = frozenset(tool.name for tool in tools), may_call
         self._before_effect, self._before_call, self._meter = before_effect, before_call, meter
         self._program = ""
         self._client: Any = None
@@ -122,6 +139,12 @@ class ClaudeCodeSession:
         if self._meter is not None:
             await self._meter.reserve(turn_id, input_tokens=self._context.tokens)
         took: Usage | None = None
+        if prompt.granted is not None:
+            prompt, events = await self._granted(prompt, prompt.granted, turn_id)
+            for granted_event in events:
+                yield granted_event
+            if events and isinstance(events[-1], TurnResult):
+                return
         opening, notes = self._opening(prompt, turn_id, session_id, open_calls, is_new=is_new)
         await self._connect(session_id, is_new=is_new)
         answers = Answers(
@@ -132,6 +155,7 @@ class ClaudeCodeSession:
             turn_id, prompt.task, answers=answers, journal=self._journal, store=self._store,
             tool_calls=self._tool_calls, open_calls=open_calls, workspace=self._place.workspace,
             max_steps=self._place.max_steps, before_effect=self._before_effect, before_call=self._before_call,
+            permits=OwnPermits(self._may_call, prompt.granted),
         )  # fmt: skip
         # A fresh id for each try: one that Claude Code has seen before would be ignored, without an answer.
         identity = str(uuid.uuid4())
@@ -167,6 +191,30 @@ class ClaudeCodeSession:
                 self._settle(running, prompt, turn_id)
             else:  # it would go on by itself
                 self._kill()
+
+    async def _granted(self, prompt: Prompt, granted: Granted, turn_id: str) -> tuple[Prompt, list[SessionEvent]]:
+        """What comes of a call that a person approved: one of ours is made now, its result stands behind the prompt.
+
+        Claude Code makes those of its own tools itself, and is told so. The last event is the `TurnResult` if the
+        call ends the turn.
+        """
+        if granted.tool not in self._ours:
+            call = json.dumps(granted.input, ensure_ascii=False)
+            word = f"You may call `{granted.tool}` with this input now, once: {prompts.quoted(call)}"
+            return prompt._replace(text=f"{prompt.text}\n{prompts.notices([word])}"), []
+        block, began_at_s = granted.as_call(), time.monotonic()
+        outcome = await self._tool_calls.run_granted(granted, turn_id, prompt.task)
+        summary = outcome.summary or next(iter(outcome.content.strip().splitlines()), "")[:200]
+        has_changed = self._tool_calls.changes(granted.tool) and not outcome.is_error
+        took_s = time.monotonic() - began_at_s
+        events: list[SessionEvent] = [
+            ToolStarted(granted.tool, self._tool_calls.summary(block)),
+            ToolEnded(granted.tool, summary, outcome.is_error, has_changed, took_s),
+        ]
+        if outcome.ends_turn is not None:
+            events.append(outcome.ends_turn)
+        result = prompts.result(granted.tool, outcome.content, is_error=outcome.is_error)
+        return prompt._replace(text=f"{prompt.text}\n{result}", granted=None), events
 
     def _opening(
         self, prompt: Prompt, turn_id: str, session_id: str, open_calls: list[repeats.OpenCall], *, is_new: bool
@@ -299,7 +347,10 @@ class ClaudeCodeSession:
         told = {
             "hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": refusal,
         }  # fmt: skip
-        return {"hookSpecificOutput": told}
+        answer: dict[str, Any] = {"hookSpecificOutput": told}
+        if running is not None and running.is_parked:
+            answer |= {"continue_": False, "stopReason": "the host ends the turn: a person decides first"}
+        return answer
 
     async def _after_tool(self, asked: Any, _call_id: str | None, _context: object) -> dict[str, Any]:
         words, goes_on = await self._running.after() if self._running is not None else ([], False)

@@ -14,7 +14,7 @@ import pytest
 
 from agenthub.errors import SessionError
 from agenthub.rehearsal import Endpoint, start_rehearsal
-from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
+from agenthub.sessions.session import Granted, Prompt, ToolCall, ToolOutcome, TurnEnd, TurnResult
 from tests.organization import until
 from tests.sessions.scripted import task
 from tests.sessions.sessions import HAS_CLAUDE_CODE, Office, Process, calls, framed
@@ -77,6 +77,37 @@ async def test_of_a_tool_only_the_calls_that_a_rule_names_are_made(office: Opens
     assert not any((role.folder / "workspace").iterdir()) or (role.folder / "workspace" / "a").exists()
     refused = [step.result for number in range(3) if (step := role.journal.step("a", number)) and step.result]
     assert refused[-1]["is_error"]
+
+
+async def rules_of_the_role(
+    tool: str, arguments: dict[str, Any], call: ToolCall, granted: Granted | None
+) -> ToolOutcome | None:
+    """`Bash(touch *)` is asked about, `Bash(rm *)` is denied."""
+    command = str(arguments.get("command", ""))
+    if command.startswith("rm"):
+        return ToolOutcome("You may not make this call of `Bash`.", is_error=True)
+    if command.startswith("touch") and granted is None:
+        return ToolOutcome("It waits for a person.", ends_turn=TurnResult(TurnEnd.PARKED, text="waits for you"))
+    return None
+
+
+async def test_its_own_tools_obey_the_rules_of_the_role_and_wait_for_a_person(office: Opens) -> None:
+    role = await office(rules=("Bash",), may_call=rules_of_the_role)
+    workspace = role.folder / "workspace"
+    (workspace / "a").touch()
+    assert (await role.turn(tool("Bash", command="rm a"), "a0")).end is TurnEnd.STOPPED
+    assert "You may not make this call" in role.asked()
+    words = tool("Bash", command="touch b") + tool("Bash", command="touch c")
+    assert await role.turn(words) == TurnResult(TurnEnd.PARKED, text="waits for you")
+    assert [path.name for path in workspace.iterdir()] == ["a"]
+
+    approved = Granted("Bash", {"command": "touch b", "description": "as it was"})
+    wanted = tool("Bash", command="touch b") + tool("Bash", command="touch b2")
+    prompt = Prompt(framed(f"approved\n{wanted}", "b"), task("a"), goes_on=True, granted=approved)
+    *_, last = [event async for event in role.session.turn(prompt, turn_id="ask~r")]
+    assert last == TurnResult(TurnEnd.PARKED, text="waits for you")  # the second call was not approved
+    assert sorted(path.name for path in workspace.iterdir()) == ["a", "b"]
+    assert "You may call `Bash` with this input now, once" in role.asked()
 
 
 async def test_nothing_outside_of_the_workspace_is_read(office: Opens, tmp_path: Path) -> None:
