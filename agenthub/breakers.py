@@ -103,6 +103,11 @@ class Breakers:
         """All breakers, by key."""
         return await self._kept.items()
 
+    def state(self, key: str) -> str:
+        """`closed`, `open` or `half_open`, as far as this process has heard."""
+        known = self._kept.known(key)
+        return known.state if known is not None else "closed"
+
     def is_closed(self, key: str) -> bool:
         """True as far as this process has heard."""
         known = self._kept.known(key)

@@ -14,7 +14,7 @@ from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.bus.watched import WatchedBucket
 from agenthub.guards import budget
-from agenthub.guards.budget import Account, Amount, Grant, Limits, LimitSet, Reservation, Short
+from agenthub.guards.budget import Account, Amount, Grant, Level, Limits, LimitSet, Reservation, Short
 from agenthub.organization import Organization
 
 ALL = "organization"
@@ -105,6 +105,10 @@ class Budgets:
             account = await self._accounts.read(name.key)
             short = budget.short_of(account or Account(), limits, call, at)
         return short
+
+    def levels(self, name: AccountName, limits: Limits, *, at: datetime) -> list[Level]:
+        """How far each limit is used up, as far as this process has heard."""
+        return budget.levels(self._accounts.known(name.key) or Account(), limits, at)
 
     async def told(self, name: AccountName, limit: str, share: float, since: datetime) -> None:
         """Note that a person was told of a limit."""

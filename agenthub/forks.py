@@ -1,10 +1,7 @@
-"""What the supervisor and the nursery say to each other, and where their processes log. Imports nothing heavy."""
+"""What the supervisor and the nursery say to each other. Imports nothing heavy."""
 
 from __future__ import annotations
 
-import logging
-import logging.handlers
-from pathlib import Path
 from typing import NamedTuple
 
 from agenthub.organization import Organization
@@ -54,15 +51,3 @@ class Ended(NamedTuple):
     pid: int
     status: int
     """Exit status, or minus the number of the signal that ended it."""
-
-
-def log_to_file(path: Path, level: str) -> None:
-    """Have everything logged written to a file that rotates, and what crashes leave behind on stderr too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=10_000_000, backupCount=5)
-    logging.basicConfig(
-        handlers=[handler], level=level, force=True,
-        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S",
-    )  # fmt: skip
-    for chatty in ("httpx2", "httpcore2", "anthropic", "nats"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -294,7 +294,10 @@ class Loop:
             work.task.from_role,
         )  # fmt: skip
         kind = "resumed" if work.ask else "taken"
-        await self._events.tell(kind, work.task.title, work.task, from_role=work.task.from_role, attempt=turn.attempts)
+        waited_s = round(max(0.0, (self._clock() - delivery.stored_at).total_seconds()), 3)
+        await self._events.tell(
+            kind, work.task.title, work.task, from_role=work.task.from_role, attempt=turn.attempts, waited_s=waited_s
+        )
         try:
             async with asyncio.timeout(self._limits.turn_timeout_s), self._preemption.watch(work.task):
                 result = await self._turn(work)

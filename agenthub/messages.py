@@ -350,6 +350,8 @@ class Heartbeat(_Wire):
     context_window: int = 0
     parked: int = 0
     """Tasks that wait for answers of others."""
+    health_port: int = 0
+    """Where it answers /livez, /readyz and /metrics on its host; 0: nowhere."""
 
 
 class Absence(_Wire):

@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from agenthub.cradle import die_with_parent
+from agenthub.equipment import secrets_of
 from agenthub.errors import AgenthubError, ConfigError, HubUnreachableError, LeaseLostError, StalledError
-from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED, EXIT_STALLED, Ended, Fork, Signal, Started, log_to_file
+from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED, EXIT_STALLED, Ended, Fork, Signal, Started
+from agenthub.logs import log_to_file
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 
 _STOP_WITHIN_S = 30.0
@@ -44,8 +46,10 @@ def preload() -> None:
     import genai_prices.decompose
     import genai_prices.validation  # noqa: F401
 
+    from agenthub import logs
     from agenthub.sessions import anthropic
 
+    logs.preload()
     anthropic.preload()
     gc.freeze()
     gc.enable()
@@ -124,7 +128,11 @@ def _live(order: Fork) -> int:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     log = order.settings.state / "logs" / f"{order.key}.log"
-    log_to_file(log, order.settings.log_level)
+    secrets = secrets_of(order.settings, order.organization, order.role) if order.role else None
+    log_to_file(
+        log, order.settings.log_level, form=order.settings.log_format,
+        bound={"org": order.organization.org, "role": order.key}, secrets=secrets,
+    )  # fmt: skip
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)

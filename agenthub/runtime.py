@@ -8,21 +8,22 @@ import logging
 import math
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from agenthub import equipment, failpoints
-from agenthub.breakers import Breakers
+from agenthub.breakers import Breakers, account_key, role_key
 from agenthub.budgets import Budgets
 from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus, connect
-from agenthub.bus.lanes import open_lanes
+from agenthub.bus.lanes import Lanes, open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
 from agenthub.guards.circuit_breaker import Rules, account_of
 from agenthub.guards.repeats import Memory
+from agenthub.health import open_health
 from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
 from agenthub.leader import Duty, lead
@@ -32,6 +33,7 @@ from agenthub.long_texts import LongTexts
 from agenthub.loop import Loop, LoopLimits
 from agenthub.masking import Mask
 from agenthub.messages import Message, now
+from agenthub.metrics import CIRCUIT_STATES, Metrics
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
@@ -105,7 +107,9 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     mask = Mask(equipment.secrets_of(settings, organization, name))
     texts = place.long_texts()
     texts.let_go()
+    metrics = Metrics(name, org=organization.org)
     async with (
+        open_health(settings, place.key, metrics) as health,
         equipment.mcp_tools_of(settings, organization, name, place.key) as mcp_tools,
         connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
         _hurried(bus, stop),
@@ -114,7 +118,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         activity = Activity(
             place.key, model=organization.terms(name).model, clock=now, usage_of_day=journal.usage_since
         )
-        events = Events(bus, name, mask=mask)
+        activity.health_port = health.port
+        events = Events(bus, name, mask=mask, heard=metrics.heard)
         coordination = Coordination(bus, organization, name, ledger=Ledger(bus), events=events, clock=now)
         await coordination.start()
         activity.parked = lambda: coordination.parked
@@ -130,8 +135,9 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         )  # fmt: skip
         breakers = Breakers(bus, rules=rules, clock=now)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
+        account = account_of(settings.model_url, key)
         gate = TurnGate(
-            name, place.key, account_of(settings.model_url, key), spending=spending, breakers=breakers, rules=rules,
+            name, place.key, account, spending=spending, breakers=breakers, rules=rules,
             notices=notices, events=events, clock=now,
         )  # fmt: skip
         await spending.recover(journal.usage_since)
@@ -157,7 +163,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         settling = Settling(
             name, bus=bus, journal=journal, coordination=coordination, events=events, clock=now,
             before_effect=lease.ensure, spent=guard.spent, reassign_after_s=organization.defaults.reassign_after_s,
-            stand_in=partial(stand_in_for, name, organization, breakers, Registry(bus)),
+            stand_in=partial(stand_in_for, name, organization, breakers, Registry(bus)), ended=metrics.ended,
         )  # fmt: skip
         async with (
             traces.watched() as decisions,
@@ -184,7 +190,19 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     turn_timeout_s=organization.terms(name).turn_timeout_s,
                 ),
             )  # fmt: skip
-            await pulse.first()
+            await pulse.beat()
+            health.ready = lambda: {
+                "connected": bus.is_connected, "holding the lease": lease.is_held, "at work": not stop.is_set(),
+            }  # fmt: skip
+            _show(
+                metrics,
+                activity,
+                pulse,
+                lanes,
+                spending,
+                breakers,
+                {"role": role_key(name), "account": account_key(account)},
+            )
             if not stop.is_set():
                 bus.patience_s = math.inf  # a broker that is away or does not store is waited for; the log says so
             await events.tell("ready", f"pid {activity.beat().pid}")
@@ -223,6 +241,36 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         await _sign_off(bus, place.key, events)
     journal.close()
     memory.close()
+
+
+def _show(
+    metrics: Metrics, activity: Activity, pulse: Pulse, lanes: Lanes, spending: Spending, breakers: Breakers,
+    circuits: Mapping[str, str],
+) -> None:  # fmt: skip
+    """What can be read off a working role at any moment."""
+
+    async def waiting() -> dict[tuple[str, ...], float]:
+        return {(str(priority),): count for priority, count in (await lanes.waiting()).items()}
+
+    def context() -> float:
+        used, window = activity.context
+        return used / window if window else 0.0
+
+    metrics.asked_gauge("agenthub_inbox_messages", "Messages that wait or are in hand", waiting, ("priority",))
+    metrics.gauge("agenthub_working", "1 while a message is worked on", lambda: float(activity.message is not None))
+    metrics.gauge("agenthub_parked_tasks", "Tasks that wait for answers", lambda: float(activity.parked()))
+    metrics.gauge("agenthub_context_ratio", "How full the conversation is", context)
+    metrics.gauge(
+        "agenthub_budget_ratio", "How far a limit is used up", spending.shares, ("account", "limit")
+    )  # fmt: skip
+    metrics.gauge(
+        "agenthub_circuit_state", "0 closed, 1 half-open, 2 open",
+        lambda: {(name,): CIRCUIT_STATES[breakers.state(key)] for name, key in circuits.items()}, ("circuit",),
+    )  # fmt: skip
+    metrics.gauge(
+        "agenthub_heartbeat_age_seconds", "Since the broker stored the last one",
+        lambda: (now() - pulse.last.beat_at).total_seconds() if pulse.last else 0.0,
+    )  # fmt: skip
 
 
 @contextlib.asynccontextmanager

@@ -17,6 +17,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agenthub.errors import ConfigError, unknown
+from agenthub.logs import LogFormat
 
 ENV_PREFIX = "AGENTHUB_"
 
@@ -31,6 +32,9 @@ FILE_KEYS: Mapping[str, str] = {
     "rehearsal_seed": "rehearsal.seed",
     "rehearsal_speed": "rehearsal.speed",
     "log_level": "process.log_level",
+    "log_format": "process.log_format",
+    "health_host": "process.health_host",
+    "health_port": "process.health_port",
     "ack_wait_s": "process.ack_wait_s",
     "keep_alive_s": "process.keep_alive_s",
     "heartbeat_s": "process.heartbeat_s",
@@ -87,6 +91,15 @@ class Settings(BaseSettings):
 
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     """What the log keeps."""
+    log_format: LogFormat = "auto"
+    """`json`: an object per line; `text`: for people; `auto`: text on a terminal, else JSON."""
+    health_host: str = "127.0.0.1"
+    """Address at which a role answers /livez, /readyz and /metrics. Another than loopback only if you say so."""
+    health_port: int = Field(default=0, ge=-1, le=65535)
+    """Its port. 0: a free one, which `agenthub ps --json` shows; -1: none. Under `up` the first role has this one,
+    the second the next, and so on."""
+    health_token: SecretStr | None = None
+    """What /metrics asks for as `Authorization: Bearer …`. Without one it answers on loopback only."""
     ack_wait_s: Seconds = 20.0
     """Seconds without a sign of life before the server delivers a message again."""
     keep_alive_s: Seconds = 4.0

@@ -58,6 +58,7 @@ class Settling:
         spent: Callable[[Message, str, Usage], Awaitable[None]],
         reassign_after_s: float,
         stand_in: Callable[[], Awaitable[str]],
+        ended: Callable[[Completion], None] = lambda completion: None,
     ) -> None:
         """Settling of one role.
 
@@ -66,11 +67,12 @@ class Settling:
             spent: Told what each turn cost, once or more often.
             reassign_after_s: How long a role must be gone before its messages go to its fallback.
             stand_in: Gives the role that may do now what this one may not; empty: nobody.
+            ended: Called once for each message that has come to its end here.
         """
         self._role, self._bus, self._journal = role, bus, journal
         self._coordination, self._events, self._clock = coordination, events, clock
         self._before_effect, self._spent, self._reassign_after_s = before_effect, spent, reassign_after_s
-        self._stand_in = stand_in
+        self._stand_in, self._ended = stand_in, ended
 
     async def has_ended(self, task: Message) -> bool:
         """True if the message has its end already."""
@@ -229,6 +231,8 @@ class Settling:
             if found is not None and (first := Completion.decode(found)).ended_at != completion.ended_at:
                 await self._keep_late(completion)
                 return first
+        else:
+            self._ended(completion)
         return None
 
     async def _keep_late(self, completion: Completion) -> None:

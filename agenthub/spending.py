@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -72,6 +73,16 @@ class Spending:
             short = await self._budgets.short_of(name, limits, _ANY_CALL, at=self._clock())
             if short is not None and not short.is_busy:
                 raise await self._exhausted(name, limits, short)
+
+    def shares(self) -> dict[tuple[str, ...], float]:
+        """How far each limit is used up: account and limit → 1 at the limit; not those that are unlimited."""
+        at = self._clock()
+        return {
+            (name.shown, level.limit): level.share
+            for name, limits in self._accounts
+            for level in self._budgets.levels(name, limits, at=at)
+            if math.isfinite(level.amount)
+        }
 
     # ── the meter of the session ───────────────────────────────────────────────────────────────────
     async def reserve(self, turn_id: str, *, input_tokens: int) -> None:

@@ -203,9 +203,13 @@ class Supervisor:
         self._children[child.key] = child
         child.state = RoleState.STARTING
         is_role = child.key != REHEARSAL
+        settings = self.settings
+        if is_role and settings.health_port > 0:
+            place = [key for key in self._children if key != REHEARSAL].index(child.key)
+            settings = settings.model_copy(update={"health_port": settings.health_port + place})
         self._connection.send(
             forks.Fork(
-                child.key, "role" if is_role else REHEARSAL, self.settings, self.organization, child.role,
+                child.key, "role" if is_role else REHEARSAL, settings, self.organization, child.role,
                 replica=child.replica if is_role else 0, port=0 if is_role else child.replica,
             )
         )  # fmt: skip

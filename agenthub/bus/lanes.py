@@ -68,6 +68,19 @@ class Lanes:
         at_hand = [*self._taken, *(delivery for _, delivery in self.held)]
         return [delivery.reply_subject for delivery in at_hand if not delivery.is_settled]
 
+    async def waiting(self) -> dict[Priority, int]:
+        """How many messages wait or are in hand in each lane, as the broker counts them.
+
+        Raises:
+            HubError: If it does not answer.
+        """
+        try:
+            found = [await self._bus.js.consumer_info(subjects.AGENTS, pull.consumer) for pull in self._pulls.values()]
+        except (NatsError, TimeoutError) as error:
+            raise HubError(f"the broker does not say what waits: {error}") from error
+        counts = [(info.num_pending or 0) + (info.num_ack_pending or 0) for info in found]
+        return dict(zip(self._pulls, counts, strict=True))
+
     async def arrived(self) -> None:
         """Return when something may have arrived since the last call."""
         await self._arrived.wait()

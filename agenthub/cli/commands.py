@@ -311,6 +311,19 @@ $ agenthub inbox peek backend -n 3""",
 $ agenthub logs backend -f""",
     ),
     Command(
+        "check",
+        "See",
+        "check:check",
+        """Say in one line whether the processes are well, for monitors and for HEALTHCHECK of a container.
+
+$ agenthub check                    those of this machine; where none runs, all of the hub by their heartbeats
+$ agenthub check --role backend
+$ agenthub check --ready            fail also if one lives and cannot work, as while the broker is away
+
+On this machine each process is asked itself, without the broker: one that waits for it is well.
+Exit codes: 0 well, 1 something is not, 3 no such role, 4 no hub.""",
+    ),
+    Command(
         "dlq ls",
         "Fix",
         "dlq:ls",

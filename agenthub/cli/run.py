@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:  # `up` and `demo` begin the nursery before these are imported
 
 Flag = Parameter(negative="")
 READY_WITHIN_S = 120.0
+STUCK_S = 30.0
+"""How long the event loop of a role may stand still. By then its lease is over, and it would have to end anyway."""
 
 
 async def up(
@@ -99,7 +102,7 @@ async def supervise(
     stop: asyncio.Event | None = None,
 ) -> int:
     """Run a supervisor in this process; the first SIGINT or SIGTERM stops it, the second ends it at once."""
-    from agenthub.forks import log_to_file
+    from agenthub.logs import log_to_file
     from agenthub.supervisor import Supervisor
 
     supervisor = Supervisor(settings, organization, nursery, say=say)
@@ -122,7 +125,10 @@ async def supervise(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked, number)
     loop.add_signal_handler(signal.SIGUSR1, at_once)  # `down --now`
-    log_to_file(settings.state / "logs" / "supervisor.log", settings.log_level)
+    log_to_file(
+        settings.state / "logs" / "supervisor.log", settings.log_level, form=settings.log_format,
+        bound={"org": organization.org}, secrets=_secrets(settings),
+    )  # fmt: skip
     await supervisor.run(stop=stopping, ready=ready)
     return EXIT_OK
 
@@ -167,6 +173,8 @@ async def role(name: str, /, *, replica: int = 0, options: Options = DEFAULT) ->
         name: Which role.
         replica: Number of this copy, from 0.
     """
+    from agenthub.equipment import secrets_of
+    from agenthub.logs import log_to_stderr
     from agenthub.organization import load_organization
     from agenthub.run_file import RunFile
     from agenthub.runtime import RolePlace, run_role, stop_on_signals
@@ -181,11 +189,15 @@ async def role(name: str, /, *, replica: int = 0, options: Options = DEFAULT) ->
         raise ConfigError("There is no key for the model. Set ANTHROPIC_API_KEY.")
     organization = load_organization(settings)
     organization.role(name)
+    place = RolePlace(settings, organization, name, replica)
     stop = asyncio.Event()
     stop_on_signals(stop)
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(
+        settings.log_level, form=settings.log_format, bound={"org": organization.org, "role": place.key},
+        secrets=secrets_of(settings, organization, name),
+    )  # fmt: skip
     try:
-        await run_role(RolePlace(settings, organization, name, replica), stop=stop)
+        await _end_if_stuck(run_role(place, stop=stop))
     except BaseExceptionGroup as group:
         for error in group.exceptions:
             say(f"agenthub: {error}")
@@ -241,9 +253,21 @@ def _model_line(settings: Settings, organization: Organization) -> str:
     return f"{organization.org}: working with {organization.defaults.model}"
 
 
-def _log_to_stderr(level: str) -> None:
-    import logging
+def _secrets(settings: Settings) -> dict[str, str]:
+    return {"API key": settings.api_key.get_secret_value()} if settings.api_key else {}
 
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for chatty in ("httpx2", "httpcore2", "anthropic", "nats"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+async def _end_if_stuck(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, and end this process if its event loop stands still: no platform restarts what merely looks ill.
+
+    Under `agenthub up` the supervisor does that.
+    """
+    working = asyncio.ensure_future(work)
+    try:
+        while not working.done():
+            faulthandler.dump_traceback_later(STUCK_S, exit=True)
+            await asyncio.wait([working], timeout=STUCK_S / 6)
+        await working
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        working.cancel()

@@ -25,6 +25,7 @@ from agenthub.cli.output import (
 )
 from agenthub.client import WaitingMessage
 from agenthub.errors import NotFoundError, unknown
+from agenthub.logs import readable
 from agenthub.messages import now
 
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
@@ -174,7 +175,7 @@ async def _print_file(path: Path, *, last: int, follow: bool, options: Options) 
         if options.json:
             print_json({"line": line}, options)
         else:
-            print(line, flush=True)
+            print(readable(line), flush=True)
 
     position = 0
     inode = 0

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from datetime import datetime
 
+from agenthub.logs import is_about
 from agenthub.messages import Heartbeat, Message, Usage
 
 
@@ -23,6 +24,7 @@ class Activity:
         self.holds: Callable[[], list[str]] = list
         self.context: tuple[int, int] = (0, 0)
         """Tokens of its conversation, and how many fit."""
+        self.health_port = 0
         self.progress = 0
         """Counts what it got on with."""
         self.patience_s = 0.0
@@ -36,7 +38,8 @@ class Activity:
         self._usage = usage_of_day(self._day)
 
     def works(self, message: Message) -> None:
-        """It has taken a message."""
+        """It has taken a message; what is logged from here on says which."""
+        is_about(message_id=message.id, trace_id=message.trace_id)
         self._enter("working", message.title, message)
 
     @property
@@ -78,6 +81,7 @@ class Activity:
 
     def rests(self) -> None:
         """It has settled the message."""
+        is_about()
         if self._state != "idle":
             self._enter("idle", "", None)
 
@@ -107,7 +111,7 @@ class Activity:
             host=socket.gethostname(), model=self._model, usage_today=self._usage, parked=self.parked(),
             context_tokens=self.context[0], context_window=self.context[1],
             holds=self.holds(),
-            health=self._health, progress_at=self._progress_at,
+            health=self._health, health_port=self.health_port, progress_at=self._progress_at,
         )  # fmt: skip
 
     def _enter(self, state: str, doing: str, message: Message | None) -> None:

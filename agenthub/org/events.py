@@ -19,9 +19,17 @@ _LONGEST_TEXT = 500
 class Events:
     """Tells what one role does. An event may be lost when the server crashes; what counts is stored elsewhere."""
 
-    def __init__(self, bus: Bus, role: str, *, mask: Callable[[str], str] = mask_of_keys) -> None:
-        """Events of a role; `mask` takes secrets out of their texts."""
-        self._bus, self._role, self._mask = bus, role, mask
+    def __init__(
+        self, bus: Bus, role: str, *, mask: Callable[[str], str] = mask_of_keys,
+        heard: Callable[[Event], None] = lambda event: None,
+    ) -> None:  # fmt: skip
+        """Events of a role.
+
+        Args:
+            mask: Takes secrets out of their texts.
+            heard: Called in this process for each event that is told.
+        """
+        self._bus, self._role, self._mask, self._heard = bus, role, mask, heard
 
     async def tell(self, kind: str, text: str = "", about: Message | None = None, **data: Any) -> None:
         """Publish one event.
@@ -30,12 +38,15 @@ class Events:
             kind: One word, for example `taken`, `step`, `parked`; the token after `agent-hub.events.`.
             about: The message that it is about.
         """
-        await self._bus.tell(subjects.event(kind, self._role), self._event(kind, text, about, data).encode())
+        event = self._event(kind, text, about, data)
+        self._heard(event)
+        await self._bus.tell(subjects.event(kind, self._role), event.encode())
 
     async def record(self, kind: str, text: str, about: Message, **data: Any) -> None:
         """Publish one event, and keep it on the audit stream: what a guard decided, and why."""
         event = self._event(kind, text, about, data)
         logger.warning("%s %s: %s", kind, event.message_id, text)
+        self._heard(event)
         await self._bus.tell(subjects.event(kind, self._role), event.encode())
         await self._bus.tell(subjects.audit(kind, self._role), event.encode())
 

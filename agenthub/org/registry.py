@@ -99,14 +99,18 @@ class Pulse:
     def __init__(self, registry: Registry, key: str, *, every_s: float, look: Callable[[], Heartbeat]) -> None:
         self._registry, self._key, self._every_s, self._look = registry, key, every_s, look
         self._changed = asyncio.Event()
+        self.last: Heartbeat | None = None
+        """The last one that the broker has stored."""
 
     def changed(self) -> None:
         """Have the next beat come soon."""
         self._changed.set()
 
-    async def first(self) -> None:
+    async def beat(self) -> None:
         """Beat once; when this returns the role is seen."""
-        await self._registry.put(self._key, self._look(), every_s=self._every_s)
+        beat = self._look()
+        await self._registry.put(self._key, beat, every_s=self._every_s)
+        self.last = beat
 
     async def run(self) -> None:
         """Beat until cancelled. A broker that does not answer is no reason to stop."""
@@ -119,6 +123,6 @@ class Pulse:
                 pass
             self._changed.clear()
             try:
-                await self._registry.put(self._key, self._look(), every_s=self._every_s)
+                await self.beat()
             except HubError as error:
                 logger.info("no heartbeat: %s", error)
