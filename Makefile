@@ -5,7 +5,7 @@ TESTS ?= tests
 .DEFAULT_GOAL := help
 # Compiled once, every command starts in half the time.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo test test-claude-code check format bench chaos soak lock clean
+.PHONY: help install demo test test-claude-code check format bench chaos soak container-test lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -59,9 +59,15 @@ chaos: install  ## five minutes under faults, and whether every promise held; SE
 soak: install  ## a thousand messages through one role: memory, files, journal and cost stay flat, or it exits with 1
 	@$(BIN)/python -m bench.soak $(if $(MESSAGES),--messages $(MESSAGES))
 
+container-test: install  ## the image and the compose file on a real Docker engine; says plainly when there is none
+	@$(BIN)/python -m deploy.container_test
+
 lock: install  ## resolve the dependencies anew and lock them by hash
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --extra fast --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --extra fast --extra mcp --constraint requirements.lock \
+		--universal --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade \
+		-o requirements-image.lock
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --extra claude-code --constraint requirements.lock \
 		--universal --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade \
 		-o requirements-claude-code.lock

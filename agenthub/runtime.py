@@ -32,7 +32,7 @@ from agenthub.live import Live, LiveSession
 from agenthub.long_texts import LongTexts
 from agenthub.loop import Loop, LoopLimits
 from agenthub.masking import Mask
-from agenthub.messages import Message, now
+from agenthub.messages import Absence, Message, now
 from agenthub.metrics import CIRCUIT_STATES, Metrics
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
@@ -238,7 +238,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     service.cancel()
         await session.close()
         await spending.flush()
-        await _sign_off(bus, place.key, events)
+        await _sign_off(bus, place, events)
     journal.close()
     memory.close()
 
@@ -318,8 +318,11 @@ def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
     return [look_after_all, Reminders(bus, place.organization, clock=now).run]
 
 
-async def _sign_off(bus: Bus, key: str, events: Events) -> None:
-    await Registry(bus).remove(key)
+async def _sign_off(bus: Bus, place: RolePlace, events: Events) -> None:
+    """Say that this process has stopped, so that nobody misses it: an upgrade may take longer than its last beat."""
+    gone = Absence(role=place.role, since=now(), reason="stopped", was_stopped=True, is_told=True)
+    await Registry(bus).note_absence(place.key, gone)
+    await Registry(bus).remove(place.key)
     await events.tell("stopped")
 
 

@@ -43,14 +43,15 @@ def fallen_silent(
 
 
 def may_be_reassigned(
-    keys: Collection[str], beating: Collection[str], told: Collection[str], silent_s: Callable[[str], float],
+    keys: Collection[str], beating: Collection[str], missed: Collection[str], silent_s: Callable[[str], float],
     *, after_s: float,
 ) -> bool:  # fmt: skip
     """True if all of a role's processes are marked as gone, and one watcher has seen none of them for so long.
 
+    Who was stopped has given back what it had, and is not missed: it is being upgraded, or a person wants it so.
     What was noted before a restart of the whole hub does not count: then everybody may be on the way.
     """
-    return all(key in told and key not in beating and silent_s(key) >= after_s for key in keys)
+    return all(key in missed and key not in beating and silent_s(key) >= after_s for key in keys)
 
 
 class Watchdog:
@@ -105,6 +106,7 @@ class Watchdog:
         self._sightings.look({key: (beat.pid, beat.beat_at) for key, beat in beats.items()}, at_s=at_s)
         self._last.update(beats)
         told = {key for key, absence in absences.items() if absence.is_told}
+        missed = {key for key in told if not absences[key].was_stopped}
 
         def silent_s(key: str) -> float:
             return self._sightings.silent_s(key, at_s=at_s)
@@ -121,7 +123,7 @@ class Watchdog:
             keys = role_keys(role.name, role.settings.replicas)
             after_s = self._organization.defaults.reassign_after_s
             is_there = any(self._roles.get(key) == fallback for key in beats)
-            if is_there and may_be_reassigned(keys, beats, told, silent_s, after_s=after_s):
+            if is_there and may_be_reassigned(keys, beats, missed, silent_s, after_s=after_s):
                 await self._reassign(role.name, fallback, keys)
 
     async def _has_gone(self, key: str, noted: Absence | None) -> None:

@@ -95,6 +95,25 @@ async def test_a_role_that_said_goodbye_is_down_and_not_unhealthy(hub: Hub) -> N
     assert not await events(hub, "unhealthy", "qa")
 
 
+async def test_a_role_that_stops_for_an_upgrade_is_not_missed(hub: Hub) -> None:
+    registry = Registry(hub.bus)
+    async with hub.role("backend", says("ok")):
+        for _ in range(2):  # idle, it stops within a moment: nobody sees a heartbeat that says so
+            async with hub.role("qa", says("ok")):
+                await until(lambda: registry.find("qa"))
+            absence = await until(lambda: _absence(registry, "qa"))
+            assert (absence.was_stopped, absence.reason) == (True, "stopped")
+            await until(lambda: events(hub, "unhealthy", "cto"))  # so it has looked at everybody for long enough
+        async with hub.role("qa", says("ok")):
+            await until(lambda: _is_forgotten(registry, "qa"))
+    assert not await events(hub, "unhealthy", "qa")
+    assert not await events(hub, "healthy", "qa")
+
+
+async def _is_forgotten(registry: Registry, key: str) -> bool:
+    return await _absence(registry, key) is None
+
+
 async def _absence(registry: Registry, key: str) -> Absence | None:
     return (await registry.absences()).get(key)
 

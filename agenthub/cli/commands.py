@@ -64,7 +64,19 @@ What is not finished is not lost: it goes on at the next `agenthub up`.""",
 
 $ agenthub role backend --nats nats://nats:4222
 
-The queues must exist: `agenthub provision` makes them.""",
+The queues must exist: `agenthub provision` makes them. Several copies of a role with `replicas` that share a state
+folder take one number each. One whose event loop stands still ends itself, so that the platform starts it again.""",
+    ),
+    Command(
+        "rehearsal",
+        "Run",
+        "run:rehearsal",
+        """Run the rehearsal model, which stands in for Claude, in the foreground: for roles that run on their own.
+
+$ agenthub rehearsal --port 8090
+$ AGENTHUB_REHEARSE=true AGENTHUB_MODEL_URL=http://127.0.0.1:8090 agenthub role qa --nats nats://127.0.0.1:4222
+
+`agenthub up --rehearse` starts one by itself.""",
     ),
     Command(
         "send",
@@ -601,6 +613,18 @@ $ agenthub roles ls""",
 $ agenthub provision --nats nats://10.0.0.5:4222 --dry-run
 
 Running it twice changes nothing the second time. `agenthub up` does it by itself.""",
+    ),
+    Command(
+        "compose",
+        "Admin",
+        "deploy:compose",
+        """Print a compose file for the organization: NATS servers, a container for each role, health, limits.
+
+$ agenthub compose > compose.yaml            three NATS servers: one may be lost
+$ agenthub compose --small > compose.yaml    one
+$ agenthub compose --check compose.yaml      whether a file is as it would be written now
+
+See docs/operations.md. Exit codes: 0 ok, 1 the file differs, 2 something is wrong in the configuration.""",
     ),
     Command(
         "version",

@@ -166,16 +166,19 @@ async def _detached(settings: Settings, organization: Organization, *, wait: boo
     return EXIT_TIMEOUT
 
 
-async def role(name: str, /, *, replica: int = 0, options: Options = DEFAULT) -> int:
+async def role(name: str, /, *, replica: int | None = None, options: Options = DEFAULT) -> int:
     """Run one role in the foreground against a NATS server, as a container does. SIGTERM lets it finish.
 
     Args:
         name: Which role.
-        replica: Number of this copy, from 0.
+        replica: Number of this copy, from 0. Left out: the first that nobody has in this state folder.
     """
+    from pydantic import SecretStr
+
     from agenthub.equipment import secrets_of
     from agenthub.logs import log_to_stderr
     from agenthub.organization import load_organization
+    from agenthub.replica_slots import free_replica
     from agenthub.run_file import RunFile
     from agenthub.runtime import RolePlace, run_role, stop_on_signals
 
@@ -185,23 +188,67 @@ async def role(name: str, /, *, replica: int = 0, options: Options = DEFAULT) ->
         if run is None:
             raise ConfigError("There is no NATS server to work with. Name one with --nats, or use `agenthub up`.")
         settings = settings.model_copy(update={"nats_url": run.nats_url})
+    if settings.rehearse:
+        if not settings.model_url:
+            raise ConfigError("Rehearsing needs a rehearsal model: start `agenthub rehearsal`, set AGENTHUB_MODEL_URL.")
+        settings = settings.model_copy(update={"api_key": SecretStr("rehearsal")})
     if settings.api_key is None:
-        raise ConfigError("There is no key for the model. Set ANTHROPIC_API_KEY.")
+        raise ConfigError("There is no key for the model. Set ANTHROPIC_API_KEY, or rehearse: AGENTHUB_REHEARSE=true.")
     organization = load_organization(settings)
-    organization.role(name)
-    place = RolePlace(settings, organization, name, replica)
+    replicas = organization.role(name).settings.replicas
+    if replica is not None and not 0 <= replica < replicas:
+        raise ConfigError(f"`{name}` has {replicas} copies, from 0 to {replicas - 1}; `--replica {replica}` is none.")
     stop = asyncio.Event()
     stop_on_signals(stop)
-    log_to_stderr(
-        settings.log_level, form=settings.log_format, bound={"org": organization.org, "role": place.key},
-        secrets=secrets_of(settings, organization, name),
-    )  # fmt: skip
     try:
-        await _end_if_stuck(run_role(place, stop=stop))
+        with free_replica(settings.state, name, replicas if replica is None else replica + 1, replica or 0) as number:
+            place = RolePlace(settings, organization, name, number)
+            log_to_stderr(
+                settings.log_level, form=settings.log_format, bound={"org": organization.org, "role": place.key},
+                secrets=secrets_of(settings, organization, name),
+            )  # fmt: skip
+            await _end_if_stuck(run_role(place, stop=stop))
     except BaseExceptionGroup as group:
         for error in group.exceptions:
             say(f"agenthub: {error}")
         return EXIT_FAILED
+    return EXIT_OK
+
+
+async def rehearsal(
+    *, host: str = "127.0.0.1", port: int = 8090, seed: int | None = None, speed: float | None = None,
+    options: Options = DEFAULT,
+) -> int:  # fmt: skip
+    """Run the rehearsal model in the foreground, for roles that run on their own, as in containers.
+
+    Args:
+        host: Where it listens; another than loopback only where nobody else can reach it.
+        port: Its port; 0 is a free one.
+        seed: The same seed answers the same.
+        speed: 1 is 400 tokens a second.
+    """
+    from agenthub.health import open_health
+    from agenthub.logs import log_to_stderr
+    from agenthub.metrics import Metrics
+    from agenthub.rehearsal.server import serve
+    from agenthub.runtime import stop_on_signals
+
+    settings = options.settings(rehearsal_seed=seed, rehearsal_speed=speed)
+    log_to_stderr(settings.log_level, form=settings.log_format, bound={"role": "rehearsal"})
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+
+    def ready(url: str) -> None:
+        health.ready = lambda: {"answering": True}
+        if options.json:
+            print_json({"url": url}, options)
+        else:
+            say(f"the rehearsal model answers at {url}; roles find it by AGENTHUB_MODEL_URL")
+
+    async with open_health(settings, "rehearsal", Metrics("rehearsal", org="")) as health:
+        await serve(
+            host=host, port=port, seed=settings.rehearsal_seed, speed=settings.rehearsal_speed, ready=ready, stop=stop
+        )
     return EXIT_OK
 
 

@@ -45,9 +45,12 @@ class Endpoint(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def start_rehearsal(
-    port: int = 0, *, seed: int = 7, speed: float = 1.0, clock: Callable[[], float] = time.monotonic
-) -> AsyncIterator[Endpoint]:
-    """A rehearsal endpoint in this process, on 127.0.0.1. Port 0: a free one. Leaving the block ends it.
+    port: int = 0, *, seed: int = 7, speed: float = 1.0, clock: Callable[[], float] = time.monotonic,
+    host: str = "127.0.0.1",
+) -> AsyncIterator[Endpoint]:  # fmt: skip
+    """A rehearsal endpoint in this process, on loopback unless told otherwise. Leaving the block ends it.
+
+    Port 0: a free one.
 
     `speed` 1 writes 400 tokens a second; 0 and infinity do not wait at all. `clock` gives the seconds by
     which the prefix cache forgets.
@@ -57,37 +60,39 @@ async def start_rehearsal(
     """
     if not speed >= 0:
         raise ConfigError(f"The rehearsal speed is {speed}; it must be 0 (no waiting) or more.")
-    listening = _listen(port)
+    listening = _listen(host, port)
     model = RehearsalModel(seed=seed, clock=clock)
     server = _Server(_Application(model, speed=speed))
     # A plain task: a task group would wrap what the caller's block raises.
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="rehearsal")
     try:
         await server.open.wait()
-        yield Endpoint(f"http://127.0.0.1:{listening.getsockname()[1]}", model)
+        yield Endpoint(f"http://{host}:{listening.getsockname()[1]}", model)
     finally:
         server.stop()
         await serving
         listening.close()
 
 
-async def serve(*, port: int, seed: int, speed: float, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+async def serve(
+    *, port: int, seed: int, speed: float, ready: Callable[[str], None], stop: asyncio.Event, host: str = "127.0.0.1"
+) -> None:
     """Run a rehearsal endpoint until `stop` is set; `ready` is called with its URL.
 
     Raises:
         ConfigError: As `start_rehearsal`.
     """
-    async with start_rehearsal(port, seed=seed, speed=speed) as endpoint:
+    async with start_rehearsal(port, seed=seed, speed=speed, host=host) as endpoint:
         ready(endpoint.url)
         await stop.wait()
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     # With the protocol named, asyncio turns Nagle's algorithm off; else each answer waits 40 ms for an ACK.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(("127.0.0.1", port))
+        listening.bind((host, port))
     except OSError as error:
         listening.close()
         raise ConfigError(
