@@ -171,6 +171,20 @@ $ agenthub reply 3f2a91c0 2
 Exit codes: 0 stored, 3 no such question, 4 no hub, 6 it is decided already, or the answer is none of the choices.""",
     ),
     Command(
+        "tui",
+        "See",
+        "tui:tui",
+        """See everything and steer everything, on one screen: agents, inboxes, events, decisions, dead letters, cost.
+
+$ agenthub tui
+$ agenthub tui --read-only            nothing can be changed from it
+$ agenthub tui --since 24h            with the events of a day
+$ agenthub tui --theme nord
+
+It is a client like any other: start it anywhere, as often as you like, leave it at any time. `?` lists the keys;
+`[tui]` of ~/.config/agenthub/config.toml changes theme and keys.""",
+    ),
+    Command(
         "broadcast",
         "Talk",
         "broadcast:broadcast",

@@ -13,7 +13,7 @@ from agenthub import subjects
 from agenthub.bus.attachments import MAX_BYTES, get_attachment, put_attachment
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.received import Received
-from agenthub.client.history import event_of
+from agenthub.client.history import completions, event_of
 from agenthub.client.inboxes import RoleStatus, WaitingMessage, status, waiting_message
 from agenthub.client.letters import Letters
 from agenthub.client.live import watch
@@ -162,6 +162,16 @@ class Client:
             found += await self.bus.look(subjects.AGENTS, subject, most=most - len(found))
         return [waiting_message(received) for received in found]
 
+    async def mail(self) -> int:
+        """How many messages lie in the operator's inbox."""
+        lanes = subjects.lane_filter(self.organization.operator, "*")
+        return sum((await self.bus.counts(subjects.AGENTS, lanes)).values())
+
+    async def ended(self, since: datetime) -> list[Completion]:
+        """How messages ended since a moment, the oldest first."""
+        found = await self.bus.history(subjects.DONE, subjects.ALL_DONE, since=since)
+        return completions([event for received in found if (event := event_of(received)) is not None])
+
     def live(self, role: str) -> AsyncGenerator[tuple[str, LiveEvent]]:
         """What a role says and does, with the name of the process that does: the recent past, then what happens.
 
@@ -176,7 +186,7 @@ class Client:
     async def events(
         self, *, last: int | None = None, since: datetime | None = None, follow: bool = False,
         without: Set[str] = frozenset(),
-    ) -> AsyncIterator[Event]:  # fmt: skip
+    ) -> AsyncGenerator[Event]:  # fmt: skip
         """What happened, oldest first: the `last` few or all `since`; with `follow` also what happens from now on.
 
         Args:

@@ -59,6 +59,14 @@ class Letters:
                 found[key] = Buried(letter, [*before, received.sequence], made)
         return [buried for buried in found.values() if since is None or buried.letter.buried_at >= since]
 
+    async def unreplayed(self) -> int:
+        """How many dead letters nobody has given another life; cheap."""
+        letters, marked = await asyncio.gather(
+            self._bus.counts(subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS),
+            self._bus.counts(subjects.DEAD_LETTERS, subjects.ALL_REPLAYS),
+        )
+        return max(0, sum(letters.values()) - len(marked))
+
     async def late(self, *, role: str | None = None) -> list[Completion]:
         """Results that came after another process had ended the message or taken the role; oldest first.
 
