@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,15 @@ from agenthub import subjects
 from agenthub.client import Client
 from agenthub.client.learnings import Learnings
 from agenthub.learnings import Judgement, Learning
-from agenthub.messages import Outcome
+from agenthub.messages import Completion, Outcome
 from agenthub.org.trust import State
 from agenthub.org.trust_states import Opinion, TrustStates
-from tests.organization import Hub, says, until
+from agenthub.organization import load_organization
+from agenthub.rehearsal.server import start_rehearsal
+from agenthub.runtime import RolePlace, run_role
+from agenthub.sessions.journal import Journal
+from agenthub.settings import Settings
+from tests.organization import Hub, says, until, write_organization
 from tests.test_learning_rules import GOOD, learning
 
 
@@ -176,4 +184,80 @@ async def test_the_client_shows_each_learning_with_what_roles_think_of_it(hub: H
 
 async def _has(hub: Hub, role: str, confirmations: int) -> bool:
     found = await opinion(hub, role, learning().id)
+    return found is not None and found.confirmations == confirmations
+
+
+# ── to the end, with the rehearsal model ───────────────────────────────────────────────────────────
+LESSON: dict[str, Any] = {
+    "trigger": "A flaky test of the parser fails now and then",
+    "domain": ["testing"],
+    "approach": "Run it twenty times with a fixed seed before you call it broken",
+    "outcome": "Nineteen of twenty alarms were none",
+    "confidence": 0.9,
+}
+PER_TASK = '[defaults]\nconversation = "per_task"\n'
+
+
+@contextlib.asynccontextmanager
+async def working(hub: Hub, *names: str) -> AsyncIterator[None]:
+    """Roles that work with the rehearsal model for the length of the block, each task in a conversation of its own."""
+    write_organization(hub.folder, PER_TASK)
+    config, stop = hub.folder / "agenthub.toml", asyncio.Event()
+    async with start_rehearsal() as endpoint:
+        settings = Settings.load(
+            config=config, nats_url=hub.server.url, model_url=endpoint.url, api_key="rehearsal", rehearse=True,
+            heartbeat_s=0.5, lease_ttl_s=3.0, grace_s=3.0,
+        )  # fmt: skip
+        organization = load_organization(settings)
+        running = [asyncio.create_task(run_role(RolePlace(settings, organization, name), stop=stop)) for name in names]
+        try:
+            yield
+        finally:
+            stop.set()
+            async with asyncio.timeout(30):
+                await asyncio.gather(*running)
+
+
+async def do(hub: Hub, role: str, text: str) -> tuple[Completion, str]:
+    """Have a role do something; how it ended, and all that it wrote."""
+    identity = await hub.send(role, text)
+    end = await hub.completion(role, identity, within_s=40)
+    assert end.outcome is Outcome.DONE, end.text
+    workspace = hub.settings.state / "workspaces" / role
+    return end, "\n".join((workspace / path).read_text() for path in end.evidence if (workspace / path).is_file())
+
+
+def transcript(hub: Hub, role: str, task: str) -> str:
+    """The conversation of a task, as it is on disk."""
+    journal = Journal(hub.settings.state / "journals" / f"{role}.db")
+    try:
+        return json.dumps([entry.content for entry in journal.enter(task)])
+    finally:
+        journal.close()
+
+
+async def test_a_lesson_of_backend_changes_what_qa_does_three_tasks_later(hub: Hub) -> None:
+    async with working(hub, "backend", "qa"):
+        _, before = await do(hub, "qa", "Check the flaky test of the parser")
+        assert LESSON["approach"] not in before
+        shared, _ = await do(hub, "backend", f"rehearse: tool share_learning {json.dumps(LESSON)}\nMend the parser")
+        learned = Learning.model_validate(LESSON | {"evidence": [shared.message_id]})
+        await until(lambda: opinion(hub, "qa", learned.id))
+        for number in range(1, 4):
+            end, written = await do(hub, "qa", f"Check the flaky test of the parser, run {number}")
+            assert LESSON["approach"] in written
+            await until(lambda count=number: _counts(hub, learned.id, count))  # type: ignore[misc]
+        assert (await opinion(hub, "qa", learned.id)).state is State.PROMOTED  # type: ignore[union-attr]
+        assert f"- evidence: {shared.message_id}" in policy(hub).read_text()
+        assert end.message_id in policy(hub).read_text()
+        end, written = await do(hub, "qa", "The parser has a flaky test again: is it broken?\nReport what you find.")
+        assert LESSON["approach"] in written
+    told = transcript(hub, "qa", end.message_id)
+    assert "<hub:policy>" in told
+    assert "<hub:hint " not in told
+    assert told.index("<hub:policy>") < told.index("<hub:message")
+
+
+async def _counts(hub: Hub, identity: str, confirmations: int) -> bool:
+    found = await opinion(hub, "qa", identity)
     return found is not None and found.confirmations == confirmations

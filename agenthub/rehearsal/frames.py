@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from agenthub.rehearsal.cache import content_text
+from agenthub.rehearsal.lessons import Lesson, lessons
 from agenthub.rehearsal.requests import Block, MergedTurn, MessagesRequest, merged
 
 _ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
@@ -108,6 +109,8 @@ class Situation(NamedTuple):
     """What a person said who did not allow the last call, if so."""
     is_urged: bool = False
     """True if the host has just said that something critical waits."""
+    lessons: tuple[Lesson, ...] = ()
+    """What others found and fits the message that arrived."""
 
     @property
     def rounds(self) -> int:
@@ -159,7 +162,10 @@ def read(request: MessagesRequest) -> Situation:
     system = "\n".join(block["text"] for block in request.system_blocks())
     is_urged = _SETS_ASIDE in offered and any(_SETS_ASIDE in text for turn in turns[-1:] for text in _texts(turn))
     steps, rejected = _steps(_since(turns, index, arrival)), _rejected(turns[index]) if turns else ""
-    return Situation(place_of(system), arrival, steps, offered, turns, rejected, is_urged)
+    task = f"{arrival.subject} {arrival.body}" if isinstance(arrival, Arrival) else ""
+    said = [text for turn in turns if turn.role == "user" for text in _texts(turn)]
+    taught = tuple(lessons(_texts(turns[index]) if turns else (), said, task)) if task.strip() else ()
+    return Situation(place_of(system), arrival, steps, offered, turns, rejected, is_urged, taught)
 
 
 def place_of(system: str) -> Place | None:

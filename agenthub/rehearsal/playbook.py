@@ -177,6 +177,9 @@ def _do_it(situation: Situation, place: Place, arrival: Arrival, steered: Steeri
     ask = writing.ask_of(steered.text or arrival.subject)
     path = trades.path(trade, topic)
     text = trades.artefact(trade, topic, role=me.name, asker=writing.asker(arrival.sender), ask=ask, chance=chance >> 8)
+    applied = [lesson.approach for lesson in situation.lessons]
+    if applied:
+        text += "\n## What I applied\n\n" + "".join(f"- {approach}\n" for approach in applied)
     rounds: list[tuple[str, list[Call]]] = [
         (f"I write {trade.deliverable}.", [_call(situation, "write_file", path=path, content=text)]),
         ("I read it once more before I hand it over.", [_call(situation, "read_file", path=path)]),
@@ -193,6 +196,9 @@ def _do_it(situation: Situation, place: Place, arrival: Arrival, steered: Steeri
             rounds[0][1].append(
                 _call(situation, "write_file", path=f"notes/{trades.slug(topic)}-todo.md", content=todo)
             )
+    if applied:
+        told = [_call(situation, "report_learning", id=lesson.id, result="helped") for lesson in situation.lessons]
+        rounds.append(("I say how it went to apply what others found.", told))
     possible = [(said, [call for call in calls if call.tool in situation.tools]) for said, calls in rounds]
     possible = [(said, calls) for said, calls in possible if calls]
     at = situation.rounds - len(steered.tools)
