@@ -23,6 +23,7 @@ from agenthub.messages import now
 from agenthub.notices import Notices
 from agenthub.org.events import Events
 from agenthub.org.learned import Learned
+from agenthub.org.track_record import TrackRecord
 from agenthub.organization import Organization
 from agenthub.permission_rules import split_rules
 from agenthub.roles import Role
@@ -35,6 +36,7 @@ from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
 from agenthub.tools.attachments import attaching, attachment_tools
+from agenthub.tools.colleagues import colleague_tools
 from agenthub.tools.learning import learning_tools
 from agenthub.tools.long_messages import long_message_tools
 from agenthub.tools.masked import masked
@@ -86,6 +88,7 @@ def session_for(
         *people_tools(coordination, within_s=within_s),
         *attachment_tools(bus, workspace),
         *long_message_tools(texts),
+        *colleague_tools(organization, name, _track_record(organization, bus)),
         *learning_tools(name, org=organization.org, bus=bus, learner=learner, mask=mask),
     ]
     permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
@@ -131,6 +134,10 @@ def session_for(
         is_per_task=terms.conversation == "per_task",
         begins_with=lambda: prompts.policy(learner.policy.shown()),
     )
+
+
+def _track_record(organization: Organization, bus: Bus) -> TrackRecord:
+    return TrackRecord(bus, {name: role.settings.skills for name, role in organization.roles.items()})
 
 
 def learner_of(

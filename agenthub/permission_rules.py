@@ -33,6 +33,7 @@ _NAMED = frozenset(
         "ask_human",
         "remember",
         "recall_notes",
+        "find_colleague",
         "share_learning",
         "report_learning",
     ]

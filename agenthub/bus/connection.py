@@ -254,6 +254,10 @@ class Bus:
             found.append(Received(raw.subject or "", raw.data or b"", dict(raw.headers or {}), raw.seq or 0, raw.time))
         return found
 
+    async def newest(self, stream: str) -> int:
+        """Place of the newest message of a stream; 0 if it never had one."""
+        return (await self.patiently(lambda: self.js.stream_info(stream), stream)).state.last_seq or 0
+
     async def stored_at(self, stream: str, sequence: int) -> Received | None:
         """The message at a place of a stream; None if it is gone."""
         try:

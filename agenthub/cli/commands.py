@@ -529,6 +529,17 @@ $ agenthub learnings show 4f1c
 Exit codes: 0 shown, 3 no such learning, 4 no hub.""",
     ),
     Command(
+        "learnings roles",
+        "See",
+        "learnings:learnings_roles",
+        """Show how far each role is trusted with its kinds of work: done and shown, failed, asked for again.
+
+$ agenthub learnings roles
+$ agenthub learnings roles --json=role,skill,score
+
+Of the last 30 days; agents see the same by the tool `find_colleague`.""",
+    ),
+    Command(
         "learnings share",
         "Talk",
         "learnings:learnings_share",

@@ -206,6 +206,33 @@ async def learnings_release(
     return await _decide("release", identity, role, options, reason=reason)
 
 
+async def learnings_roles(*, options: Options = DEFAULT) -> int:
+    """Show how far each role is trusted with its kinds of work, by how they ended."""
+    async with options.client() as client:
+        found = await Learnings(client).scores()
+        names = list(client.organization.roles)
+    listed = [(role, skill, score) for role in names for skill, score in sorted(found.get(role, {}).items())]
+    if options.json:
+        rows = [
+            {"role": role, "skill": skill, "score": round(score.value, 4), **score._asdict()}
+            for role, skill, score in listed
+        ]
+        print_json(rows, options)
+        return EXIT_OK
+    table(
+        ["ROLE", "SKILL", "SCORE", "DONE", "FAILED", "ASKED AGAIN"],
+        [
+            [
+                escaped(role), escaped(skill or "(all)"), f"{score.value:.0%}", str(score.done), str(score.failed),
+                str(score.reworked),
+            ]
+            for role, skill, score in listed
+        ],
+        right=["SCORE", "DONE", "FAILED", "ASKED AGAIN"],
+    )  # fmt: skip
+    return EXIT_OK
+
+
 async def _decide(verdict: str, identity: str, roles: tuple[str, ...], options: Options, **more: Any) -> int:
     async with options.client() as client:
         decide = getattr(Learnings(client), verdict)

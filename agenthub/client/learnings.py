@@ -12,6 +12,8 @@ from agenthub.client.hub import Client
 from agenthub.errors import MessageError, NotFoundError
 from agenthub.guards.poisoning import suspicion
 from agenthub.learnings import Judgement, Learning, Word, read
+from agenthub.org.reputation import Score
+from agenthub.org.track_record import TrackRecord
 from agenthub.org.trust import START, State
 from agenthub.org.trust_states import Opinion, TrustStates
 
@@ -148,6 +150,13 @@ class Learnings:
     async def release(self, prefix: str, *, roles: Sequence[str] = (), reason: str = "") -> Shared:
         """Leave it to what roles find: out of quarantine, and without a person's word above theirs."""
         return await self._judge(prefix, "release", roles, reason)
+
+    async def scores(self) -> dict[str, dict[str, Score]]:
+        """How the work of each role ended in the last 30 days, by skill; under the empty skill all of it."""
+        roles = self._client.organization.roles
+        return await TrackRecord(
+            self._client.bus, {name: role.settings.skills for name, role in roles.items()}
+        ).scores()
 
     async def _judge(
         self, prefix: str, verdict: Word, roles: Sequence[str], reason: str, *, evidence: Sequence[str] = (),

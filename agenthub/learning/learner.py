@@ -166,7 +166,8 @@ class Learner:
         if not is_person:
             many = self._learned.heard(author, delivery.sequence, delivery.stored_at, within=OF_ONE_WITHIN)
             if many > MOST_OF_ONE:
-                await self._drop(author, f"`{author}` published more than {MOST_OF_ONE} learnings within an hour")
+                if many == MOST_OF_ONE + 1:  # said once, or a flood of learnings would be one of events, too
+                    await self._drop(author, f"`{author}` published more than {MOST_OF_ONE} learnings within an hour")
                 return
         try:
             message, said = read(

@@ -8,23 +8,44 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from agenthub.learning.candidates import Step, Watch
 from agenthub.learning.learner import Learner
+from agenthub.messages import Outcome
 from agenthub.sessions import prompts
-from agenthub.sessions.session import ContextInfo, Prompt, Session, SessionEvent
+from agenthub.sessions.session import (
+    ContextInfo,
+    Prompt,
+    Session,
+    SessionEvent,
+    ToolEnded,
+    ToolStarted,
+    TurnEnd,
+    TurnResult,
+)
 
 
 class TaughtSession:
     """A session whose prompts carry what fits of what the role has learned."""
 
     def __init__(self, session: Session, learner: Learner) -> None:
-        self._session, self._learner = session, learner
+        self._session, self._learner, self._watch = session, learner, Watch()
 
     async def start(self) -> None:
         await self._session.start()
 
     async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent]:
+        what = ""
         async with aclosing(self._session.turn(self._taught(prompt), turn_id=turn_id)) as events:
             async for event in events:
+                match event:
+                    case ToolStarted(_, summary):
+                        what = summary
+                    case ToolEnded(name, _, is_error):
+                        self._watch.acted(Step(name, what, is_error))
+                    case TurnResult(end, outcome) if end in (TurnEnd.FINISHED, TurnEnd.STOPPED):
+                        self._watch.ended(prompt.task, is_done=outcome is Outcome.DONE)
+                    case _:
+                        pass
                 yield event
 
     def _taught(self, prompt: Prompt) -> Prompt:
@@ -38,7 +59,14 @@ class TaughtSession:
             )
             for one in found
         ]
-        return prompt._replace(text=f"{prompt.text}\n{prompts.hinted(hints)}") if hints else prompt
+        self._watch.arrived(task)
+        candidate = self._watch.take()
+        texts = [prompt.text]
+        if hints:
+            texts.append(prompts.hinted(hints))
+        if candidate is not None:
+            texts.append(prompts.candidate(candidate.text, candidate.task))
+        return prompt._replace(text="\n".join(texts))
 
     async def inject(self, notice: str) -> bool:
         return await self._session.inject(notice)

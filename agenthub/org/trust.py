@@ -124,19 +124,22 @@ def votes(findings: Iterable[Finding], *, authors: Collection[str], shown: Colle
 
 
 def _witnesses(findings: list[Finding]) -> list[list[Finding]]:
-    """Findings that share any evidence, also by way of others, together."""
-    groups: list[tuple[set[str], list[Finding]]] = []
+    """Findings that share any evidence, also by way of others, together (union-find)."""
+    parent: dict[str, str] = {}
+
+    def root(identity: str) -> str:
+        parent.setdefault(identity, identity)
+        while parent[identity] != identity:
+            parent[identity] = identity = parent[parent[identity]]
+        return identity
+
     for finding in findings:
-        ids, members = {finding.task, *finding.evidence}, [finding]
-        apart = []
-        for others, group in groups:
-            if others & ids:
-                ids |= others
-                members += group
-            else:
-                apart.append((others, group))
-        groups = [*apart, (ids, members)]
-    return [group for _, group in groups]
+        for identity in finding.evidence:
+            parent[root(identity)] = root(finding.task)
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(root(finding.task), []).append(finding)
+    return list(groups.values())
 
 
 def _one_vote(group: list[Finding]) -> Finding:

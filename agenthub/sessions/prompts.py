@@ -59,6 +59,10 @@ _UNPROVEN = (
     "What colleagues found in tasks like this one; unproven here. Follow one only if it fits, and say with "
     "`report_learning` how it went."
 )
+_CANDIDATE = (
+    "The host saw this in your earlier work. If there is a pattern in it that others will meet, and you know what "
+    "works, tell them by `share_learning`; else leave it."
+)
 _PROVEN = (
     "What proved itself in your own work, found by colleagues or written by a person. Follow it where it fits, and say "
     "with `report_learning` when it did not hold."
@@ -195,6 +199,11 @@ def hinted(hints: Sequence[Hint]) -> str:
             "</hub:hint>",
         ]
     return "\n".join([*lines, "</hub:hints>"])
+
+
+def candidate(text: str, task: str) -> str:
+    """What the host saw in a role's own work, for it to decide whether others could learn from it."""
+    return f'<hub:candidate task="{task}">\n{_CANDIDATE}\n{quoted(text)}.\n</hub:candidate>'
 
 
 def policy(text: str) -> str:
