@@ -214,6 +214,7 @@ class Message(_Wire):
     worked off, and the others are noted."""
     org: str = ""
     version: int = SCHEMA_VERSION
+    """Only a change that older readers would misunderstand raises it; new fields do not: they are kept and ignored."""
 
     @field_validator("from_role", "reply_to", "origin", "on_behalf_of")
     @classmethod
@@ -239,6 +240,11 @@ class Message(_Wire):
         message = cls.decode(data)
         if not message.from_role:
             raise MessageError("`from_role` is empty; it must name who sends")
+        if message.version > SCHEMA_VERSION:
+            raise MessageError(
+                f"it is of version {message.version}, and this agenthub reads up to {SCHEMA_VERSION}. "
+                "Upgrade the role, then `agenthub dlq replay`"
+            )
         identity = message.id or default_id
         return message.model_copy(
             update={

@@ -194,7 +194,7 @@ async def check_upgrade(stack: Stack, client: Client) -> None:
     async def load() -> list[Message]:
         sent = []
         while not upgrading.is_set():
-            sent += await send(client, 1, every_s=0.7)
+            sent += await send(client, 1, every_s=1.5)
         return sent
 
     loading = asyncio.create_task(load())
@@ -235,6 +235,7 @@ def main() -> int:
     if not has_engine():
         say("SKIPPED: there is no Docker engine here and none can be started; the image was not tested")
         return 0
+    signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(WITHIN_S)
     run("docker", "build", "-q", "-t", IMAGE, str(HERE))
     say(f"{IMAGE} is built: {inspect(IMAGE, '.Size') / 1e6:.0f} MB")
@@ -250,11 +251,16 @@ def main() -> int:
                 print(stack.compose("logs", "--no-color", "--tail", "12", service, check=False), file=sys.stderr)
             raise
         finally:
+            signal.alarm(0)
             stack.compose("--profile", "*", "down", "--volumes", "--timeout", "20", check=False)
     left = run("docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={stack.project}")
     assert not left, left
     say("PASSED, and nothing is left")
     return 0
+
+
+def _too_late(*_: object) -> None:
+    raise SystemExit(f"FAILED: not done within {WITHIN_S} s")
 
 
 def _free_port() -> int:

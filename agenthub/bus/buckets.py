@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -21,14 +21,22 @@ from pydantic import BaseModel, ConfigDict
 from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubUnreachableError, LeaseLostError, MessageError
-from agenthub.messages import Moment, now
+from agenthub.messages import SCHEMA_VERSION, Moment, now
 
 logger = logging.getLogger(__name__)
 
 _LAST_WORDS_S = 1.0
 """How long a process that lost its role lives on, so that what waited for the lease can be kept for review."""
 
+_WRITTEN_AS = {subjects.SCHEMA: str(SCHEMA_VERSION)}
+
 Value = TypeVar("Value", bound=BaseModel)
+
+
+def is_newer(headers: Mapping[str, str]) -> bool:
+    """True if a value was written by a version whose values this one would misunderstand."""
+    said = headers.get(subjects.SCHEMA, "")
+    return said.isascii() and said.isdigit() and int(said) > SCHEMA_VERSION
 
 
 class Entry(NamedTuple, Generic[Value]):
@@ -58,7 +66,9 @@ class Bucket(Generic[Value]):
 
     async def put(self, key: str, value: Value, *, ttl_s: float | None = None) -> None:
         """Set a value, whatever was there."""
-        await self._bus.publish(self._subject(key), value.model_dump_json().encode(), ttl_s=ttl_s)
+        await self._bus.publish(
+            self._subject(key), value.model_dump_json().encode(), headers=_WRITTEN_AS, ttl_s=ttl_s
+        )  # fmt: skip
 
     async def create(self, key: str, value: Value, *, ttl_s: float | None = None) -> int | None:
         """Set a value that is not there yet; its revision, or None if there was one."""
@@ -68,7 +78,7 @@ class Bucket(Generic[Value]):
     async def update(self, key: str, value: Value, revision: int, *, ttl_s: float | None = None) -> int | None:
         """Set a value if `revision` is still the newest; its new revision, or None if somebody was faster."""
         stored = await self._bus.publish(
-            self._subject(key), value.model_dump_json().encode(), only_after=revision, ttl_s=ttl_s
+            self._subject(key), value.model_dump_json().encode(), headers=_WRITTEN_AS, only_after=revision, ttl_s=ttl_s
         )
         return stored.sequence if stored.is_new else None
 
@@ -112,6 +122,11 @@ class Bucket(Generic[Value]):
         data, revision, headers = found
         if not data or "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
             return None, revision
+        if is_newer(headers):
+            raise MessageError(
+                f"{subject} was written by a newer agenthub (version {headers[subjects.SCHEMA]}, this one knows "
+                f"{SCHEMA_VERSION}). Upgrade this process too."
+            )
         try:
             return self._model.model_validate_json(data), revision
         except ValueError as error:

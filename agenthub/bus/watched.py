@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Generic
 
 from agenthub import subjects
-from agenthub.bus.buckets import Bucket, Entry, Value
+from agenthub.bus.buckets import Bucket, Entry, Value, is_newer
 from agenthub.bus.connection import Bus
 from agenthub.bus.received import Heard
 
@@ -41,9 +41,12 @@ class WatchedBucket(Generic[Value]):
         prefix = len(subjects.states(self._name)) - 1
         async for received in changes:
             key, revision = received.subject[prefix:], int(received.headers.get(subjects.COPY_SEQUENCE, 0))
+            if is_newer(received.headers):
+                self._known.pop(key, None)  # whoever needs it reads it, and hears why that fails
+                continue
             try:
                 self._learn(key, Entry(self._model.model_validate_json(received.data), revision))
-            except ValueError:  # deleted, or of a newer version
+            except ValueError:  # deleted
                 self._known.pop(key, None)
 
     def known(self, key: str) -> Value | None:

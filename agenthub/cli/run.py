@@ -102,6 +102,7 @@ async def supervise(
     stop: asyncio.Event | None = None,
 ) -> int:
     """Run a supervisor in this process; the first SIGINT or SIGTERM stops it, the second ends it at once."""
+    from agenthub import systemd
     from agenthub.logs import log_to_file
     from agenthub.supervisor import Supervisor
 
@@ -129,7 +130,17 @@ async def supervise(
         settings.state / "logs" / "supervisor.log", settings.log_level, form=settings.log_format,
         bound={"org": organization.org}, secrets=_secrets(settings),
     )  # fmt: skip
-    await supervisor.run(stop=stopping, ready=ready)
+
+    def is_ready(run: RunFile) -> None:
+        systemd.notify(f"READY=1\nSTATUS={_how(run, organization)}")
+        ready(run)
+
+    beating = asyncio.create_task(systemd.beat(), name="systemd watchdog")
+    try:
+        await supervisor.run(stop=stopping, ready=is_ready)
+    finally:
+        systemd.notify("STOPPING=1")
+        beating.cancel()
     return EXIT_OK
 
 
