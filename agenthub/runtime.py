@@ -21,6 +21,7 @@ from agenthub.bus.connection import Bus, connect
 from agenthub.bus.lanes import Lanes, open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
+from agenthub.errors import HubError
 from agenthub.guards.circuit_breaker import Rules, account_of
 from agenthub.guards.repeats import Memory
 from agenthub.health import open_health
@@ -321,7 +322,8 @@ def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
 async def _sign_off(bus: Bus, place: RolePlace, events: Events) -> None:
     """Say that this process has stopped, so that nobody misses it: an upgrade may take longer than its last beat."""
     gone = Absence(role=place.role, since=now(), reason="stopped", was_stopped=True, is_told=True)
-    await Registry(bus).note_absence(place.key, gone)
+    with contextlib.suppress(HubError):  # then it is missed for a while, which harms nobody
+        await Registry(bus).note_absence(place.key, gone)
     await Registry(bus).remove(place.key)
     await events.tell("stopped")
 

@@ -50,6 +50,10 @@ def run(*words: str, check: bool = True, **variables: str) -> str:
     return done.stdout.strip()
 
 
+_ours: list[str] = []
+"""How to stop the engine, if it was started here."""
+
+
 def has_engine() -> bool:
     """True if `docker` works, or could be made to work with what stands beside the project."""
     if shutil.which("docker") and subprocess.run(("docker", "info"), capture_output=True).returncode == 0:
@@ -60,10 +64,14 @@ def has_engine() -> bool:
     if started.returncode:
         say(f"the engine did not start: {(started.stdout + started.stderr)[-500:]}")
         return False
+    if "already up" not in started.stdout:
+        _ours.append(str(TOOLS / "engine.sh"))
     for name, value in re.findall(r"(\w+)=(\S+)", run(str(TOOLS / "engine.sh"), "env")):
         os.environ[name] = value.replace("$PATH", os.environ["PATH"])
-    run(str(TOOLS / "base-images.sh"))
-    return True
+    images = subprocess.run((str(TOOLS / "base-images.sh"),), capture_output=True, text=True)
+    if images.returncode:
+        say(f"the base images cannot be had: {(images.stdout + images.stderr)[-500:]}")
+    return images.returncode == 0
 
 
 class Stack:
@@ -232,9 +240,17 @@ async def check_everything(stack: Stack) -> None:
 
 
 def main() -> int:
-    if not has_engine():
+    try:
+        if has_engine():
+            return test()
         say("SKIPPED: there is no Docker engine here and none can be started; the image was not tested")
         return 0
+    finally:
+        for engine in _ours:
+            run(engine, "stop", check=False)
+
+
+def test() -> int:
     signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(WITHIN_S)
     run("docker", "build", "-q", "-t", IMAGE, str(HERE))
