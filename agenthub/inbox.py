@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -11,9 +10,6 @@ from agenthub.bus.deliveries import Delivery
 from agenthub.bus.lanes import Lanes
 from agenthub.errors import MessageError
 from agenthub.messages import Message, Priority
-
-LOOK_AHEAD = 500
-"""How many waiting messages are looked at for a newer one of the same kind."""
 
 
 class Waiting(NamedTuple):
@@ -76,13 +72,15 @@ class Inbox:
         self._kept.append(delivery)
 
     async def has_newer(self, message: Message, delivery: Delivery) -> bool:
-        """True if a later message of the same sender with the same `coalesce` key waits behind this delivery."""
-        for data in await self._lanes.behind(delivery, most=LOOK_AHEAD):
-            with contextlib.suppress(MessageError):
-                other = Message.decode(data)
-                if (other.coalesce, other.from_role) == (message.coalesce, message.from_role):
-                    return True
-        return False
+        """True if the newest message of the same lane and sender is a later one with the same `coalesce` key."""
+        data = await self._lanes.last(delivery)
+        if data is None:
+            return False
+        try:
+            other = Message.decode(data)
+        except MessageError:
+            return False
+        return (other.coalesce, other.from_role) == (message.coalesce, message.from_role)
 
     async def next(self) -> Delivery | None:
         """The next message to work on, as soon as there is one; None once the inbox is closed."""

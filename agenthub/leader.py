@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from agenthub import subjects
-from agenthub.bus.buckets import hold_lease
+from agenthub.bus.buckets import Bucket, Holder, hold_lease
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubUnreachableError, LeaseLostError
 
@@ -21,21 +22,44 @@ Duty = Callable[[], Awaitable[None]]
 """Runs until it is cancelled; what it raises ends the process."""
 
 
-async def lead(bus: Bus, duties: Sequence[Duty], *, ttl_s: float, clock: Callable[[], float]) -> None:
-    """Do the duties whenever this process is the leader; runs until cancelled."""
+async def lead(
+    bus: Bus,
+    as_leader: Callable[[], AbstractAsyncContextManager[Bus]],
+    duties: Callable[[Bus], Sequence[Duty]],
+    *,
+    ttl_s: float,
+    clock: Callable[[], float],
+) -> None:
+    """Do the duties whenever this process is the leader; runs until cancelled.
+
+    Args:
+        bus: The role's own connection, by which it sees whether anybody leads.
+        as_leader: Connects as the leader, who may do more than any role; only for as long as this process leads.
+        duties: What is to be done, by that connection.
+    """
     while True:
         try:
-            async with hold_lease(bus, subjects.LEADER, ttl_s=ttl_s, within_s=0, clock=clock) as lease:
-                logger.info("leads")
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(lease.keep(), name="keep leading")
-                    for duty in duties:
-                        group.create_task(_run(duty), name="duty")
+            if await _is_free(bus):
+                async with (
+                    as_leader() as own,
+                    hold_lease(own, subjects.LEADER, ttl_s=ttl_s, within_s=0, clock=clock) as lease,
+                ):
+                    logger.info("leads")
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(lease.keep(), name="keep leading")
+                        for duty in duties(own):
+                            group.create_task(_run(duty), name="duty")
         except* (LeaseLostError, HubUnreachableError) as error:
             logger.debug("does not lead: %s", error.exceptions[0])
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise asyncio.CancelledError  # a group that is cancelled raises what its tasks raised on their way out
         await asyncio.sleep(2 * ttl_s / 3)
+
+
+async def _is_free(bus: Bus) -> bool:
+    """True if nobody leads, or who does has ended. Looking costs one request and no connection of its own."""
+    entry = await Bucket(bus, subjects.LEASES, Holder).get(subjects.LEADER)
+    return entry is None or entry.value.is_gone()
 
 
 async def _run(duty: Duty) -> None:

@@ -45,6 +45,7 @@ def preload() -> None:
     import genai_prices.data_snapshot
     import genai_prices.decompose
     import genai_prices.validation  # noqa: F401
+    import nkeys  # noqa: F401  # each role connects with a key, and signs
 
     from agenthub import logs
     from agenthub.sessions import anthropic

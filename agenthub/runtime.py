@@ -18,10 +18,11 @@ from agenthub.breakers import Breakers, account_key, role_key
 from agenthub.budgets import Budgets
 from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus, connect
+from agenthub.bus.identity import LEADER, Identity, Keyring
 from agenthub.bus.lanes import Lanes, open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
-from agenthub.errors import HubError
+from agenthub.errors import ConfigError, HubError, LeaseLostError
 from agenthub.guards.circuit_breaker import Rules, account_of
 from agenthub.guards.repeats import Memory
 from agenthub.health import open_health
@@ -77,6 +78,25 @@ class RolePlace(NamedTuple):
         """Its name in the registry and the leases."""
         return self.role if self.replica == 0 else f"{self.role}.{self.replica}"
 
+    @property
+    def keyring(self) -> Keyring:
+        """The keys of the organization, as far as they are here."""
+        return Keyring(self.settings.keys)
+
+    def identity(self) -> Identity | None:
+        """As whom it works; None if this hub has no keys.
+
+        Raises:
+            ConfigError: If the hub has keys, but not the one of this role.
+        """
+        identity = self.keyring.find(self.role, is_role=True)
+        if identity is None and self.keyring.is_there:
+            path = self.keyring.path(self.role, is_role=True)
+            raise ConfigError(
+                f"There is no key for `{self.role}` at {path}. Run `agenthub provision`, or bring it here."
+            )
+        return identity
+
     def alive(self) -> Path:
         """File that is touched as long as what the process holds is kept alive at the broker."""
         return self.settings.state / "journals" / f"{self.key}.alive"
@@ -112,7 +132,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     async with (
         open_health(settings, place.key, metrics) as health,
         equipment.mcp_tools_of(settings, organization, name, place.key) as mcp_tools,
-        connect(settings.nats_url, name=f"agenthub {place.key}") as bus,
+        connect(settings.nats_url, name=f"agenthub {place.key}", identity=place.identity()) as bus,
         _hurried(bus, stop),
         hold_lease(bus, place.key, ttl_s=settings.lease_ttl_s, within_s=LEASE_WITHIN_S, clock=time.monotonic) as lease,
     ):
@@ -223,7 +243,14 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(lease.keep(), name="lease"),
                     group.create_task(learner.run(), name="learner"),
                     group.create_task(
-                        lead(bus, _duties(place, bus), ttl_s=settings.lease_ttl_s, clock=time.monotonic), name="leader"
+                        lead(
+                            bus,
+                            lambda: _as_leader(place, bus),
+                            lambda own: _duties(place, own),
+                            ttl_s=settings.lease_ttl_s,
+                            clock=time.monotonic,
+                        ),
+                        name="leader",
                     ),
                 ]
                 stall_s = organization.defaults.stall_s
@@ -306,12 +333,29 @@ def _trace_limits(organization: Organization) -> TraceLimits:
     return TraceLimits(limits.max_trace_messages, limits.max_trace_usd, limits.max_repeats)
 
 
+@contextlib.asynccontextmanager
+async def _as_leader(place: RolePlace, bus: Bus) -> AsyncIterator[Bus]:
+    """A connection that may look after everybody; the role's own, where there are no keys.
+
+    Raises:
+        LeaseLostError: If the key of the leader is not here: then another process leads.
+    """
+    if bus.identity is None:
+        yield bus
+        return
+    identity = place.keyring.find(LEADER)
+    if identity is None:
+        raise LeaseLostError(f"`{place.key}` has no key to lead with")
+    async with connect(place.settings.nats_url, name=f"agenthub leader, in {place.key}", identity=identity) as own:
+        yield own
+
+
 def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
     """What one role process does for the whole organization, whichever of them leads."""
 
     async def look_after_all() -> None:
         watchdog = Watchdog(
-            bus, place.organization, by=place.role, heartbeat_s=place.settings.heartbeat_s,
+            bus, place.organization, heartbeat_s=place.settings.heartbeat_s,
             lease_ttl_s=place.settings.lease_ttl_s, clock=time.monotonic, now=now,
         )  # fmt: skip
         await watchdog.run()

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from agenthub.bus.access import Access
 from agenthub.bus.cluster import NatsCluster, check_data
 from agenthub.bus.monitor import is_healthy, store_error
 from agenthub.bus.server import NatsServer
@@ -35,17 +36,18 @@ class Servers:
     """One server, or a cluster of several, below one folder."""
 
     def __init__(
-        self, folder: Path, count: int, *,
+        self, folder: Path, count: int, *, access: Access | None = None,
         say: Callable[[str], None], tell: Callable[[str, str], None], fail: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         """
         Args:
+            access: Who may come in; None: anybody on this machine.
             say: Gets one line for each thing that a person should know.
             tell: Gets kind and text of what should be an event.
             fail: Gets what keeps a server from running for good.
         """
         self._folder, self._say, self._tell, self._fail = folder, say, tell, fail
-        self.nats = NatsCluster(folder, size=count) if count > 1 else NatsServer(folder)
+        self.nats = NatsCluster(folder, size=count, access=access) if count > 1 else NatsServer(folder, access=access)
         self._servers = self.nats.servers if isinstance(self.nats, NatsCluster) else [self.nats]
         self._is_stopping = False
         self._troubled: set[str] = set()

@@ -111,6 +111,11 @@ class Settings(BaseSettings):
     grace_s: Seconds = 20.0
     """Seconds that a stopping role may take to finish its message."""
 
+    @property
+    def keys(self) -> Path:
+        """Folder of the keys by which processes prove who they are."""
+        return self.state / "keys"
+
     @model_validator(mode="after")
     def _signs_of_life_come_in_time(self) -> Self:
         for sign, limit in (("keep_alive_s", "ack_wait_s"), ("heartbeat_s", "lease_ttl_s")):

@@ -63,6 +63,7 @@ ATTEMPTS = "Agenthub-Attempts"
 
 # ── subjects ───────────────────────────────────────────────────────────────────────────────────────
 ANNOUNCEMENTS = "agent-hub.global.announcements"
+EVERY_DOOR = "agent-hub.operators.*.inbox"
 ALL_TOPICS = ("agent-hub.topics.>", "agent-hub.global.>")
 ALL_LEARNINGS = "genbrain.learning.*"
 ALL_DONE = "agent-hub.done.*.*"
@@ -117,6 +118,11 @@ def lane(role: str, priority: str, sender: str) -> str:
 def lane_filter(role: str, priority: str) -> str:
     """Every sender's messages of one priority."""
     return f"{inbox(role)}.{priority}.*"
+
+
+def lanes_from(sender: str) -> str:
+    """Everybody's lanes of every priority, as far as `sender` publishes there."""
+    return f"{EVERY_DOOR}.*.{sender}"
 
 
 class Lane(NamedTuple):
@@ -208,6 +214,11 @@ def audit(kind: str, role: str) -> str:
 def trace_count(what: str, trace: str) -> str:
     """Counter of a trace: `messages`, or `micro_usd`."""
     return f"agent-hub.traces.{what}.{trace}"
+
+
+def key_value(bucket: str, key: str) -> str:
+    """Where the value of a key is stored; `>` for all keys."""
+    return f"$KV.{bucket}.{key}"
 
 
 def states(bucket: str) -> str:

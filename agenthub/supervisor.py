@@ -20,9 +20,10 @@ from pydantic import SecretStr
 
 from agenthub import forks
 from agenthub.bus.connection import Bus, connect
+from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.topology import provision, topology_of
 from agenthub.children import Child, RoleState, Verdict, is_stuck
-from agenthub.client import role_queues
+from agenthub.client import access_of, role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import AgenthubError, ConfigError, HubError
 from agenthub.messages import Absence, now
@@ -86,7 +87,9 @@ class Supervisor:
             async with self._running_server() as url:
                 self.settings = self.settings.model_copy(update={"nats_url": url})
                 run_file = self._write_run_file()
-                async with connect(url, name="agenthub supervisor") as bus:
+                async with connect(
+                    url, name="agenthub supervisor", identity=Keyring(self.settings.keys).find(SYSTEM)
+                ) as bus:
                     self._bus = bus
                     queues = role_queues(self.organization, self.settings)
                     wanted = await topology_of(bus, queues, replicas=self.settings.nats_replicas)
@@ -125,6 +128,7 @@ class Supervisor:
             return
         self._servers = Servers(
             self.settings.state / "nats", self.settings.nats_servers,
+            access=access_of(self.organization, self.settings),
             say=self._say, tell=lambda kind, text: self._tell(HUB, kind, text), fail=self._fail,
         )  # fmt: skip
         async with self._servers.running() as url:

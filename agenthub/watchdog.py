@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection
 from datetime import datetime
 
+from agenthub import subjects
 from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus
 from agenthub.bus.in_flight import give_back, in_flight
@@ -62,7 +63,6 @@ class Watchdog:
         bus: Bus,
         organization: Organization,
         *,
-        by: str,
         heartbeat_s: float,
         lease_ttl_s: float,
         clock: Callable[[], float],
@@ -71,11 +71,10 @@ class Watchdog:
         """A watchdog that is not running yet.
 
         Args:
-            by: Role whose process this is.
             clock: Gives seconds that never go back.
             now: Gives the moment that people see.
         """
-        self._by, self._lease_ttl_s = by, lease_ttl_s
+        self._lease_ttl_s = lease_ttl_s
         self._bus, self._organization = bus, organization
         self._registry = Registry(bus)
         self._ttl_s = beat_ttl_s(heartbeat_s)
@@ -158,7 +157,7 @@ class Watchdog:
                 for delivery in await in_flight(self._bus, role):
                     if not all(lease.is_held for lease in leases):
                         return
-                    if await reassign(self._bus, delivery, role, fallback, by=self._by, at=self._now()):
+                    if await reassign(self._bus, delivery, role, fallback, by=subjects.LEADER, at=self._now()):
                         logger.info("%s of %s has gone to %s", delivery.default_id, role, fallback)
         except LeaseLostError:
             logger.info("%s is back", role)

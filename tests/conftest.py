@@ -7,22 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from agenthub.bus.access import access_for
 from agenthub.bus.connection import Bus, connect
+from agenthub.bus.identity import SYSTEM
 from agenthub.bus.server import NatsServer, start_server
-from tests.organization import Hub
+from tests.organization import Hub, keys_of
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    """A server of this test's own."""
-    async with start_server(tmp_path / "nats") as running:
+    """A server of this test's own, which admits who has a key of `keys_of`, and strangers at the doors."""
+    async with start_server(tmp_path / "nats", access=access_for(keys_of(tmp_path), [])) as running:
         yield running
 
 
 @pytest.fixture
-async def bus(server: NatsServer) -> AsyncIterator[Bus]:
-    """A connection to it that gives up soon."""
-    async with connect(server.url, name="test", patience_s=5) as connected:
+async def bus(server: NatsServer, tmp_path: Path) -> AsyncIterator[Bus]:
+    """A connection to it that may do everything, and gives up soon."""
+    async with connect(server.url, name="test", identity=keys_of(tmp_path).find(SYSTEM), patience_s=5) as connected:
         yield connected
 
 
@@ -38,8 +40,8 @@ async def hub(server: NatsServer, bus: Bus, tmp_path: Path) -> Hub:
 async def quick_hub(tmp_path: Path) -> AsyncIterator[Hub]:
     """The same on a server that does not sync each message to disk: for many messages."""
     async with (
-        start_server(tmp_path / "nats", durable=False) as server,
-        connect(server.url, name="test", patience_s=5) as bus,
+        start_server(tmp_path / "nats", durable=False, access=access_for(keys_of(tmp_path), [])) as server,
+        connect(server.url, name="test", identity=keys_of(tmp_path).find(SYSTEM), patience_s=5) as bus,
     ):
         hub = Hub(server, bus, tmp_path)
         await hub.provision()

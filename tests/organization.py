@@ -12,9 +12,10 @@ from typing import Any
 from agenthub import subjects
 from agenthub.bus.cluster import NatsCluster
 from agenthub.bus.connection import Bus
+from agenthub.bus.identity import Keyring
 from agenthub.bus.server import NatsServer
 from agenthub.bus.topology import provision, topology_of
-from agenthub.client import role_queues
+from agenthub.client import access_of, role_queues
 from agenthub.messages import Completion, Message, Outcome
 from agenthub.organization import Organization, load_organization
 from agenthub.runtime import RolePlace, run_role
@@ -37,6 +38,13 @@ def write_organization(folder: Path, toml: str = "", roles: dict[str, dict[str, 
         ours = "".join(f"  {key}: {value}\n" for key, value in keys.items())
         head = f"---\nname: {name}\ndescription: The {name} of Acme.\nagenthub:\n{ours}---\n"
         (folder / "roles" / f"{name}.md").write_text(f"{head}You are the {name} of Acme.\n")
+
+
+def keys_of(folder: Path) -> Keyring:
+    """The keys of the organization in a folder; those that every organization has are made."""
+    keyring = Keyring(folder / ".agenthub" / "keys")
+    keyring.ensure([])
+    return keyring
 
 
 Script = Callable[[Prompt], Awaitable[TurnResult | str]]
@@ -103,6 +111,8 @@ class Hub:
         self.organization: Organization = load_organization(self.settings)
 
     async def provision(self) -> None:
+        if isinstance(self.server, NatsServer) and self.bus.identity is not None:
+            await self.server.admit(access_of(self.organization, self.settings))
         await provision(self.bus, await topology_of(self.bus, role_queues(self.organization, self.settings)))
 
     @contextlib.asynccontextmanager

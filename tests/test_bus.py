@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -291,7 +292,9 @@ async def test_who_leads_and_is_cancelled_ends_also_if_the_server_is_gone(server
         await asyncio.Event().wait()
 
     hub.bus.patience_s = 0.5
-    leading = asyncio.create_task(lead(hub.bus, [duty], ttl_s=3.0, clock=time.monotonic))
+    leading = asyncio.create_task(
+        lead(hub.bus, lambda: contextlib.nullcontext(hub.bus), lambda _: [duty], ttl_s=3.0, clock=time.monotonic)
+    )
     await leads.wait()
     await server.kill()
     leading.cancel()

@@ -55,7 +55,9 @@ def reminders(hub: Hub, clock: Clock) -> Reminders:
 async def leading(hub: Hub, clock: Clock) -> AsyncIterator[None]:
     """A process that leads, and reminds, for the length of the block."""
     duties = [reminders(hub, clock).run]
-    running = asyncio.create_task(lead(hub.bus, duties, ttl_s=1.0, clock=time.monotonic))
+    running = asyncio.create_task(
+        lead(hub.bus, lambda: contextlib.nullcontext(hub.bus), lambda _: duties, ttl_s=1.0, clock=time.monotonic)
+    )
     try:
         yield
     finally:

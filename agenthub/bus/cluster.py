@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from agenthub.bus.access import Access
 from agenthub.bus.connection import Bus
 from agenthub.bus.monitor import has_quorum
 from agenthub.bus.server import Membership, NatsServer
@@ -24,10 +25,15 @@ _PAUSE_S = 0.05
 class NatsCluster:
     """A cluster of nats-servers with JetStream, their data below `folder`."""
 
-    def __init__(self, folder: Path, *, size: int = 3, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, size: int = 3, durable: bool = True, access: Access | None = None) -> None:
         ports = _free_ports(size)
         self.servers = [
-            NatsServer(folder / f"n{number}", durable=durable, member=Membership(f"n{number}", ports[number], ports))
+            NatsServer(
+                folder / f"n{number}",
+                durable=durable,
+                access=access,
+                member=Membership(f"n{number}", ports[number], ports),
+            )
             for number in range(size)
         ]
         """In the order of their numbers; one may be killed and started again by itself."""
@@ -60,6 +66,10 @@ class NatsCluster:
                 f"The {len(self.servers)} nats-servers did not agree on a leader within {QUORUM_WITHIN_S:.0f} s; "
                 f"see {self.servers[0].log}."
             ) from error
+
+    async def admit(self, to: Access) -> bool:
+        """Let other people in, or others do other things, from now on; see `NatsServer.admit`."""
+        return any(await asyncio.gather(*(server.admit(to) for server in self.servers)))
 
     async def stop(self) -> None:
         """End all servers gracefully."""

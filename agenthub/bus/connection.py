@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +25,7 @@ from nats.js.errors import APIError, NoStreamResponseError
 from nats.js.errors import NotFoundError as StreamMissing
 
 from agenthub import subjects
+from agenthub.bus.identity import Identity
 from agenthub.bus.nats_client import HeedingClient
 from agenthub.bus.received import Heard, Received
 from agenthub.errors import HubError, HubUnreachableError, RefusedError
@@ -39,12 +41,25 @@ _PAUSE_S = 0.1
 _SAY_AFTER_S = 5.0
 """So long the broker may not store before the log says so, each time after twice as long."""
 
+_VIOLATION = re.compile(r'permissions violation for publish to "?([^"\s]+)', re.IGNORECASE)
+_PRIVATE = frozenset(f"KV_{bucket}" for bucket in (subjects.LEASES, subjects.LEDGER, subjects.TRUST))
+"""Streams of which a role may read what is under its own name: only direct requests name a subject to the broker."""
+
 Answer = TypeVar("Answer")
 Callback = Callable[[], Awaitable[None]]
 
 
 class StreamFullError(HubError):
     """The stream has reached a limit and refuses, so that nothing is dropped in silence."""
+
+
+class PermissionDeniedError(HubError):
+    """The broker does not let this identity do it."""
+
+    def __init__(self, who: str, subject: str) -> None:
+        shown = f"`{who}`" if who else "Somebody without a key"
+        super().__init__(f"{shown} may not publish on {subject}. docs/security.md lists who may do what.")
+        self.who, self.subject = who, subject
 
 
 class Stored(NamedTuple):
@@ -61,8 +76,10 @@ class Stored(NamedTuple):
 class Bus:
     """A connection to NATS with JetStream. Made by `connect`."""
 
-    def __init__(self, url: str, *, patience_s: float) -> None:
+    def __init__(self, url: str, *, patience_s: float, identity: Identity | None = None) -> None:
         self.url = url
+        self.identity = identity
+        """As whom it is connected; None: without a key."""
         self.patience_s = patience_s
         """How long a publication is retried while the broker does not answer."""
         self.nc: Client = HeedingClient()
@@ -70,6 +87,8 @@ class Bus:
         self._on_reconnect: list[Callback] = []
         self._tries: set[asyncio.Timeout] = set()
         """Publications that wait for the broker's answer."""
+        self._denied: set[str] = set()
+        """Subjects on which the broker has said that this identity may not publish."""
 
     @property
     def is_connected(self) -> bool:
@@ -118,7 +137,7 @@ class Bus:
             if only_after is not None:
                 sent[subjects.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(only_after)
             try:
-                async with self._try():
+                async with self._try(subject):
                     ack = await self.js.publish(subject, data, headers=sent or None, timeout=_TRY_S, msg_ttl=ttl_s)
                 value = None if ack.val is None else int(ack.val)
                 return Stored(ack.stream, ack.seq, is_new=not ack.duplicate, value=value)
@@ -168,17 +187,30 @@ class Bus:
         Raises:
             HubUnreachableError: If the broker did not answer within `patience_s`.
         """
+        direct = stream in _PRIVATE and self.cluster_size <= 1
         try:
-            found = await self.patiently(lambda: self.js.get_last_msg(stream, subject), subject)
+            found = await self.patiently(lambda: self.js.get_last_msg(stream, subject, direct=direct), subject)
         except StreamMissing:
             return None
         return found.data or b"", found.seq or 0, found.headers or {}
+
+    async def newest_of(self, stream: str, subject: str) -> Received | None:
+        """Newest message of one subject, asked for so that the broker sees which subject it is; None if there is none.
+
+        A replica may answer that is a little behind.
+        """
+        try:
+            raw = await self.patiently(lambda: self.js.get_last_msg(stream, subject, direct=True), subject)
+        except StreamMissing:
+            return None
+        return Received(raw.subject or "", raw.data or b"", dict(raw.headers or {}), raw.seq or 0, raw.time)
 
     async def patiently(self, ask: Callable[[], Awaitable[Answer]], what: str) -> Answer:
         """What `ask` returns; it is asked again while nobody answers, as while a cluster elects a leader.
 
         Raises:
             HubUnreachableError: If the broker did not answer within `patience_s`.
+            PermissionDeniedError: If it does not let this identity ask.
         """
         patience = _Patience(self, f"did not answer for {what}")
         while True:
@@ -187,6 +219,8 @@ class Bus:
             except (NatsError, TimeoutError, OSError) as error:
                 if isinstance(error, APIError) and error.code != 503:
                     raise  # that is an answer
+                if denied := next((subject for subject in self._denied if what in subject), ""):
+                    raise PermissionDeniedError(self.identity.name if self.identity else "", denied) from error
                 await patience.after(error)
 
     async def tell(self, subject: str, data: bytes) -> None:
@@ -300,19 +334,36 @@ class Bus:
         return True
 
     @contextlib.asynccontextmanager
-    async def _try(self) -> AsyncIterator[None]:
-        """A request that is given up with TimeoutError when the connection is lost: nobody answers it any more."""
-        async with asyncio.timeout(None) as limit:
-            self._tries.add(limit)
-            try:
-                yield
-            finally:
-                self._tries.discard(limit)
+    async def _try(self, subject: str) -> AsyncIterator[None]:
+        """A request that is given up with TimeoutError when the connection is lost: nobody answers it any more.
+
+        Raises:
+            PermissionDeniedError: If the broker says that this identity may not publish on `subject`.
+        """
+        self._denied.discard(subject)
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._tries.add(limit)
+                try:
+                    yield
+                finally:
+                    self._tries.discard(limit)
+        except TimeoutError:
+            if subject in self._denied:
+                raise PermissionDeniedError(self.identity.name if self.identity else "", subject) from None
+            raise
 
     def _lost(self) -> None:
         at_once = asyncio.get_running_loop().time()
         for limit in self._tries:
             limit.reschedule(at_once)
+
+    def _violated(self, subject: str) -> None:
+        """The broker has refused a publication: whoever waits for its answer need not wait any longer."""
+        who = self.identity.name if self.identity else "somebody without a key"
+        logger.warning("the broker does not let %s publish on %s", who, subject)
+        self._denied.add(subject)
+        self._lost()
 
     async def _reconnected(self) -> None:
         logger.info("connected to %s again", self.nc.connected_url.netloc if self.nc.connected_url else self.url)
@@ -347,16 +398,27 @@ class _Patience:
 
 @contextlib.asynccontextmanager
 async def connect(
-    url: str, *, name: str, connect_timeout_s: float = 5.0, patience_s: float = 60.0
+    url: str, *, name: str, identity: Identity | None = None, connect_timeout_s: float = 5.0, patience_s: float = 60.0
 ) -> AsyncIterator[Bus]:
     """A connection to the servers of `url` (several separated by commas) for the length of the block.
 
+    Args:
+        name: What the server calls the connection.
+        identity: As whom to come in. None: without a key, as a stranger where keys are asked for.
+
     Raises:
-        HubUnreachableError: If none answers within `connect_timeout_s`.
+        HubUnreachableError: If none answers within `connect_timeout_s`, or does not let this identity in.
     """
-    bus = Bus(url, patience_s=patience_s)
+    bus = Bus(url, patience_s=patience_s, identity=identity)
+    refused = ""
 
     async def failed(error: Exception) -> None:
+        nonlocal refused
+        if violation := _VIOLATION.search(str(error)):
+            bus._violated(violation[1])
+            return
+        if "authorization violation" in str(error).lower():
+            refused = str(error)
         logger.log(logging.DEBUG if isinstance(error, (OSError, NatsError)) else logging.WARNING, "nats: %r", error)
 
     async def lost() -> None:
@@ -369,6 +431,8 @@ async def connect(
             await bus.nc.connect(
                 servers=[one.strip() for one in url.split(",")],
                 name=name,
+                nkeys_seed_str=identity.seed if identity else None,
+                inbox_prefix=identity.inbox_prefix if identity else "_INBOX",
                 error_cb=failed,
                 disconnected_cb=lost,
                 reconnected_cb=bus._reconnected,
@@ -382,6 +446,12 @@ async def connect(
             )
     except (TimeoutError, NoServersError, OSError, NatsError) as error:
         await _close(bus.nc)
+        if refused or "authorization violation" in str(error).lower():
+            who = f"the key of `{identity.name}`" if identity else "anybody without a key"
+            raise HubUnreachableError(
+                f"The NATS server at {url} does not admit {who}. `agenthub provision --print-auth` shows what it must "
+                "be told."
+            ) from error
         raise HubUnreachableError(f"No NATS server answers at {url}. Start one with `agenthub up -d`.") from error
     try:
         yield bus

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
@@ -54,14 +55,18 @@ class Delivery:
         """Loop time at which it arrived here."""
         self.is_settled = False
 
+    def saved(self) -> dict[str, Any]:
+        """All that `restored` needs, for a file."""
+        data = base64.b64encode(self.data).decode()
+        return {"subject": self.subject, "reply": self.reply_subject, "headers": self.headers, "data": data}
+
     @classmethod
-    async def restored(cls, bus: Bus, ack_subject: str) -> Delivery | None:
-        """The delivery that can be acknowledged at `ack_subject`; None if its message is settled and gone."""
-        place = Msg(_client=bus.nc, reply=ack_subject).metadata
-        raw = await bus.stored_at(place.stream, place.sequence.stream)
-        if raw is None:
-            return None
-        msg = Msg(_client=bus.nc, subject=raw.subject, reply=ack_subject, data=raw.data, headers=raw.headers)
+    def restored(cls, bus: Bus, saved: dict[str, Any]) -> Delivery:
+        """The delivery that another process saved before it died."""
+        data = base64.b64decode(saved["data"])
+        msg = Msg(
+            _client=bus.nc, subject=saved["subject"], reply=saved["reply"], data=data, headers=saved["headers"] or None
+        )
         return cls(bus, msg, asyncio.get_running_loop().time())
 
     @property

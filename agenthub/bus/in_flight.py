@@ -20,6 +20,8 @@ from agenthub.errors import HubUnreachableError
 from agenthub.messages import Priority
 
 _CONFIRM_WITHIN_S = 1.0
+_MOST_BETWEEN = 100_000
+"""Further back nothing is given back at once, but when its acknowledgement is overdue."""
 
 
 class InFlight(NamedTuple):
@@ -64,25 +66,32 @@ async def in_flight(bus: Bus, role: str) -> list[InFlight]:
     return found
 
 
-async def reclaim(bus: Bus, stream: str, consumer: str, subject: str, *, besides: Collection[int] = ()) -> None:
+async def reclaim(bus: Bus, stream: str, consumer: str, *, besides: Collection[int] = ()) -> None:
     """Have the broker deliver again at once, and before what is new, what a consumer's dead process or cut
     connection had: else it comes after the acknowledgement time, behind messages that were sent later.
 
     Only for a consumer of one process, on a work queue. Pull after this has returned: what is pulled meanwhile
     would go before.
 
+    A role may not read the stream of all inboxes, so it does not know which sequences they are, only between which
+    two they lie; of the others the broker takes no notice.
+
     Args:
-        subject: What the consumer reads.
         besides: Sequences of what is in good hands.
     """
     info = await bus.patiently(lambda: bus.js.consumer_info(stream, consumer), consumer)
-    if not info.num_ack_pending or info.delivered is None:
+    if not info.num_ack_pending or info.delivered is None or info.ack_floor is None:
         return
-    for held in await bus.look(stream, subject, most=info.num_ack_pending):
-        if held.sequence not in besides:
-            place = f"1.{held.sequence}.{info.delivered.consumer_seq}.1.0"
-            back = f"$JS.ACK.{stream}.{info.name}.{place}"
+    first = max(info.ack_floor.stream_seq + 1, info.delivered.stream_seq - _MOST_BETWEEN)
+    for sequence in range(first, info.delivered.stream_seq + 1):
+        if sequence in besides:
+            continue
+        back = f"$JS.ACK.{stream}.{info.name}.1.{sequence}.{info.delivered.consumer_seq}.1.0"
+        if sequence == info.delivered.stream_seq:
             await bus.patiently(partial(bus.nc.request, back, b"-NAK", timeout=_CONFIRM_WITHIN_S), back)
+        else:
+            await bus.tell(back, b"-NAK")
+    await bus.flush()
 
 
 async def settle(bus: Bus, delivery: InFlight) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -96,15 +97,27 @@ class Lanes:
         delivery = pull.held.pop(0)
         self._taken.add(delivery)
         if self._is_shared:
+            self._save()
             await self.withdraw()
         else:
             await pull.pull()
         return delivery
 
-    async def behind(self, delivery: Delivery, *, most: int) -> list[bytes]:
-        """What waits in the same lane, published by the same, after this delivery; oldest first."""
-        found = await self._bus.look(subjects.AGENTS, delivery.subject, most=most, after=delivery.sequence)
-        return [received.data for received in found]
+    def _save(self) -> None:
+        """Keep beside the journal what is worked on: the broker lets a role read no inbox but through its lanes."""
+        taken = [delivery.saved() for delivery in self._taken if not delivery.is_settled]
+        beside = self._saved.with_suffix(".new")
+        beside.write_text(json.dumps(taken))
+        beside.replace(self._saved)
+
+    @property
+    def _saved(self) -> Path:
+        return self._alive.with_suffix(".taken")
+
+    async def last(self, delivery: Delivery) -> bytes | None:
+        """The newest message that waits in the same lane, published by the same; None if that is this delivery."""
+        found = await self._bus.newest_of(subjects.AGENTS, delivery.subject)
+        return found.data if found is not None and found.sequence > delivery.sequence else None
 
     async def left_open(self, ack_subjects: Sequence[str], *, within_s: float) -> list[Delivery]:
         """What a dead process of this replica worked on, taken over as it is: the journal here knows the turns.
@@ -114,8 +127,11 @@ class Lanes:
         """
         if not self._is_shared or not self._alive.exists() or time.time() - self._alive.stat().st_mtime > within_s:
             return []
-        found = [await Delivery.restored(self._bus, subject) for subject in ack_subjects]
-        restored = [delivery for delivery in found if delivery is not None]
+        try:
+            saved = json.loads(self._saved.read_text())
+            restored = [Delivery.restored(self._bus, one) for one in saved if one["reply"] in ack_subjects]
+        except (OSError, ValueError, KeyError, TypeError):  # cut off while it was written: the broker delivers again
+            return []
         for delivery in restored:
             await delivery.keep()
         self._taken.update(restored)
@@ -179,8 +195,7 @@ class Lanes:
             return
         here = {delivery.sequence for delivery in [*self._taken, *(held for _, held in self.held)]}
         await asyncio.gather(*(
-            reclaim(self._bus, subjects.AGENTS, pull.consumer, subjects.lane_filter(self._role, p), besides=here)
-            for p, pull in self._pulls.items()
+            reclaim(self._bus, subjects.AGENTS, pull.consumer, besides=here) for pull in self._pulls.values()
         ))  # fmt: skip
 
     async def close(self) -> None:

@@ -11,11 +11,16 @@ import fcntl
 import importlib.metadata
 import json
 import shutil
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import psutil
+
+from agenthub.bus import access
+from agenthub.bus.access import Access
 from agenthub.cradle import die_with_parent
 from agenthub.errors import ConfigError, HubError, HubRunningError
 
@@ -26,6 +31,8 @@ STOP_WITHIN_S = 15.0  # a graceful end costs the server about 10 ms for each dur
 
 # `sync_interval: always`: the default loses up to two minutes of acknowledged messages on power loss.
 # `js_ack_fc_v2: false`: with the new acknowledgement subjects nats-py 2.16 stops reading, silently.
+CONFIG = "nats.conf"
+_PID = "nats.pid"
 LOG_BYTES = 10_000_000
 """Size at which the server begins a new log; it keeps five."""
 _CONFIG = """\
@@ -37,6 +44,7 @@ listen: "127.0.0.1:{port}"
 http: "127.0.0.1:{monitor_port}"
 max_payload: 1MB
 feature_flags {{ js_ack_fc_v2: false }}
+pid_file: {pid}
 jetstream {{ store_dir: {store}, sync_interval: {sync}, max_file: 20GB, max_mem: 64MB }}
 """
 _CLUSTER = """\
@@ -78,8 +86,12 @@ class NatsServer:
     a second server away: nats-server itself has none, and two on one store destroy it.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True, member: Membership | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, durable: bool = True, member: Membership | None = None, access: Access | None = None
+    ) -> None:
+        """`access` says who may come in; None: anybody on this machine, who then may do everything."""
         self.folder = folder
+        self._access = access
         self.name = member.name if member else "nats-server"
         """What people call it."""
         self.log = folder / "nats.log"
@@ -162,15 +174,32 @@ class NatsServer:
         text = _CONFIG.format(
             name=self._member.name if self._member else "agenthub", port=self.port, monitor_port=self.monitor_port,
             store=json.dumps(str(self.folder / "jetstream")), sync=self._sync,
-            log=json.dumps(str(self.log)), log_bytes=LOG_BYTES,
+            log=json.dumps(str(self.log)), log_bytes=LOG_BYTES, pid=json.dumps(str(self.folder / _PID)),
         )  # fmt: skip
         if self._member is not None:
             routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in self._member.route_ports)
             text += _CLUSTER.format(port=self._member.route_port, routes=routes)
-        config = self.folder / "nats.conf"
+        if self._access is not None:
+            access.write(self.folder, self._access.text())
+            text += f"include {access.FILE}\n"
+        config = self.folder / CONFIG
         beside = config.with_suffix(".new")
         beside.write_text(text)
         return beside.replace(config)
+
+    async def admit(self, to: Access) -> bool:
+        """Let other people in, or others do other things, from now on; nobody who may stay is cut off.
+
+        Returns:
+            False if nothing had to be changed.
+
+        Raises:
+            HubError: If the server does not take it; then all stays as it was.
+        """
+        was_open, self._access = self._access is None, to
+        if was_open:
+            self._write_config()
+        return await reload(self.folder, to.text()) or was_open
 
     async def _run(self, config: Path, ports: Path) -> asyncio.subprocess.Process:
         with self.log.open("ab") as output:
@@ -227,15 +256,50 @@ class NatsServer:
 
 
 @contextlib.asynccontextmanager
-async def start_server(folder: Path, *, durable: bool = True) -> AsyncIterator[NatsServer]:
+async def start_server(
+    folder: Path, *, durable: bool = True, access: Access | None = None
+) -> AsyncIterator[NatsServer]:
     """A running server of the caller's own; killed at the end, which costs no acknowledged message."""
-    server = NatsServer(folder, durable=durable)
+    server = NatsServer(folder, durable=durable, access=access)
     await server.start()
     try:
         yield server
     finally:
         await server.kill()
         server.release()
+
+
+async def reload(folder: Path, authorization: str) -> bool:
+    """Have the server of a folder, whoever runs it, read another authorization block; False if it has it already.
+
+    The server itself checks it first: with a file that it cannot read it would not start again.
+
+    Raises:
+        HubError: If it is not one that the server takes; then all stays as it was.
+    """
+    path, before = folder / access.FILE, ""
+    if path.exists():
+        before = path.read_text()
+    is_new = access.write(folder, authorization)
+    checking = await asyncio.create_subprocess_exec(
+        binary(), "-t", "-c", str(folder / CONFIG), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await checking.communicate()
+    if checking.returncode:
+        access.write(folder, before)
+        lines = said.decode(errors="replace").strip().splitlines()
+        raise HubError(f"nats-server refuses the new permissions: {lines[-1] if lines else checking.returncode}")
+    with contextlib.suppress(OSError, ValueError, psutil.Error):  # it does not run: it reads them when it starts
+        process = psutil.Process(int((folder / _PID).read_text()))
+        if process.name().startswith("nats-server"):  # and no other that has the number of one that is gone
+            process.send_signal(signal.SIGHUP)
+    return is_new
+
+
+async def admit_all(folder: Path, to: Access) -> bool:
+    """Have the servers of a hub, one or a cluster below `folder`, read who may come in now; False if all knew it."""
+    folders = [path.parent for path in [folder / CONFIG, *folder.glob(f"n[0-9]*/{CONFIG}")] if path.exists()]
+    return any([await reload(path, to.text()) for path in folders])
 
 
 def _last_line(log: Path) -> str:

@@ -110,7 +110,7 @@ class Sorter:
         for door in self._doors:
             if door.subject:
                 here = {delivery.sequence for delivery in [*door.moving, *door.pull.held]}
-                await reclaim(self._bus, door.stream, door.pull.consumer, door.subject, besides=here)
+                await reclaim(self._bus, door.stream, door.pull.consumer, besides=here)
 
     async def close(self) -> None:
         self._stop_returning()

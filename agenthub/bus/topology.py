@@ -138,7 +138,7 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             sorted(name for role in roles for name in subjects.inbox_subjects(role.name, Priority)),
             retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW, discard_new_per_subject=True,
             max_msgs_per_subject=WAITING_PER_LANE, max_msgs=WAITING_IN_ALL, max_msg_size=MAX_MESSAGE_BYTES,
-            duplicate_window=3600.0, republish=RePublish(src=">", dest="agent-hub.audit.>"),
+            duplicate_window=3600.0, republish=RePublish(src=">", dest="agent-hub.audit.>"), allow_direct=True,
         ),
         stream(
             subjects.TOPICS, subjects.ALL_TOPICS, retention=RetentionPolicy.INTEREST, max_age=7 * DAY_S,

@@ -10,25 +10,37 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agenthub import __version__
-from agenthub.bus.server import binary
+from agenthub.bus.identity import SYSTEM
+from agenthub.bus.server import admit_all, binary
 from agenthub.bus.topology import provision as provision_bus
 from agenthub.bus.topology import topology_of
 from agenthub.cli import EXIT_OK, EXIT_USAGE
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
-from agenthub.client import role_queues
+from agenthub.client import access_of, open_client, role_queues
 from agenthub.organization import Organization, load_organization
 
 
-async def provision(*, dry_run: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT) -> int:
-    """Create or adapt streams, consumers and buckets for the configured roles; prints what changes.
+async def provision(
+    *,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    print_auth: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = DEFAULT,
+) -> int:
+    """Make keys, and create or adapt streams, consumers, buckets and permissions for the roles; prints what changes.
 
     Args:
         dry_run: Only print what would change.
+        print_auth: Only print the authorization block for the configuration of an external nats-server.
     """
     settings = options.settings()
     organization = load_organization(settings)
-    async with options.client() as client:
+    if print_auth:
+        print(access_of(organization, settings, admits_strangers=False).text(), end="")
+        return EXIT_OK
+    if not dry_run and not settings.nats_url:  # our own servers; others are told by who runs them
+        await admit_all(settings.state / "nats", access_of(organization, settings))
+    async with open_client(settings, organization, as_=SYSTEM) as client:
         queues = role_queues(organization, settings)
         wanted = await topology_of(client.bus, queues, replicas=settings.nats_replicas)
         changes = await provision_bus(client.bus, wanted, dry_run=dry_run)

@@ -633,9 +633,12 @@ $ agenthub roles ls""",
         "provision",
         "Admin",
         "admin:provision",
-        """Create or adapt streams, consumers and buckets for the configured roles; prints what changes.
+        """Make keys, and create or adapt streams, consumers, buckets and permissions for roles; prints what changes.
 
 $ agenthub provision --nats nats://10.0.0.5:4222 --dry-run
+$ agenthub provision --print-auth > authorization.conf   # to be included by an external nats-server
+
+Our own servers read changed permissions without a restart. Keys lie in .agenthub/keys, readable by you alone.
 
 Running it twice changes nothing the second time. `agenthub up` does it by itself.""",
     ),

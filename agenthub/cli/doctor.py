@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import psutil
 
 from agenthub.budgets import Budgets
+from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.monitor import ask, is_store_error
 from agenthub.bus.server import binary
 from agenthub.bus.topology import provision, topology_of
@@ -97,8 +98,9 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
     for finding in [await _server(*server, settings) for server in (run.servers if run else {}).items()]:
         yield finding
     try:
-        async with open_client(settings, organization) as client:
+        async with open_client(settings, organization, as_=SYSTEM) as client:
             yield Finding("ok", "hub", f"{settings.nats_url or (run.nats_url if run else '')} answers")
+            yield _identities(settings)
             queues = role_queues(organization, settings)
             wanted = await topology_of(client.bus, queues, replicas=settings.nats_replicas)
             changes = await provision(client.bus, wanted, dry_run=True)
@@ -121,6 +123,17 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 yield Finding("ok", "roles", "all beat")
     except AgenthubError as error:
         yield Finding("error", "hub", str(error), "agenthub logs supervisor, agenthub logs nats")
+
+
+def _identities(settings: Settings) -> Finding:
+    """Whether who sends is proved, or only said."""
+    keyring = Keyring(settings.keys)
+    if keyring.is_there:
+        return Finding("ok", "identities", f"each role has a key of its own, {keyring.folder}")
+    return Finding(
+        "warning", "identities", "there are no keys: whoever reaches the server may publish as anybody",
+        "agenthub provision --print-auth, and include what it prints in the server's configuration",
+    )  # fmt: skip
 
 
 async def _server(name: str, port: int, settings: Settings) -> Finding:

@@ -12,6 +12,7 @@ from pathlib import Path
 from agenthub import subjects
 from agenthub.bus.attachments import MAX_BYTES, get_attachment, put_attachment
 from agenthub.bus.connection import Bus, connect
+from agenthub.bus.identity import BRIDGE, OPERATOR, VIEWER, Identity, Keyring
 from agenthub.bus.received import Received
 from agenthub.client.history import completions, event_of
 from agenthub.client.inboxes import RoleStatus, WaitingMessage, status, waiting_message
@@ -217,8 +218,13 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def open_client(settings: Settings, organization: Organization) -> AsyncIterator[Client]:
+async def open_client(
+    settings: Settings, organization: Organization, *, as_: str | None = None
+) -> AsyncIterator[Client]:
     """A client of the hub that runs in the organization's folder, or at `nats_url`.
+
+    Args:
+        as_: Whose key to use. None: the operator's, else the first that is here of the bridge's and the viewer's.
 
     Raises:
         HubUnreachableError: If there is none.
@@ -229,5 +235,12 @@ async def open_client(settings: Settings, organization: Organization) -> AsyncIt
         if found is None:
             raise HubUnreachableError(f"No hub runs in {settings.folder}. Start it with `agenthub up -d`.")
         url = found.nats_url
-    async with connect(url, name="agenthub client", patience_s=10) as bus:
+    identity = _identity(settings) if as_ is None else Keyring(settings.keys).find(as_)
+    async with connect(url, name="agenthub client", identity=identity, patience_s=10) as bus:
         yield Client(bus, organization)
+
+
+def _identity(settings: Settings) -> Identity | None:
+    keyring = Keyring(settings.keys)
+    found = (keyring.find(name) for name in (OPERATOR, BRIDGE, VIEWER))
+    return next((identity for identity in found if identity is not None), None)

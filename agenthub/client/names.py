@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from agenthub import subjects
+from agenthub.bus.access import Access, access_for
+from agenthub.bus.identity import Keyring
+from agenthub.bus.permissions import Member
 from agenthub.bus.topology import RoleQueues
 from agenthub.errors import NotFoundError, unknown
 from agenthub.organization import Organization
@@ -16,6 +19,19 @@ def role_queues(organization: Organization, settings: Settings) -> list[RoleQueu
         for role in organization.roles.values()
     ]
     return [*roles, RoleQueues(organization.operator, works=False)]
+
+
+def members(organization: Organization) -> list[Member]:
+    """What must be known of each role to say what it may do."""
+    return [Member(role.name, is_manager=organization.is_manager(role.name)) for role in organization.roles.values()]
+
+
+def access_of(organization: Organization, settings: Settings, *, admits_strangers: bool = True) -> Access:
+    """Who may come in at a server of this organization; makes the keys that are missing."""
+    return access_for(
+        Keyring(settings.keys), members(organization),
+        is_cluster=max(settings.nats_servers, settings.nats_replicas or 1) > 1, admits_strangers=admits_strangers,
+    )  # fmt: skip
 
 
 def check_topic(name: str) -> str:
