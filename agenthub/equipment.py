@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from agenthub import schedules
 from agenthub.bus.buckets import Lease
 from agenthub.bus.connection import Bus
 from agenthub.coordination import Coordination
@@ -27,6 +28,7 @@ from agenthub.org.track_record import TrackRecord
 from agenthub.organization import Organization
 from agenthub.permission_rules import split_rules
 from agenthub.roles import Role
+from agenthub.scheduler import Checked, Scheduler
 from agenthub.sessions import prompts
 from agenthub.sessions.anthropic import AnthropicModel
 from agenthub.sessions.claude_code.place import Place, allowed
@@ -37,14 +39,17 @@ from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
 from agenthub.tools.attachments import attaching, attachment_tools
 from agenthub.tools.colleagues import colleague_tools
+from agenthub.tools.commands import run
 from agenthub.tools.learning import learning_tools
 from agenthub.tools.long_messages import long_message_tools
 from agenthub.tools.masked import masked
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.notes import NOTES_TOOLS
-from agenthub.tools.offer import role_tools
+from agenthub.tools.offer import role_tools, sandbox_of
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
+from agenthub.tools.sandbox import isolation, own, shell
+from agenthub.tools.schedule import schedule_tools
 from agenthub.turn_gate import TurnGate
 
 
@@ -90,6 +95,7 @@ def session_for(
         *long_message_tools(texts),
         *colleague_tools(organization, name, _track_record(organization, bus)),
         *learning_tools(name, org=organization.org, bus=bus, learner=learner, mask=mask),
+        *schedule_tools(name, organization, bus, clock=now),
     ]
     permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
     permits = Permits(
@@ -149,6 +155,25 @@ def learner_of(
         Learns(name, organization.operator), bus=bus, learned=Learned(folder / "learnings.db", role=name),
         policy=Policy(folder / "policy.md", role=name), events=events, notices=notices, clock=now,
     )  # fmt: skip
+
+
+def checks_of(settings: Settings, organization: Organization, key: str, bus: Bus) -> Scheduler | None:
+    """What fires the role's schedules that have a check command; None if there are none, or this is a replica."""
+    planned = [one for one in schedules.planned(organization, {}) if one.rule.check and one.to == key]
+    if not planned:
+        return None
+    sandbox = sandbox_of(organization.role(key), settings.state / "workspaces" / key)
+
+    async def check(command: str) -> Checked:
+        can = isolation()
+        if can.remedy:
+            return Checked(2, f"no command is run on this machine: {can.found}")
+        sandbox.workspace.mkdir(parents=True, exist_ok=True)
+        own(sandbox.workspace, sandbox)
+        ended = await run([shell(), "-c", command], sandbox)
+        return Checked(2 if ended.stopped else ended.exit_code, ended.stopped or ended.output)
+
+    return Scheduler(bus, organization, checks_of=key, check=check)
 
 
 def secrets_of(settings: Settings, organization: Organization, name: str) -> dict[str, str]:

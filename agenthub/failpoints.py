@@ -46,6 +46,8 @@ class Failpoint(StrEnum):
     """A dead role's message has its end there, and is not yet in the fallback's lane."""
     REASSIGNED = "reassigned"
     """The fallback has it, and the old delivery is not yet acknowledged."""
+    SCHEDULE_FIRED = "schedule.fired"
+    """A firing is in the lane, and it is not yet noted that it is."""
 
 
 _armed: dict[str, int] = {}

@@ -19,12 +19,14 @@ from agenthub.organization_file import (
     ORGANIZATION_BUDGET,
     ROLE_BUDGET,
     Budget,
+    Calendar,
     Defaults,
     OrganizationFile,
+    OrganizationSchedule,
     Price,
     RoleOverride,
 )
-from agenthub.role_settings import SessionKind
+from agenthub.role_settings import NAME_RULE, SessionKind
 from agenthub.roles import Problem, Role, as_token, explain, not_a_key, read_roles, shown
 from agenthub.settings import FILE_KEYS, Settings, TomlFile, read_toml
 
@@ -68,6 +70,9 @@ class Organization:
     """By the model's full name; they come before list prices."""
     roles: Mapping[str, Role] = field(default_factory=dict)
     """Roles by name; overrides are merged in, and who had no manager reports to the operator."""
+    calendar: Calendar = field(default_factory=Calendar)
+    schedules: Mapping[str, OrganizationSchedule] = field(default_factory=dict)
+    """Those of agenthub.toml, by name; those of roles are in their settings."""
     problems: tuple[Problem, ...] = ()
 
     def role(self, name: str) -> Role:
@@ -188,6 +193,8 @@ def load_organization(settings: Settings, *, strict: bool = True) -> Organizatio
         defaults=file.defaults,
         budget=file.budget,
         prices=file.prices,
+        calendar=file.calendar,
+        schedules=file.schedules,
         roles=merged,
         problems=tuple(problems),
     )
@@ -260,12 +267,12 @@ def _across(
     # A role whose own file is broken is missing too, but that error has been told.
     told = {name for path in map(Path, broken) for name in (path.stem, path.parent.name)}
 
-    def problem(role: Role, key: str, text: str, level: Literal["error", "warning"] = "error") -> Problem:
+    def problem(role: Role, key: str, text: str) -> Problem:
         """Placed where it was said: in agenthub.toml, else in the role's file."""
         if role.name in file.roles and key in file.roles[role.name].model_fields_set:
             line = toml.lines.get(("roles", role.name, key)) or toml.lines.get(("roles", role.name))
-            return Problem(toml.shown, line, level, f"`roles.{role.name}.{key}`: {text}")
-        return Problem(shown(role.path, settings.folder), role.lines.get(key), level, f"`agenthub.{key}`: {text}")
+            return Problem(toml.shown, line, "error", f"`roles.{role.name}.{key}`: {text}")
+        return Problem(shown(role.path, settings.folder), role.lines.get(key), "error", f"`agenthub.{key}`: {text}")
 
     if not roles and not told:
         globs = ", ".join(f"`{pattern}`" for pattern in file.role_files)
@@ -289,8 +296,17 @@ def _across(
                 yield problem(role, key, unknown("role", other, names))
         if role.settings.fallback == role.name:
             yield problem(role, "fallback", f"`{role.name}` cannot stand in for itself")
-        if role.settings.schedule:
-            yield problem(role, "schedule", "schedules are checked, but not fired by this version", "warning")
+        for name, schedule in role.settings.schedule.items():
+            if not subjects.token(name):
+                yield problem(role, "schedule", f"{name!r} is no name of a schedule: {NAME_RULE}")
+            for other in schedule.news_of:
+                if other not in names and other not in told:
+                    yield problem(role, "schedule", f"`{name}.news_of`: {unknown('role', other, names)}")
+    for name, planned in file.schedules.items():
+        for other in (planned.to, *planned.news_of):
+            if other not in roles and other not in told:
+                line = toml.lines.get(("schedules", name)) or toml.lines.get(("schedules",))
+                yield Problem(toml.shown, line, "error", f"`[schedules.{name}]`: {unknown('role', other, roles)}")
     for cycle in _cycles({name: role for name, role in roles.items() if name != file.operator}):
         circle = " → ".join([*cycle, cycle[0]])
         text = f"managers go round in a circle: {circle}. Let one of them report to `{file.operator}`"

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from agenthub.permission_rules import PermissionRules
-from agenthub.role_settings import Amounts, Dollars, RoleName, RoleSettings, SessionKind, Spend
+from agenthub.role_settings import Amounts, Dollars, RoleName, RoleSettings, Schedule, SessionKind, Spend
 from agenthub.roles import DEFAULT_GLOBS
+from agenthub.times import zone_of
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -143,6 +144,30 @@ ORGANIZATION_BUDGET: Mapping[str, float] = {"usd_day": 20.0, "tokens_day": 200e6
 """What holds where nothing is written. Tokens and turns too: a subscription reports no spend."""
 
 
+class Calendar(_Table):
+    """`[calendar]`: what holds for all schedules, and what roles may plan for themselves."""
+
+    zone: str = "UTC"
+    """Time zone of schedules that say no other."""
+    role_schedules: int = Field(default=10, ge=0)
+    """Schedules that one role may have added itself at a time."""
+    role_every_s: _Seconds = 900.0
+    """Shortest interval of a schedule that a role adds."""
+
+    @field_validator("zone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        zone_of(value)
+        return value
+
+
+class OrganizationSchedule(Schedule):
+    """`[schedules.<name>]`: a message that a role gets at given times."""
+
+    to: RoleName
+    """The role that gets it."""
+
+
 class RoleOverride(RoleSettings):
     """`[roles.<name>]`: anything a role file may say, without touching the user's file."""
 
@@ -160,5 +185,7 @@ class OrganizationFile(_Table):
     )
     defaults: Defaults = Defaults()
     budget: Budget = Budget()
+    calendar: Calendar = Calendar()
+    schedules: dict[RoleName, OrganizationSchedule] = Field(default_factory=dict)
     prices: dict[str, Price] = Field(default_factory=dict)
     roles: dict[str, RoleOverride] = Field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -16,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from agenthub import subjects
+from agenthub import subjects, times
 from agenthub.messages import Priority
 from agenthub.permission_rules import PermissionRules
 
@@ -71,6 +72,16 @@ def _schedule(value: object) -> object:
         every = value.removeprefix("@every ")
         return {"every": every.strip()} if every != value else {"cron": value}
     return value
+
+
+Misfire = Literal["once", "all", "skip"]
+WhileBusy = Literal["wait", "skip", "coalesce"]
+LEAST_EVERY_S = 10.0
+
+
+def _moment(value: object) -> object:
+    """YAML and TOML make a moment of what looks like one."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 SessionKind = Literal["anthropic", "claude-code"]
@@ -138,19 +149,59 @@ class Amounts(_Strict):
 
 
 class Schedule(_Strict):
-    """A message that a role sends itself at given times. Kept and checked; not yet fired."""
+    """A message that a role gets at given times."""
 
     cron: str | None = None
+    """Minute, hour, day of the month, month, day of the week; or `@daily` and the like."""
     every: str | None = None
-    """`30m`, `1h30m`"""
+    """`30m`, `1h30m`; at full multiples of it."""
+    at: Annotated[str | None, BeforeValidator(_moment)] = None
+    """Once, at this moment: `2026-12-24 18:00`."""
+    zone: str | None = None
+    """Time zone of `cron` and `at`. None: that of the organization."""
     text: str = ""
+    """What is to be done. Empty: the name of the schedule says it."""
     priority: str = Priority.MEDIUM
+    misfire: Misfire = "once"
+    """What becomes of times that passed while nothing ran: one firing for all, one for each, or none."""
+    while_busy: WhileBusy = "wait"
+    """What becomes of a firing while the last one is in the inbox or in work. `wait`: it comes when that has ended.
+    `skip`: it does not come. `coalesce`: it comes, and of those that wait only the newest is worked off."""
+    news: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    """It fires only if an event of one of these kinds was told since the last time; `any`: if work ended."""
+    news_of: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    """Roles whose events count. None: all."""
+    check: str = ""
+    """It fires only if this command, in the role's workspace and sandbox, ends with 0; what it prints goes along.
+    1 means that there is no news."""
 
     @model_validator(mode="after")
     def _says_when(self) -> Schedule:
-        if (self.cron is None) == (self.every is None):
-            raise ValueError("needs `cron` or `every`, and only one of them")
+        if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
+            raise ValueError("needs one of `cron`, `every` and `at`, and only one of them")
+        for kind in (*self.news, *self.news_of):
+            if not subjects.token(kind):
+                raise ValueError(f"`news` and `news_of` are words of {NAME_RULE}; found {kind!r}")
+        self.when("UTC")
         return self
+
+    def when(self, zone: str) -> times.When:
+        """When it is due; in `zone`, if it says no other."""
+        where = times.zone_of(self.zone or zone)
+        if self.cron is not None:
+            return times.When(cron=times.cron(self.cron), zone=where)
+        if self.every is not None:
+            every_s = times.length_s(self.every)
+            if every_s < LEAST_EVERY_S:
+                raise ValueError(f"`every` is at least {LEAST_EVERY_S:g} s; found {self.every!r}")
+            return times.When(every_s=every_s, zone=where)
+        return times.When(at=times.moment_of(self.at or "", where), zone=where)
+
+    @property
+    def rule(self) -> str:
+        """When it is due, for people."""
+        said = self.cron or (f"every {self.every}" if self.every else f"at {self.at}")
+        return f"{said} {self.zone}" if self.zone and not self.every else said
 
 
 class RoleSettings(_Strict):

@@ -46,6 +46,7 @@ from agenthub.organization import Organization
 from agenthub.pings import answer_pings
 from agenthub.preemption import Preemption
 from agenthub.reminders import Reminders
+from agenthub.scheduler import Scheduler
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session
 from agenthub.settings import Settings
@@ -253,6 +254,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                         name="leader",
                     ),
                 ]
+                if checks := equipment.checks_of(settings, organization, place.key, bus):
+                    services.append(group.create_task(checks.run(), name="checks"))
                 stall_s = organization.defaults.stall_s
                 ladder = Ladder(activity, session, events, stall_s=stall_s, clock=time.monotonic)
                 services.append(group.create_task(ladder.run(), name="ladder"))
@@ -360,7 +363,11 @@ def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
         )  # fmt: skip
         await watchdog.run()
 
-    return [look_after_all, Reminders(bus, place.organization, clock=now).run]
+    return [
+        look_after_all,
+        Reminders(bus, place.organization, clock=now).run,
+        Scheduler(bus, place.organization).run,
+    ]
 
 
 async def _sign_off(bus: Bus, place: RolePlace, events: Events) -> None:

@@ -36,6 +36,9 @@ BUDGETS = "budgets"
 TRUST = "trust"
 """How far each role trusts what it learned. The key is the role, which alone writes it; people's commands read it."""
 
+CALENDAR = "calendar"
+"""Schedules that were added while the hub runs, which ones rest, and what was fired last. The keys are made below."""
+
 ATTACHMENTS = "attachments"
 """Object store of files that go with messages; any role may fetch one whose key it was told, and store its own."""
 
@@ -242,6 +245,21 @@ def schedule(role: str, name: str) -> str:
 
 def due(role: str) -> str:
     return f"agent-hub.due.{role}"
+
+
+def added(author: str, name: str) -> str:
+    """Key in the calendar of a schedule that a role or the operator added; the author alone writes it, all read it."""
+    return f"added.{author}.{name}"
+
+
+def resting(owner: str, name: str) -> str:
+    """Key in the calendar of a schedule that is paused; the operator writes it, or the role that owns it."""
+    return f"resting.{owner}.{name}"
+
+
+def fired(owner: str, name: str) -> str:
+    """Key in the calendar of what a schedule did last; written by who fires it: the leader, or the role itself."""
+    return f"fired.{owner}.{name}"
 
 
 def dead_letter(role: str) -> str:

@@ -213,10 +213,30 @@ def test_a_broken_role_file_is_not_told_again_by_all_who_report_to_it(load: Load
     assert problems(organization) == ["roles/cto.md: there is no text; it is what the role is told to do"]
 
 
-def test_a_schedule_warns_and_does_not_stop(load: Load) -> None:
-    organization = load('[roles.qa]\nschedule = {smoke = "@every 30m"}')
-    assert [problem.level for problem in organization.problems] == ["warning"]
+def test_schedules_stand_with_their_role_or_for_themselves(load: Load) -> None:
+    organization = load(
+        '[roles.qa]\nschedule = {smoke = "@every 30m"}\n[schedules.audit]\nto = "qa"\nat = 2026-12-24 18:00:00'
+    )
+    assert organization.problems == ()
     assert organization.role("qa").settings.schedule["smoke"].every == "30m"
+    assert organization.schedules["audit"].at == "2026-12-24T18:00:00"
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('[schedules.a]\nto = "qaa"\nevery = "1h"', "line 1: `[schedules.a]`: There is no role `qaa`"),
+        ('[schedules.a]\nto = "qa"\ncron = "61 * * * *"', "the minute is a number from 0 to 59; found '61'"),
+        ('[schedules.a]\nto = "qa"\nevery = "1s"', "`every` is at least 10 s; found '1s'"),
+        ('[schedules.a]\nto = "qa"\ncron = "@daily"\nzone = "Mars"', "'Mars' is no time zone"),
+        ('[calendar]\nzone = "Mars"', "'Mars' is no time zone"),
+        ('[roles.qa]\nschedule = {"a.b" = "@daily"}', "'a.b' is no name of a schedule"),
+    ],
+)
+def test_a_wrong_schedule_is_said(load: Load, toml: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(toml)
+    assert said in str(caught.value)
 
 
 def test_the_hash_changes_with_what_roles_work_under_and_with_nothing_else(load: Load) -> None:

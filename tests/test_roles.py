@@ -190,7 +190,10 @@ def test_an_agent_of_a_company_is_named_by_slug_or_folder(tmp_path: Path) -> Non
             "line 4: `agenthub.limits.max_turn_stepz` is not a key. Did you mean `max_turn_steps`?",
         ),
         ("schedule:\n  a:\n    cronn: x", "line 6: `agenthub.schedule.a.cronn` is not a key. Did you mean `cron`?"),
-        ("schedule:\n  a:\n    text: x", "line 5: `agenthub.schedule.a` needs `cron` or `every`, and only one of them"),
+        (
+            "schedule:\n  a:\n    text: x",
+            "line 5: `agenthub.schedule.a` needs one of `cron`, `every` and `at`, and only one of them",
+        ),
         ("budget_usd_day: -1", f"line 4: `agenthub.budget_usd_day` {AMOUNT}; found -1"),
         ("budget_usd_day: .inf", f"line 4: `agenthub.budget_usd_day` {AMOUNT}; found '.inf'"),
         ("budget_usd_day: true", f"line 4: `agenthub.budget_usd_day` {AMOUNT}; found True"),

@@ -111,6 +111,14 @@ class Bucket(Generic[Value]):
         offset = len(self._subject(""))
         return sorted(name[offset:] for name in names)
 
+    async def version(self) -> int:
+        """A number that grows with whatever is written into the bucket; cheap.
+
+        Raises:
+            HubUnreachableError: If the broker did not answer.
+        """
+        return await self._bus.newest(self._stream)
+
     async def read(self, key: str) -> tuple[Value | None, int]:
         """The value of a key, or None, with the revision that the next `update` must name."""
         return await self._read(self._subject(key))

@@ -191,6 +191,7 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             republish=RePublish(src=f"$KV.{subjects.BUDGETS}.>", dest=subjects.states(subjects.BUDGETS)),
         ),
         bucket(subjects.TRUST),
+        bucket(subjects.CALENDAR),
     ]  # fmt: skip
 
 

@@ -612,6 +612,67 @@ $ agenthub learnings release 4f1c
 Exit codes: 0 said, 3 no such learning or role, 4 no hub.""",
     ),
     Command(
+        "schedule ls",
+        "See",
+        "schedule:schedule_ls",
+        """List schedules: of role files, of agenthub.toml, and what was added; with their next five times.
+
+$ agenthub schedule ls
+$ agenthub schedule ls --role qa --json=id,coming""",
+    ),
+    Command(
+        "schedule add",
+        "Run",
+        "schedule:schedule_add",
+        """Have a role get a message at given times. It is sent by plain code; nothing to do costs nothing.
+
+$ agenthub schedule add audit --to qa --cron "0 9 * * 1-5" --zone Europe/Berlin --text "Audit what was merged"
+$ agenthub schedule add review --to cto --every 2h --news completed --text "Review what was done since"
+$ agenthub schedule add launch --to ceo --at "2026-12-24 18:00" --text "Launch"
+
+Exit codes: 0 added, 2 the times make no sense, 3 no such role, 4 no hub, 6 the name is taken.""",
+    ),
+    Command(
+        "schedule run",
+        "Run",
+        "schedule:schedule_run",
+        """Fire a schedule now, whatever its condition says.
+
+$ agenthub schedule run qa.smoke
+
+Exit codes: 0 sent, 3 no such schedule, 4 no hub.""",
+    ),
+    Command(
+        "schedule pause",
+        "Fix",
+        "schedule:schedule_pause",
+        """Have a schedule fire no more until you resume it. What is due meanwhile is not made up for.
+
+$ agenthub schedule pause qa.smoke
+
+Exit codes: 0 paused, 3 no such schedule, 4 no hub.""",
+    ),
+    Command(
+        "schedule resume",
+        "Fix",
+        "schedule:schedule_resume",
+        """Have a paused schedule fire again.
+
+$ agenthub schedule resume qa.smoke
+
+Exit codes: 0 resumed, 3 no such schedule, 4 no hub.""",
+    ),
+    Command(
+        "schedule rm",
+        "Fix",
+        "schedule:schedule_rm",
+        """Remove a schedule that you or a role added. What stands in a file is removed there.
+
+$ agenthub schedule rm you.audit
+
+Exit codes: 0 removed, 3 no such schedule, 4 no hub, 6 it stands in a file.""",
+    ),
+    Command(
         "roles check",
         "Admin",
         "admin:roles_check",
