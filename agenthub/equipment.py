@@ -48,6 +48,7 @@ from agenthub.tools.notes import NOTES_TOOLS
 from agenthub.tools.offer import role_tools, sandbox_of
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
+from agenthub.tools.recall import recall_tools
 from agenthub.tools.sandbox import isolation, own, shell
 from agenthub.tools.schedule import schedule_tools
 from agenthub.turn_gate import TurnGate
@@ -96,6 +97,7 @@ def session_for(
         *colleague_tools(organization, name, _track_record(organization, bus)),
         *learning_tools(name, org=organization.org, bus=bus, learner=learner, mask=mask),
         *schedule_tools(name, organization, bus, clock=now),
+        *recall_tools(settings.state / "knowledge"),
     ]
     permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
     permits = Permits(

@@ -48,6 +48,10 @@ class Failpoint(StrEnum):
     """The fallback has it, and the old delivery is not yet acknowledged."""
     SCHEDULE_FIRED = "schedule.fired"
     """A firing is in the lane, and it is not yet noted that it is."""
+    MEETING_ASKED = "meeting.asked"
+    """A member is asked, and it is not yet noted that all are."""
+    MEETING_REPORTED = "meeting.reported"
+    """The report is published, and the meeting not yet closed."""
 
 
 _armed: dict[str, int] = {}

@@ -265,7 +265,9 @@ class Message(_Wire):
         """False for what is only read: it wakes no model and is shown with the next turn."""
         if self.type == "announcement":
             return self.payload.priority.rank <= Priority.HIGH.rank
-        return not self.is_answer and self.type not in ("learning", "system_event", "control", "reminder")
+        return not self.is_answer and self.type not in (
+            "learning", "system_event", "control", "reminder", "meeting_report"
+        )  # fmt: skip
 
     @property
     def title(self) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from agenthub.permission_rules import PermissionRules
 from agenthub.role_settings import Amounts, Dollars, RoleName, RoleSettings, Schedule, SessionKind, Spend
 from agenthub.roles import DEFAULT_GLOBS
-from agenthub.times import zone_of
+from agenthub.times import cron, zone_of
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -153,11 +153,20 @@ class Calendar(_Table):
     """Schedules that one role may have added itself at a time."""
     role_every_s: _Seconds = 900.0
     """Shortest interval of a schedule that a role adds."""
+    standup: str = "0 9 * * *"
+    """When the stand-up is held, as a cron line; `off`: never. Nothing happened: there is none."""
 
     @field_validator("zone")
     @classmethod
     def _is_zone(cls, value: str) -> str:
         zone_of(value)
+        return value
+
+    @field_validator("standup")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        if value != "off":
+            cron(value)
         return value
 
 

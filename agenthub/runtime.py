@@ -34,6 +34,7 @@ from agenthub.live import Live, LiveSession
 from agenthub.long_texts import LongTexts
 from agenthub.loop import Loop, LoopLimits
 from agenthub.masking import Mask
+from agenthub.meetings import Meetings
 from agenthub.messages import Absence, Message, now
 from agenthub.metrics import CIRCUIT_STATES, Metrics
 from agenthub.notices import Notices
@@ -367,6 +368,7 @@ def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
         look_after_all,
         Reminders(bus, place.organization, clock=now).run,
         Scheduler(bus, place.organization).run,
+        Meetings(bus, place.organization, knowledge=place.settings.state / "knowledge").run,
     ]
 
 

@@ -39,6 +39,9 @@ TRUST = "trust"
 CALENDAR = "calendar"
 """Schedules that were added while the hub runs, which ones rest, and what was fired last. The keys are made below."""
 
+MEETINGS = "meetings"
+"""Meetings and how far each has come. Who convenes one makes its key, and the leader goes on; all read them."""
+
 ATTACHMENTS = "attachments"
 """Object store of files that go with messages; any role may fetch one whose key it was told, and store its own."""
 
@@ -262,6 +265,11 @@ def fired(owner: str, name: str) -> str:
     return f"fired.{owner}.{name}"
 
 
+def meeting(by: str, identity: str) -> str:
+    """Key of a meeting: who convened it, and its id."""
+    return f"{by}.{identity}"
+
+
 def dead_letter(role: str) -> str:
     return f"agent-hub.dlq.{role}"
 
@@ -294,6 +302,12 @@ def due_consumer(role: str) -> str:
 def topics_consumer(role: str) -> str:
     """Reads the role's topic subscriptions, for the sorter."""
     return f"{role}-topics"
+
+
+KNOWLEDGE_CONSUMER = "knowledge"
+"""Nobody pulls from it: it keeps decisions and reports of meetings on the topics until the leader has read them,
+since a topic keeps nothing that no consumer wants."""
+DECISIONS = "agent-hub.topics.decisions.>"
 
 
 def listener_consumer(person: str) -> str:

@@ -317,11 +317,6 @@ class Bus:
         info = await self.patiently(lambda: self.js.stream_info(stream, subjects_filter=subject), stream)
         return dict(info.state.subjects or {})
 
-    async def newest(self, stream: str) -> int:
-        """Sequence of the last message that a stream took in; 0 if there was none."""
-        info = await self.patiently(lambda: self.js.stream_info(stream), stream)
-        return info.state.last_seq or 0
-
     async def flush(self) -> None:
         """Return when the server has read everything that was told so far."""
         if self.is_connected:

@@ -89,6 +89,7 @@ def topology(roles: Sequence[RoleQueues], *, replicas: int = 1) -> Topology:
     for role in roles:
         if role.works:
             result.consumers += _consumers(role)
+    result.consumers.append((subjects.TOPICS, _knowledge()))
     return result
 
 
@@ -142,7 +143,7 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
         ),
         stream(
             subjects.TOPICS, subjects.ALL_TOPICS, retention=RetentionPolicy.INTEREST, max_age=7 * DAY_S,
-            max_msg_size=MAX_MESSAGE_BYTES,
+            max_msg_size=MAX_MESSAGE_BYTES, duplicate_window=3600.0,
         ),
         stream(
             subjects.LEARNING, [subjects.ALL_LEARNINGS], max_age=90 * DAY_S, max_msgs_per_subject=10_000,
@@ -192,7 +193,18 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
         ),
         bucket(subjects.TRUST),
         bucket(subjects.CALENDAR),
+        bucket(subjects.MEETINGS, max_age=90 * DAY_S),
     ]  # fmt: skip
+
+
+def _knowledge() -> ConsumerConfig:
+    """Keeps on the topics what the knowledge base is made of."""
+    return ConsumerConfig(
+        durable_name=subjects.KNOWLEDGE_CONSUMER,
+        filter_subjects=[subjects.DECISIONS, subjects.status_topic("meeting")],
+        ack_policy=AckPolicy.EXPLICIT, max_deliver=-1, deliver_policy=DeliverPolicy.ALL,
+        metadata={OURS: subjects.LEADER},
+    )  # fmt: skip
 
 
 def _consumers(role: RoleQueues) -> list[tuple[str, ConsumerConfig]]:

@@ -38,6 +38,7 @@ _GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(("Ru
 _FAMILIES = {
     "inbox": "Look into inboxes; nothing is taken.",
     "roles": "The role files.",
+    "meeting": "Meetings of roles: convene one, read its minutes.",
     "schedule": "What is due when, by plain code: add, fire, pause, remove.",
     "dlq": "Dead letters: look at what was buried, give it another life, throw it away.",
     "breaker": "Who is left alone for a while, since it failed too often.",

@@ -673,6 +673,35 @@ $ agenthub schedule rm you.audit
 Exit codes: 0 removed, 3 no such schedule, 4 no hub, 6 it stands in a file.""",
     ),
     Command(
+        "meeting start",
+        "Talk",
+        "meeting:meeting_start",
+        """Convene a meeting of roles: rounds with a time box, then the chair decides and hands out what is to be done.
+
+$ agenthub meeting start planning "The next release" --members cto,backend,qa
+$ agenthub meeting start incident "Logins fail" --chair cto --within 5m
+
+Who is missing holds nothing up. Exit codes: 0 convened, 2 no such kind, 3 no such role, 4 no hub.""",
+    ),
+    Command(
+        "meeting ls",
+        "See",
+        "meeting:meeting_ls",
+        """List meetings, the newest first: how far each has come, how much was decided.
+
+$ agenthub meeting ls""",
+    ),
+    Command(
+        "meeting show",
+        "See",
+        "meeting:meeting_show",
+        """Print the minutes of a meeting, as far as it has come.
+
+$ agenthub meeting show standup-2026-11-27-0900
+
+Exit codes: 0 shown, 3 no such meeting, 4 no hub.""",
+    ),
+    Command(
         "roles check",
         "Admin",
         "admin:roles_check",
