@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.approvals import Approval
-from agenthub.messages import Attachment, Message, Moment, Outcome, Priority
+from agenthub.messages import Attachment, Check, Message, Moment, Outcome, Priority
+from agenthub.verification import Verification
 
 MAX_ANSWERS_CHARACTERS = 120_000
 """Of all answers to one ask together; a ledger entry holds the task as well and has at most 1 MB."""
@@ -25,6 +26,10 @@ class Answer(BaseModel):
     text: str = ""
     evidence: list[str] = Field(default_factory=list)
     attachments: list[Attachment] = Field(default_factory=list)
+    checked: Check | None = None
+    """What came of the check of what was asked."""
+    verified_by: str = ""
+    """Who approved of it; empty: nobody."""
     always: bool = False
     """Of an approval: whatever is like this call is approved too."""
 
@@ -85,6 +90,8 @@ class Ask(BaseModel):
     """True if a person or a program waits: no task is parked, and the entry ends with the completion."""
     approval: Approval | None = None
     """What the operator is asked to decide; None: roles are asked."""
+    verification: Verification | None = None
+    """What is claimed to be done and waits for somebody else's word: a verifier's, or after rejections a person's."""
 
     @property
     def is_answered(self) -> bool:

@@ -25,6 +25,7 @@ from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.organization import Organization
 from agenthub.reassignment import reply_id, stands_in
+from agenthub.verification import Verification
 
 ASK_DEADLINE = "ask.deadline"
 """Subject of the system event by which a schedule says that an ask's time is over."""
@@ -39,6 +40,12 @@ class Request(NamedTuple):
     priority: Priority
     attachments: tuple[Attachment, ...] = ()
     """Files that go with it."""
+    check: str | None = None
+    """Command that must succeed when it is done."""
+    verify: str | None = None
+    """Role that must approve of what was done."""
+    verifies: str | None = None
+    """Id of the task whose result is to be verified."""
 
 
 class Coordination:
@@ -92,7 +99,10 @@ class Coordination:
         await self._bus.publish(topic, message.encode(), message_id=message.id)
         return message
 
-    async def ask(self, requests: Sequence[Request], *, about: Message, key: str, within_s: float) -> Ask:
+    async def ask(
+        self, requests: Sequence[Request], *, about: Message, key: str, within_s: float,
+        verification: Verification | None = None,
+    ) -> Ask:  # fmt: skip
         """Ask others and park the task until they have answered, or the time is over.
 
         `key` is that of the tool call: the turn, `~` and a number.
@@ -122,12 +132,15 @@ class Coordination:
         ]
         ask = Ask(
             id=ask_id, role=self._role, task=about, turn_id=key.rpartition("~")[0], parts=parts, opened_at=opened_at,
-            deadline=min(deadline, about.deadline) if about.deadline else deadline,
+            deadline=min(deadline, about.deadline) if about.deadline else deadline, verification=verification,
         )  # fmt: skip
         await self._open(ask, messages)
         return ask
 
-    async def ask_person(self, approval: Approval, *, about: Message, key: str, within_s: float) -> Ask:
+    async def ask_person(
+        self, approval: Approval, *, about: Message, key: str, within_s: float,
+        verification: Verification | None = None,
+    ) -> Ask:  # fmt: skip
         """Ask the operator to decide and park the task until they have, or the time is over, which is a no.
 
         `key` is that of the tool call.
@@ -148,7 +161,7 @@ class Coordination:
         part = Part(message_id=message.id, role=operator, subject=request.subject, priority=request.priority)
         ask = Ask(
             id=ask_id, role=self._role, task=about, turn_id=key.rpartition("~")[0], parts=[part], opened_at=opened_at,
-            deadline=deadline, approval=approval,
+            deadline=deadline, approval=approval, verification=verification,
         )  # fmt: skip
         await self._open(ask, [message])
         return ask
@@ -179,7 +192,8 @@ class Coordination:
             return None
         answer = Answer(
             outcome=reply.payload.outcome or Outcome.DONE, text=reply.payload.message, evidence=reply.payload.evidence,
-            attachments=reply.payload.attachments,
+            attachments=reply.payload.attachments, checked=reply.payload.checked,
+            verified_by=reply.payload.verified_by or "",
             always=(reply.payload.model_extra or {}).get("always") is True,
         )  # fmt: skip
         by = reply.on_behalf_of if reply.on_behalf_of and await stands_in(self._bus, reply) else reply.from_role
@@ -230,7 +244,8 @@ class Coordination:
             hop=task.hop + 1, org=self._organization.org,
             payload=Payload(
                 subject=f"Re: {task.title}"[:200], message=completion.text, priority=task.payload.priority,
-                outcome=completion.outcome, evidence=completion.evidence,
+                outcome=completion.outcome, evidence=completion.evidence, checked=completion.check,
+                verified_by=completion.verified_by or None,
             ),
         )  # fmt: skip
         try:
@@ -248,7 +263,8 @@ class Coordination:
             hop=about.hop + 1, org=self._organization.org, correlation_id=ask_id,
             payload=Payload(
                 subject=request.subject, message=request.text, priority=request.priority,
-                attachments=list(request.attachments),
+                attachments=list(request.attachments), check=request.check, verify=request.verify,
+                verifies=request.verifies,
             ),
         )  # fmt: skip
 

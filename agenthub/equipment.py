@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from agenthub import schedules
+from agenthub.acceptance import Acceptance
 from agenthub.bus.buckets import Lease
 from agenthub.bus.connection import Bus
 from agenthub.coordination import Coordination
@@ -38,6 +39,7 @@ from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session, Tool
 from agenthub.settings import Settings
 from agenthub.tools.attachments import attaching, attachment_tools
+from agenthub.tools.checks import checking
 from agenthub.tools.colleagues import colleague_tools
 from agenthub.tools.commands import run
 from agenthub.tools.learning import learning_tools
@@ -45,7 +47,7 @@ from agenthub.tools.long_messages import long_message_tools
 from agenthub.tools.masked import masked
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.notes import NOTES_TOOLS
-from agenthub.tools.offer import role_tools, sandbox_of
+from agenthub.tools.offer import has_shell, role_tools, sandbox_of
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
 from agenthub.tools.recall import recall_tools
@@ -68,6 +70,7 @@ def session_for(
     mask: Callable[[str], str],
     texts: LongTexts,
     learner: Learner,
+    acceptance: Acceptance,
     *,
     is_urgent: Callable[[], bool],
 ) -> Session:
@@ -89,7 +92,12 @@ def session_for(
     within_s, workspace = organization.defaults.approval_within_s, settings.state / "workspaces" / name
     with_others = [
         *mesh_tools(
-            coordination, attach=attaching(bus, name, workspace), ask_within_s=terms.ask_within_s, is_urgent=is_urgent
+            coordination,
+            attach=attaching(bus, name, workspace),
+            ask_within_s=terms.ask_within_s,
+            judge=acceptance.judge,
+            check_s=role.settings.limits.command_timeout_s,
+            is_urgent=is_urgent,
         ),
         *people_tools(coordination, within_s=within_s),
         *attachment_tools(bus, workspace),
@@ -100,10 +108,7 @@ def session_for(
         *recall_tools(settings.state / "knowledge"),
     ]
     permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
-    permits = Permits(
-        permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
-        within_s=within_s, clock=now, policy=learner.policy.rules,
-    )  # fmt: skip
+    permits = _permits(settings, organization, name, permissions, coordination, learner)
     api_key = settings.api_key.get_secret_value() if settings.api_key else ""
     system = prompts.standing_instructions(organization, role)
     tools = [
@@ -146,6 +151,38 @@ def session_for(
 
 def _track_record(organization: Organization, bus: Bus) -> TrackRecord:
     return TrackRecord(bus, {name: role.settings.skills for name, role in organization.roles.items()})
+
+
+def acceptance_of(
+    settings: Settings,
+    organization: Organization,
+    name: str,
+    bus: Bus,
+    journal: Journal,
+    coordination: Coordination,
+    mask: Callable[[str], str],
+    learner: Learner,
+) -> Acceptance:
+    """What a role's work must show before it counts as done."""
+    role, workspace = organization.role(name), settings.state / "workspaces" / name
+    permissions = _permissions(organization, role, frozenset())
+    permits = _permits(settings, organization, name, permissions, coordination, learner)
+    return Acceptance(
+        name, organization, journal=journal, coordination=coordination,
+        run_check=checking(sandbox_of(role, workspace) if has_shell(role) else None, permits, mask=mask),
+        attach=attaching(bus, name, workspace), verify_within_s=organization.terms(name).ask_within_s,
+        decide_within_s=organization.defaults.approval_within_s,
+    )  # fmt: skip
+
+
+def _permits(
+    settings: Settings, organization: Organization, name: str, permissions: Permissions, coordination: Coordination,
+    learner: Learner,
+) -> Permits:  # fmt: skip
+    return Permits(
+        permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
+        within_s=organization.defaults.approval_within_s, clock=now, policy=learner.policy.rules,
+    )  # fmt: skip
 
 
 def learner_of(

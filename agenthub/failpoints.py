@@ -29,6 +29,8 @@ class Failpoint(StrEnum):
     TOOL_FINISHED = "tool.finished"
     """Done, and not yet recorded."""
     TOOL_RECORDED = "tool.recorded"
+    CHECK_RUN = "check.run"
+    CHECK_RECORDED = "check.recorded"
     ASK_OPENED = "ask.opened"
     """In the ledger, and nobody was asked yet."""
     ASK_SENT = "ask.sent"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agenthub import subjects
+from agenthub.acceptance import Acceptance
 from agenthub.approvals import DECISION
 from agenthub.asks import Ask
 from agenthub.bus.connection import StreamFullError
@@ -92,6 +93,7 @@ class Loop:
         before_effect: Callable[[], Awaitable[None]],
         gate: TurnGate,
         take_in: Callable[[Message], Message],
+        acceptance: Acceptance,
     ) -> None:
         """The loop of one role.
 
@@ -99,12 +101,14 @@ class Loop:
             before_effect: Raises if this process may not act as the role any more.
             gate: Asked before each turn whether there is money and a model for it: else none is opened.
             take_in: Called with what comes in before anything is made of it; gives it as it is worked off.
+            acceptance: Says what a task must show before it counts as done.
         """
         self._role, self._inbox, self._session, self._journal = role, inbox, session, journal
         self._coordination, self._settling, self._preemption = coordination, settling, preemption
         self._traces = traces
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
         self._before_effect, self._gate, self._take_in = before_effect, gate, take_in
+        self._acceptance = acceptance
         self._has_opened = False
         """True if the turn of the delivery in hand was opened."""
 
@@ -152,6 +156,7 @@ class Loop:
         try:
             await self._before_effect()
             message = self._take_in(Message.read(delivery.data, default_id=delivery.default_id))
+            message = message.model_copy(update={"at_door": subjects.DOOR in delivery.headers or None})
             self._check(message, delivery)
             if message.coalesce and await self._inbox.has_newer(message, delivery):
                 await self._settling.complete(message, Outcome.NOTED, "a newer one of the same kind waits")
@@ -248,7 +253,7 @@ class Loop:
             return None
         # After a crash between asking and recording, the answers may be here before the task itself comes again.
         self._journal.finish(ask.turn_id, {"parked": "its answers are here"})
-        prompt = prompts.answered(ask) if ask.approval is None else prompts.decided(ask)
+        prompt = prompts.continued(ask)
         if not self._journal.turns_of(ask.task.id):  # this session never saw the task
             prompt = f"{prompts.framed(ask.task)}\n{prompt}"
         return Work(ask.task, turn_id, prompt, ask)
@@ -314,11 +319,13 @@ class Loop:
             await self._settling.later(delivery, work.task, "the turn was interrupted", in_s=0, failures=turn.failures)
             return True
         await self._settling.end(work, result, delivery)
-        is_ok = result.outcome is not Outcome.FAILED
+        is_ok = result.outcome is not Outcome.FAILED or bool(work.task.payload.verifies)  # to reject is no failure
         await self._gate.ended(ok=is_ok, reason="" if is_ok else result.text)
         return True
 
     async def _turn(self, work: Work) -> TurnResult:
+        if (end := await self._acceptance.resumed(work.task, work.turn_id, work.ask)) is not None:
+            return end
         prompt = Prompt(work.prompt, work.task, goes_on=work.ask is not None, granted=_granted(work.ask))
         turn = self._session.turn(prompt, turn_id=work.turn_id)
         async with contextlib.aclosing(turn) as happening:
@@ -326,7 +333,7 @@ class Loop:
                 self._activity.progresses()
                 match event:
                     case TurnResult():
-                        return event
+                        return await self._acceptance.ended(work.task, work.turn_id, event, besides=work.ask)
                     case ToolStarted(name, summary, patience_s):
                         self._activity.does(f"{name} {summary}", patience_s=patience_s)
                     case ToolEnded(name, summary, is_error, changes, duration_s):

@@ -65,6 +65,8 @@ class Outcome(StrEnum):
     BLOCKED = "blocked"
     NEEDS_HUMAN = "needs_human"
     FAILED = "failed"
+    COMPLETED_UNVERIFIED = "completed_unverified"
+    """Done, says who did it; the evidence, check or verification that was demanded is missing."""
     REFUSED = "refused"
     """Not worked off: the sender may not ask this, or must change it."""
     NOTED = "noted"
@@ -168,6 +170,28 @@ class Attachment(_Wire):
     """Of the content, in hex."""
 
 
+class Check(_Wire):
+    """What came of the command by which a task is checked."""
+
+    command: str
+    exit_code: int | None = None
+    """None: it was not run."""
+    output: str = ""
+    """The end of what it wrote."""
+    problem: str = ""
+    """Why it was not run, or was ended before it was through."""
+
+    @property
+    def has_passed(self) -> bool:
+        return self.exit_code == 0 and not self.problem
+
+    @property
+    def words(self) -> str:
+        """It in a line, for people."""
+        how = self.problem or ("passed" if self.has_passed else f"failed with exit code {self.exit_code}")
+        return f"`{' '.join(self.command.split())[:120]}` {how}"
+
+
 class Payload(_Wire):
     """What a message says. Types of message may add fields of their own."""
 
@@ -180,6 +204,24 @@ class Payload(_Wire):
     """In replies: what shows it (paths, commands, ids)."""
     attachments: list[Attachment] = Field(default_factory=list, max_length=50)
     """Files that go with it."""
+    check: str | None = Field(default=None, max_length=4000)
+    """In tasks: shell command that must succeed in the role's workspace once the task is done. Of those only who
+    may instruct the role, and if its rules let it run the command."""
+    verify: str | None = Field(default=None, max_length=64)
+    """In tasks: role that must approve of what was done. It cannot be who does it."""
+    needs_evidence: bool | None = None
+    """In tasks: whether `done` counts only with evidence."""
+    verifies: str | None = Field(default=None, max_length=160)
+    """In tasks: id of the task whose result is to be verified."""
+    verified_by: str | None = Field(default=None, max_length=64)
+    """In replies: role or person other than the doer that approved."""
+    checked: Check | None = None
+    """In replies: what came of the check."""
+
+    @property
+    def demands_proof(self) -> bool:
+        """True if its word alone is not enough for `done`."""
+        return bool(self.check or self.verify or self.needs_evidence)
 
 
 class Message(_Wire):
@@ -212,6 +254,8 @@ class Message(_Wire):
     coalesce: str = ""
     """Key of a recurring message: while several of the same sender with the same key wait, only the newest is
     worked off, and the others are noted."""
+    at_door: bool | None = None
+    """Set by the role that takes it in: it came by the public door, and nobody vouches for who sent it."""
     org: str = ""
     version: int = SCHEMA_VERSION
     """Only a change that older readers would misunderstand raises it; new fields do not: they are kept and ignored."""
@@ -301,6 +345,10 @@ class Completion(_Wire):
     evidence: list[str] = Field(default_factory=list)
     implicit: bool = False
     """True if the model stopped without saying how it ended."""
+    check: Check | None = None
+    """What came of the command that the task named."""
+    verified_by: str = ""
+    """Role or person other than the doer that approved of what was done; empty: nobody."""
     from_role: str = ""
     """Who had asked."""
     trace_id: str = ""
@@ -316,6 +364,12 @@ class Completion(_Wire):
     """Id of the message there."""
     usage: Usage = Usage()
     """What this role's own turns took; what it delegated is in the completions of the others."""
+
+    @property
+    def is_verified(self) -> bool:
+        """True if it is done and more than the doer's word shows it: a check that passed, or somebody's approval."""
+        has_passed = self.check is not None and self.check.has_passed
+        return self.outcome is Outcome.DONE and (has_passed or bool(self.verified_by))
 
 
 class Event(_Wire):

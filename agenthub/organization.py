@@ -290,12 +290,14 @@ def _across(
         yield Problem(shown(roles[subjects.LEADER].path, settings.folder), None, "error", text)
     names = [*roles, file.operator]
     for role in roles.values():
-        for key in ("reports_to", "fallback"):
+        for key in ("reports_to", "fallback", "verified_by"):
             other = getattr(role.settings, key)
             if other is not None and other not in names and other not in told:
                 yield problem(role, key, unknown("role", other, names))
         if role.settings.fallback == role.name:
             yield problem(role, "fallback", f"`{role.name}` cannot stand in for itself")
+        if role.settings.verified_by == role.name:
+            yield problem(role, "verified_by", f"`{role.name}` cannot verify its own work")
         for name, schedule in role.settings.schedule.items():
             if not subjects.token(name):
                 yield problem(role, "schedule", f"{name!r} is no name of a schedule: {NAME_RULE}")

@@ -236,6 +236,8 @@ class RoleSettings(_Strict):
     """Which tool calls it may make, and which a person is asked about."""
     session: SessionKind | None = None
     """Who holds its conversation. None: the organization's default."""
+    verified_by: RoleName | None = None
+    """Role, or the operator, that must approve of what it says is done. None: nobody, unless the task says so."""
 
     @field_validator("skills")
     @classmethod

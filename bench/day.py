@@ -109,7 +109,7 @@ async def day(seed: int, *, number: int = MESSAGES, compact_at_tokens: int | Non
             journal = Journal(folder / "journal.db")
             tools = [
                 # it works alone and asks nobody
-                *mesh_tools(cast(Coordination, None), attach=cast(Attach, None), ask_within_s=1),
+                *mesh_tools(cast(Coordination, None), attach=cast(Attach, None), ask_within_s=1, judge=cast(Any, None)),
                 *workspace_tools(folder / "workspace"),
             ]
             conversation = Conversation(

@@ -61,7 +61,8 @@ _OF_MANAGERS = (Failpoint.ASK_OPENED, Failpoint.ASK_SENT, Failpoint.ANSWER_COLLE
 _RARE = (Failpoint.DELAYED, Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED)
 _OF_LONG_CONVERSATIONS = (Failpoint.HAND_OVER_WRITTEN, Failpoint.HAND_OVER_RECORDED)
 """No conversation of a run becomes long enough to come by."""
-POINTS = [point for point in Failpoint if point not in _OF_LONG_CONVERSATIONS]
+_OF_CHECKS = (Failpoint.CHECK_RUN, Failpoint.CHECK_RECORDED)
+POINTS = [point for point in Failpoint if point not in (*_OF_LONG_CONVERSATIONS, *_OF_CHECKS)]
 _ANYWHERE = [point for point in POINTS if point not in (*_OF_MANAGERS, *_RARE)]
 
 GENTLE = ("cut", "delay", "half-open", "pause", "model", "garbage", "full")

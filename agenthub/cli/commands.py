@@ -89,8 +89,10 @@ $ agenthub send backend "The API is down" -p critical --wait
 $ git diff | agenthub send qa -s "Review this" -
 $ agenthub send backend "Import this" --attach orders.csv --attach schema.sql
 $ agenthub send cto "Report the incident" --expect-reply --within 2h
+$ agenthub send backend "Fix the login" --check "pytest -q" --verify qa --wait
 
-Exit codes: 0 stored (with --wait: done), 1 ended otherwise, 3 no such role, 4 no hub, 5 timed out, 6 refused.""",
+Exit codes: 0 stored (with --wait: done), 1 ended otherwise, 3 no such role, 4 no hub, 5 timed out, 6 refused,
+7 done, but unverified.""",
     ),
     Command(
         "ask",

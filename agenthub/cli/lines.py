@@ -18,7 +18,10 @@ STYLES = {
     "rate": "yellow", "parked_trace": "bold yellow", "overdue": "yellow", "reminded": "yellow",
     "escalated": "bold yellow",
 }  # fmt: skip
-OUTCOME_STYLES = {"done": "green", "blocked": "yellow", "needs_human": "bold yellow", "refused": "yellow"}
+OUTCOME_STYLES = {
+    "done": "green", "blocked": "yellow", "needs_human": "bold yellow", "refused": "yellow",
+    "completed_unverified": "bold yellow",
+}  # fmt: skip
 
 
 class Line(NamedTuple):
@@ -41,7 +44,11 @@ def line(event: Event) -> Line:
             str(event.data.get("type")), str(event.data.get("type"))
         )
     elif kind == "completed":
-        kind = str(event.data.get("outcome", "done")).replace("needs_human", "human?")
+        kind = (
+            str(event.data.get("outcome", "done"))
+            .replace("needs_human", "human?")
+            .replace("completed_unverified", "unproved")
+        )
         style = OUTCOME_STYLES.get(str(event.data.get("outcome")), "red")
         usage = event.data.get("usage", {})
         spent = sum(int(usage.get(name, 0)) for name in usage if name.endswith("_tokens"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_REFUSED
+from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, EXIT_REFUSED
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import length, print_json, say
 from agenthub.errors import ConfigError
@@ -37,6 +37,9 @@ async def send(
     priority: PriorityName = "medium",
     file: File = None,
     attach: Attach = (),
+    check: str = "",
+    verify: str = "",
+    evidence: Annotated[bool, Parameter(negative="")] = False,
     wait: Annotated[bool, Parameter(negative="")] = False,
     timeout: str | None = None,
     expect_reply: Annotated[bool, Parameter(negative="")] = False,
@@ -53,6 +56,9 @@ async def send(
         priority: How urgent it is; critical goes before everything that waits.
         file: Read the text from this file.
         attach: A file that goes with it; give it several times for several files.
+        check: A shell command that must succeed in the role's workspace when it says `done`: else it works on.
+        verify: Another role, or you, that must approve of what was done.
+        evidence: `done` counts only with evidence.
         wait: Wait for the end and print the reply.
         timeout: With --wait: how long to wait, such as 90s, 10m or 2h; the role goes on.
         expect_reply: Return at once, and have the role reminded if there is no answer in time: `agenthub pending`.
@@ -68,6 +74,9 @@ async def send(
         raise ConfigError("--wait waits for the answer, --expect-reply does not: choose one of them.")
     if expect_reply and attach:
         raise ConfigError("--attach does not go with --expect-reply; send the files first.")
+    demands = bool(check or verify or evidence)
+    if expect_reply and demands:
+        raise ConfigError("--check, --verify and --evidence do not go with --expect-reply; use --wait, or neither.")
     if timeout is not None and not wait:
         raise ConfigError("--timeout says how long --wait waits; add --wait, or leave it out.")
     timeout_s = None if timeout is None else duration(timeout, "--timeout").total_seconds()
@@ -76,6 +85,8 @@ async def send(
     if to.startswith(("@", "?", "topic:")):
         if wait or expect_reply:
             raise ConfigError(f"`{to}` is not one role: --wait and --expect-reply take one.")
+        if demands:
+            raise ConfigError(f"`{to}` is not one role: --check, --verify and --evidence take one.")
         return await _send_many(to, body, subject, Priority(priority), attach, options)
     async with options.client() as client:
         if wait and to == client.organization.operator:
@@ -89,7 +100,10 @@ async def send(
                 print(ask.id)
                 say(f"stored in the inbox of {to}; the answer is due at {_local(ask.deadline)}: see `agenthub pending`")
             return EXIT_OK
-        message = await client.send(to, body, subject=subject, priority=Priority(priority), attach=attach)
+        message = await client.send(
+            to, body, subject=subject, priority=Priority(priority), attach=attach,
+            check=check, verify=verify, needs_evidence=evidence,
+        )  # fmt: skip
         if not wait:
             if options.json:
                 print_json(message, options)
@@ -220,7 +234,14 @@ def _print_end(done: Completion, options: Options) -> int:
         print(done.text)
         for item in done.evidence:
             say(f"evidence: {item}")
-    return {Outcome.DONE: EXIT_OK, Outcome.REFUSED: EXIT_REFUSED}.get(done.outcome, EXIT_FAILED)
+        if done.check is not None:
+            say(f"check: {done.check.words}")
+        if done.verified_by:
+            say(f"verified by {done.verified_by}")
+    codes = {
+        Outcome.DONE: EXIT_OK, Outcome.REFUSED: EXIT_REFUSED, Outcome.COMPLETED_UNVERIFIED: EXIT_PARTIAL,
+    }  # fmt: skip
+    return codes.get(done.outcome, EXIT_FAILED)
 
 
 def body_of(text: str, file: Path | None) -> str:

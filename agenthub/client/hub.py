@@ -48,12 +48,15 @@ class Client:
 
     async def send(
         self, to: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM, sender: str | None = None,
-        attach: Sequence[Path] = (),
+        attach: Sequence[Path] = (), check: str = "", verify: str = "", needs_evidence: bool = False,
     ) -> Message:  # fmt: skip
         """Put a directive into a role's inbox; it is stored when this returns.
 
         Args:
             attach: Files that go with it.
+            check: Shell command that must succeed in the role's workspace before it counts as done.
+            verify: Role, or the operator, that must approve of what was done.
+            needs_evidence: Whether `done` counts only with evidence.
 
         Raises:
             NotFoundError: If there is no such role.
@@ -62,6 +65,10 @@ class Client:
         if to != self.organization.operator:
             self.organization.role(to)
         message = self.message("task_assignment", text, subject=subject, priority=priority, sender=sender)
+        if verify and verify != self.organization.operator:
+            self.organization.role(verify)
+        demands = {"check": check or None, "verify": verify or None, "needs_evidence": needs_evidence or None}
+        message = message.model_copy(update={"payload": message.payload.model_copy(update=demands)})
         message = await self.with_files(message, attach)
         await self.put(to, message)
         return message

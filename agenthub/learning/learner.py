@@ -254,7 +254,7 @@ class Learner:
 
 def verified_success(end: Completion) -> bool:
     """True if a task ended well, and something shows it: not if the model just stopped, or only says so."""
-    return end.outcome is Outcome.DONE and not end.implicit and bool(end.evidence)
+    return end.is_verified or (end.outcome is Outcome.DONE and not end.implicit and bool(end.evidence))
 
 
 def _evidence(end: Completion) -> frozenset[str]:

@@ -365,6 +365,15 @@ class Journal:
         row = self._db.execute("SELECT result FROM step WHERE turn_id = ? AND number = ?", (turn_id, number)).fetchone()
         return None if row is None else Step(json.loads(row[0]) if row[0] else None)
 
+    def steps_of(self, message_id: str, name: str) -> list[dict[str, Any]]:
+        """What all steps of that name came to in the turns for one message, oldest first."""
+        rows = self._db.execute(
+            "SELECT step.result FROM step JOIN turn ON turn.id = step.turn_id"
+            " WHERE turn.message_id = ? AND step.tool = ? AND step.result IS NOT NULL ORDER BY step.at, step.rowid",
+            (message_id, name),
+        )
+        return [json.loads(result) for (result,) in rows]
+
     # ── usage ──────────────────────────────────────────────────────────────────────────────────────
     def usage_of(self, message_id: str) -> Usage:
         """What all turns for one message took."""

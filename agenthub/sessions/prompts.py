@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from agenthub.asks import Ask
 from agenthub.long_texts import ANSWER_CHARACTERS, MESSAGE_CHARACTERS
-from agenthub.messages import Attachment, Message, Outcome
+from agenthub.messages import Attachment, Message, Outcome, Payload
 from agenthub.organization import Organization
 from agenthub.roles import Role
 
@@ -49,12 +49,14 @@ get the answer, or the result of the call, when they have decided.
 hints with a task, or as your policy once it proved itself here; `report_learning` says how one went.
 - Write results into files of your workspace and name the paths as evidence. Others cannot read your workspace: \
 what they need goes with the message (`attach`), and what comes with one you get by `fetch_attachment`.
+- `<hub:demands>` says what your `done` must show: a command that the host runs then, evidence, somebody's approval.
 - A message that ends in `<hub:more>` goes on: read the rest by `read_message` if you need it.
 - End every task with `finish`, with an honest outcome: `done` only if it is done and you can show it; \
 `blocked` with what is missing; `needs_human` with the decision that a person must take; `failed` with the reason.
 - Keep answers short and concrete. Say what you did, not what one could do."""
 
 
+_REJECTED = "What you said is done was rejected by who verifies it. Mend what is wrong, then finish again."
 _UNPROVEN = (
     "What colleagues found in tasks like this one; unproven here. Follow one only if it fits, and say with "
     "`report_learning` how it went."
@@ -110,7 +112,14 @@ def framed(message: Message) -> str:
     if len(message.payload.subject) > MAX_SUBJECT_CHARACTERS:
         body = f"{quoted(message.payload.subject)}\n\n{body}"
     files = "".join(f"\n{_attachment(one)}" for one in message.payload.attachments)
-    return f"<hub:message {head}>\n{body}{files}\n</hub:message>"
+    return f"<hub:message {head}>\n{body}{files}{_demands(message.payload)}\n</hub:message>"
+
+
+def _demands(payload: Payload) -> str:
+    """What must be shown before the task counts as done."""
+    demands = {"check": payload.check, "verified_by": payload.verify, "evidence": payload.needs_evidence and "needed"}
+    said = " ".join(f'{name}="{_attribute(value)}"' for name, value in demands.items() if value)
+    return f"\n<hub:demands {said}/>" if said else ""
 
 
 def _shown(text: str, identity: str, most: int) -> str:
@@ -124,6 +133,15 @@ def _attachment(file: Attachment) -> str:
     return f'<hub:attachment name="{_attribute(file.name)}" key="{_attribute(file.key)}" bytes="{file.size_bytes}"/>'
 
 
+def continued(ask: Ask) -> str:
+    """What a parked task goes on with."""
+    if ask.approval is not None:
+        return decided(ask)
+    if ask.verification is not None:
+        return f"{answered(ask)}\n{notices([_REJECTED])}"
+    return answered(ask)
+
+
 def answered(ask: Ask) -> str:
     """The answers to what a task was parked for, and what is missing."""
     complete = "true" if ask.is_answered else "false"
@@ -133,10 +151,13 @@ def answered(ask: Ask) -> str:
             lines.append(f'<hub:missing from="{part.role}" reason="no answer by the deadline"/>')
             continue
         subject = _attribute(part.subject)
-        lines.append(f'<hub:answer from="{part.role}" outcome="{part.answer.outcome}" subject="{subject}">')
+        shown = f' verified_by="{_attribute(part.answer.verified_by)}"' if part.answer.verified_by else ""
+        lines.append(f'<hub:answer from="{part.role}" outcome="{part.answer.outcome}"{shown} subject="{subject}">')
         lines.append(_shown(part.answer.text, part.message_id, ANSWER_CHARACTERS))
         if part.answer.evidence:
             lines.append(quoted("evidence: " + ", ".join(part.answer.evidence)))
+        if part.answer.checked is not None:
+            lines.append(quoted(f"check: {part.answer.checked.words}"))
         lines += [_attachment(file) for file in part.answer.attachments]
         lines.append("</hub:answer>")
     return "\n".join([*lines, "</hub:answers>"])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pydantic import BaseModel
 
-from agenthub.messages import Message, Outcome, Usage
+from agenthub.messages import Check, Message, Outcome, Usage
 
 
 class Granted(NamedTuple):
@@ -58,6 +58,10 @@ class TurnResult:
     outcome: Outcome = Outcome.DONE
     text: str = ""
     evidence: tuple[str, ...] = ()
+    check: Check | None = None
+    """What came of the command that the task named."""
+    verified_by: str = ""
+    """Who other than the doer approved."""
 
 
 class TextDelta(NamedTuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agenthub import subjects
+from agenthub.acceptance import Rework
 from agenthub.coordination import Coordination, Request
 from agenthub.errors import RefusedError
 from agenthub.messages import Outcome, Priority
@@ -32,6 +33,12 @@ class Assignment(_Arguments):
     subject: str = Field(description="What it is, in a few words.", max_length=200)
     message: str = Field(description="All that the role must know: goal, context, what counts as done.")
     priority: _Priority | None = Field(default=None, description="Default: that of your own task.")
+    check: str | None = Field(
+        default=None, max_length=4000,
+        description="Shell command that must succeed in their workspace when they say `done`, for example `pytest -q`. "
+        "It is run only for your reports.",
+    )  # fmt: skip
+    verify: str | None = Field(default=None, description="Another role that must approve of what they did.")
     attach: _Attach
 
 
@@ -68,12 +75,20 @@ class YieldTurn(_Arguments):
 
 
 def mesh_tools(
-    coordination: Coordination, *, attach: Attach, ask_within_s: float, is_urgent: Callable[[], bool] = lambda: False
+    coordination: Coordination,
+    *,
+    attach: Attach,
+    ask_within_s: float,
+    judge: Callable[[TurnResult, ToolCall], Awaitable[TurnResult | Rework]],
+    check_s: float = 0.0,
+    is_urgent: Callable[[], bool] = lambda: False,
 ) -> list[Tool]:
     """The tools by which a role works with others. All may be repeated: their messages have derived ids.
 
     Args:
         attach: Stores files that go with a message.
+        judge: Says how a task ends that the model calls done, or that it is not done yet.
+        check_s: How long that may take.
         is_urgent: True while a critical message waits, for which the task in hand may be set aside.
     """
 
@@ -83,7 +98,7 @@ def mesh_tools(
         requests = [
             Request(
                 task.to, task.subject, task.message, Priority(task.priority) if task.priority else usual,
-                tuple(itertools.islice(files, len(task.attach))),
+                tuple(itertools.islice(files, len(task.attach))), task.check or None, task.verify or None,
             )
             for task in arguments.tasks
         ]  # fmt: skip
@@ -107,7 +122,12 @@ def mesh_tools(
 
     async def finish(arguments: Finish, call: ToolCall) -> ToolOutcome:
         end = TurnResult(TurnEnd.FINISHED, Outcome(arguments.outcome), arguments.summary, tuple(arguments.evidence))
-        return ToolOutcome("Recorded.", ends_turn=end, summary=arguments.outcome)
+        judged = await judge(end, call)
+        if isinstance(judged, Rework):
+            return ToolOutcome(judged.text, is_error=True, summary=judged.check.words)
+        if judged.end is TurnEnd.PARKED:
+            return ToolOutcome(f"Your task is parked: it {judged.text}.", ends_turn=judged, summary=judged.text)
+        return ToolOutcome("Recorded.", ends_turn=judged, summary=judged.outcome)
 
     async def yield_turn(arguments: YieldTurn, call: ToolCall) -> ToolOutcome:
         if not is_urgent():
@@ -133,7 +153,7 @@ def mesh_tools(
         ),
         Tool(
             "finish", "End the task: say how it ended, what was done, and what shows it.", Finish, finish,
-            describe=lambda a: a.outcome,
+            describe=lambda a: a.outcome, patience_s=lambda a: check_s if a.outcome == "done" else 0.0,
         ),
         Tool(
             "yield_turn",

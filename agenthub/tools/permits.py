@@ -53,6 +53,15 @@ class Permits:
             return await self._ask(tool, arguments, call, decision)
         return None if decision.verdict is Verdict.ALLOW else _denied(tool, decision)
 
+    def refusal(self, tool: str, arguments: dict[str, Any]) -> str:
+        """Why a call may not be made without asking anybody; empty: it may."""
+        decision = decide(replace(self._permissions, policy=self._policy()), tool, arguments)
+        if decision.verdict is Verdict.ALLOW:
+            return ""
+        if decision.verdict is Verdict.ASK and self._overrides.covers(tool, arguments):
+            return ""
+        return f"{decision.source} says `{decision.rule}`" if decision.rule else f"{decision.source} holds"
+
     async def _ask(self, tool: str, arguments: dict[str, Any], call: ToolCall, decision: Decision) -> ToolOutcome:
         if (size := len(json.dumps(arguments))) > MAX_INPUT_CHARACTERS:
             text = (
