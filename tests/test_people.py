@@ -241,7 +241,7 @@ async def test_cost_reads_the_events_of_the_hub(hub: Hub, client: Client) -> Non
     (trace,) = await costs(client, by="trace", since=LONG_AGO)
     assert (trace.key, trace.title, trace.usage.cost_usd) == ("t1", "Ship it", 0.75)
     ran = await in_hub(hub, "cost", "--json")
-    found = [(one["role"], one["cost_usd"], one["cached_share"]) for one in ran.json]
+    found = [(one["key"], one["cost_usd"], one["cached_share"]) for one in ran.json]
     assert found == [("qa", 0.5, 0.75), ("backend", 0.25, 0.75)]
     assert "no model was called" in (await in_hub(hub, "cost", "--since", "0s")).err
     assert (await in_hub(hub, "cost", "--by", "colour")).code == 2

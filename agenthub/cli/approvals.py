@@ -10,6 +10,7 @@ from agenthub.asks import Ask
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
+from agenthub.client import views
 from agenthub.client.approvals import Approvals
 from agenthub.messages import now
 
@@ -23,7 +24,7 @@ async def approvals(*, role: str | None = None, options: Options = DEFAULT) -> i
     async with options.client() as client:
         waiting = await Approvals(client).waiting(role=role)
     if options.json:
-        print_json([_as_data(ask) for ask in waiting], options)
+        print_json([views.approval(ask) for ask in waiting], options)
         return EXIT_OK
     moment = now()
     room = max(30, console().width - 60)
@@ -93,12 +94,3 @@ def _said(ask: Ask, word: str, options: Options) -> int:
     else:
         say(f"{word}; {ask.role} goes on with: {ask.task.title[:120]}")
     return EXIT_OK
-
-
-def _as_data(ask: Ask) -> dict[str, object]:
-    assert ask.approval is not None
-    return {
-        "id": ask.id, "role": ask.role, "task_id": ask.task.id, "task": ask.task.title,
-        **ask.approval.model_dump(mode="json"), "since": ask.opened_at.isoformat(),
-        "expires_at": ask.deadline.isoformat(),
-    }  # fmt: skip

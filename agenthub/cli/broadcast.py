@@ -10,6 +10,7 @@ from agenthub.cli import EXIT_OK, EXIT_PARTIAL
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
 from agenthub.cli.talk import File, PriorityName, Subject, Words, body_of
+from agenthub.client import views
 from agenthub.client.broadcast import Published, Sent
 from agenthub.client.broadcast import broadcast as say_to_all
 from agenthub.client.broadcast import publish as say_on
@@ -73,7 +74,7 @@ def print_sent(sent: list[Sent], verb: str, options: Options) -> int:
     """Print what became of each message; 7 if some were not stored."""
     lost = [one for one in sent if one.error]
     if options.json:
-        print_json([{"role": one.role, "id": one.message.id, "error": one.error or None} for one in sent], options)
+        print_json([views.sent(one) for one in sent], options)
     else:
         for one in sent:
             if not one.error:
@@ -89,9 +90,7 @@ def print_sent(sent: list[Sent], verb: str, options: Options) -> int:
 def print_published(published: Published, options: Options) -> int:
     """Print where a message is said, and who will read it."""
     if options.json:
-        print_json(
-            {"id": published.message.id, "topic": published.topic, "subscribers": published.subscribers}, options
-        )
+        print_json(views.published(published), options)
         return EXIT_OK
     print(published.message.id)
     if published.subscribers:

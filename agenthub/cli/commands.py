@@ -747,6 +747,20 @@ $ agenthub compose --check compose.yaml      whether a file is as it would be wr
 See docs/operations.md. Exit codes: 0 ok, 1 the file differs, 2 something is wrong in the configuration.""",
     ),
     Command(
+        "mcp",
+        "Admin",
+        "mcp:mcp",
+        """Offer the hub as MCP tools, for your own Claude Code or any other MCP client.
+
+$ claude mcp add agenthub -- agenthub mcp      over stdin and stdout
+$ agenthub mcp --read-only                     without the tools that send or decide
+$ agenthub mcp --http :8765                    streamable HTTP on this machine, for who has .agenthub/mcp.token
+
+Tools: hub_send, hub_ask, hub_reply, hub_inbox, hub_who, hub_tail, hub_trace, hub_approvals, hub_approve,
+hub_reject, hub_pending, hub_cost; resources hub://roles/{name} and hub://messages/{id}. They speak for the operator.
+Exit codes: 0 the client has left, 1 the port is taken, 2 usage, or `pip install 'agenthub[mcp]'` is missing.""",
+    ),
+    Command(
         "version",
         "Admin",
         "admin:version",

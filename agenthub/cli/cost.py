@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from agenthub.cli import EXIT_OK
 from agenthub.cli.budget import is_rehearsal
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import console, dollars, escaped, print_json, say, table, tokens
+from agenthub.client import views
 from agenthub.client.costs import By, Cost, costs, total
 from agenthub.messages import now
 
@@ -22,7 +21,7 @@ async def cost(*, by: By = "role", since: str = "24h", options: Options = DEFAUL
     async with options.client() as client:
         found = await costs(client, by=by, since=now() - duration(since))
     if options.json:
-        print_json([_as_data(one, by) for one in found], options)
+        print_json([views.cost(one) for one in found], options)
         return EXIT_OK
     room = max(20, console().width - 70)
     whole = total(found)
@@ -50,9 +49,3 @@ async def cost(*, by: By = "role", since: str = "24h", options: Options = DEFAUL
 
 def _read(one: Cost) -> int:
     return one.usage.input_tokens + one.usage.cache_read_tokens + one.usage.cache_write_tokens
-
-
-def _as_data(one: Cost, by: By) -> dict[str, Any]:
-    data: dict[str, Any] = {by: one.key, **one.usage.model_dump(), "cached_share": round(one.cached_share, 4)}
-    data["cost_usd"] = round(one.usage.cost_usd, 6)
-    return data | ({"title": one.title} if by == "trace" else {})

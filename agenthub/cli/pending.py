@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
+from agenthub.client import views
 from agenthub.client.replies import Replies
 from agenthub.errors import NotFoundError, unknown
 from agenthub.messages import now
@@ -40,7 +41,7 @@ async def pending(
     moment = now()
     shown = [debt for debt in owed if not overdue or debt.overdue_s(moment) >= 0]
     if options.json:
-        print_json([_as_data(debt, debt.overdue_s(moment)) for debt in shown], options)
+        print_json([views.debt(debt, moment) for debt in shown], options)
         return EXIT_OK
     _print_table(shown, moment)
     if not shown:
@@ -101,17 +102,3 @@ def _style(debt: Debt, moment: datetime) -> str:
 
 def _due(overdue_s: float) -> str:
     return f"in {length(-overdue_s)}" if overdue_s < 0 else f"{length(overdue_s)} ago"
-
-
-def _as_data(debt: Debt, overdue_s: float) -> dict[str, object]:
-    part = debt.part
-    return {
-        "id": debt.ask.id, "message_id": debt.message_id, "debtor": debt.debtor, "asked": part.role,
-        "creditor": debt.creditor,
-        "subject": debt.subject, "priority": part.priority.value, "since": debt.ask.opened_at.isoformat(),
-        "due_at": debt.due_at.isoformat(), "is_overdue": overdue_s >= 0, "overdue_s": round(max(0.0, overdue_s), 3),
-        "reminders": len(part.reminded_at),
-        "reminded_at": part.reminded_at[-1].isoformat() if part.reminded_at else None,
-        "state": debt.state, "waits_for": list(debt.waits_for), "busy_with": debt.busy_with, "now": debt.words,
-        "is_excused": debt.is_excused, "from_outside": debt.ask.from_outside,
-    }  # fmt: skip

@@ -27,9 +27,10 @@ from agenthub.cli.output import (
     tokens,
 )
 from agenthub.client import Client, RoleStatus
+from agenthub.client.inboxes import state_of
 from agenthub.errors import ConfigError
 from agenthub.guards.circuit_breaker import Rules
-from agenthub.messages import Heartbeat, Priority, now
+from agenthub.messages import Priority, now
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -159,11 +160,6 @@ def _row(status: RoleStatus) -> list[str]:
         status.role, STATES.get(state_of(beat), state_of(beat)), doing[:60], ago(beat.since), *waits,
         tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
     ]  # fmt: skip
-
-
-def state_of(beat: Heartbeat) -> str:
-    """One word: what it does, or that it does not get on."""
-    return beat.state if beat.health == "ok" else beat.health
 
 
 def _as_data(status: RoleStatus) -> dict[str, object]:

@@ -16,6 +16,7 @@ from agenthub.cli.letter import first_line, short
 from agenthub.cli.lines import OUTCOME_STYLES
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, dollars, escaped, print_json, tokens
+from agenthub.client import views
 from agenthub.errors import ConfigError
 from agenthub.messages import Usage
 
@@ -45,7 +46,7 @@ async def trace(
         else:
             trees = await _followed(client.tracing.follow(id_), is_shown=not options.json)
     if options.json:
-        print_json(_as_data(trees[0]) if len(trees) == 1 else [_as_data(tree) for tree in trees], options)
+        print_json(views.trace(trees[0]) if len(trees) == 1 else [views.trace(tree) for tree in trees], options)
         return EXIT_OK
     out = console()
     for tree in trees:
@@ -185,18 +186,3 @@ def _moment(seconds: float) -> str:
 
 def _length(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.1f}s" if seconds < 100 else _moment(seconds)
-
-
-def _as_data(tree: Node) -> dict[str, Any]:
-    """The tree as data, with the times of its stages in seconds since the root was stored."""
-    data = tree.model_dump(mode="json")
-    _add_seconds(tree, data, tree.at)
-    return data
-
-
-def _add_seconds(node: Node, data: dict[str, Any], root_at: datetime | None) -> None:
-    data["state"] = node.state
-    for stage, shown in zip(node.stages, data["stages"], strict=True):
-        shown["at_s"] = None if root_at is None else round((stage.at - root_at).total_seconds(), 4)
-    for child, below in zip(node.children, data["children"], strict=True):
-        _add_seconds(child, below, root_at)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import console, escaped, length, print_json, table
-from agenthub.cli.ps import STATES, state_of
-from agenthub.client import RoleStatus
+from agenthub.cli.ps import STATES
+from agenthub.client import views
+from agenthub.client.inboxes import state_of
 from agenthub.client.pings import ping as ask_for_life
-from agenthub.client.targets import recipients
-from agenthub.organization import Organization
-
-_OPERATOR = "operator"
+from agenthub.client.targets import ALL, recipients
+from agenthub.messages import Heartbeat
 
 
-async def who(target: str = "@all", /, *, options: Options = DEFAULT) -> int:
+async def who(target: str = ALL, /, *, options: Options = DEFAULT) -> int:
     """List the people and roles of the organization.
 
     Args:
@@ -25,19 +23,17 @@ async def who(target: str = "@all", /, *, options: Options = DEFAULT) -> int:
     """
     async with options.client() as client:
         names = recipients(client.organization, target)
-        statuses = await client.roles()
-        organization = client.organization
-    people = [_person(organization)] if target in ("@all", organization.operator) else []
-    found = people + [_role(organization, name, statuses) for name in names if name in organization.roles]
+        everybody = [client.organization.operator] if target == ALL else []
+        found = views.people(client.organization, [*everybody, *names], await client.roles())
     if options.json:
         print_json(found, options)
         return EXIT_OK
     room = max(24, console().width - 70)
     rows = [
         [
-            f"[bold]{escaped(one['name'])}[/]", STATES.get(one["state"], escaped(one["state"])),
-            one["reports_to"] or "",
-            escaped(", ".join(one["skills"])), escaped(_cut(one["description"], room)),
+            f"[bold]{escaped(one.name)}[/]", STATES.get(one.state, escaped(one.state)),
+            one.reports_to or "",
+            escaped(", ".join(one.skills)), escaped(_cut(one.description, room)),
         ]
         for one in found
     ]  # fmt: skip
@@ -77,28 +73,9 @@ async def ping(role: str, /, *, timeout: str = "5s", times: int = 1, options: Op
     return EXIT_OK
 
 
-def _person(organization: Organization) -> dict[str, Any]:
-    return {
-        "name": organization.operator, "kind": "person", "description": "The operator: gives directives, decides.",
-        "skills": [], "reports_to": None, "state": _OPERATOR, "doing": "", "model": None,
-    }  # fmt: skip
-
-
-def _role(organization: Organization, name: str, statuses: list[RoleStatus]) -> dict[str, Any]:
-    role = organization.roles[name]
-    mine = [status for status in statuses if status.role.partition(".")[0] == name]
-    beats = [status.heartbeat for status in mine if status.heartbeat is not None]
-    busy = next((beat for beat in beats if beat.state == "working"), next(iter(beats), None))
-    return {
-        "name": name, "kind": "role", "description": role.summary, "skills": list(role.settings.skills),
-        "reports_to": role.settings.reports_to, "state": state_of(busy) if busy else "down",
-        "doing": busy.doing if busy else "", "model": organization.terms(name).model,
-    }  # fmt: skip
-
-
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _since_s(beat: Any) -> float:
+def _since_s(beat: Heartbeat) -> float:
     return float((beat.beat_at - beat.since).total_seconds())

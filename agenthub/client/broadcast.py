@@ -38,6 +38,7 @@ class Published(NamedTuple):
 async def broadcast(
     client: Client, target: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM,
     kind: str = "announcement", attach: Sequence[Path] = (),
+    sender: str | None = None,
 ) -> list[Sent]:  # fmt: skip
     """Put one text into the inboxes of all that `target` stands for, as one trace.
 
@@ -48,7 +49,9 @@ async def broadcast(
         NotFoundError: If the target stands for nobody.
         RefusedError: If the text is too large.
     """
-    root = await client.with_files(client.message(kind, text, subject=subject, priority=priority), attach)
+    root = await client.with_files(
+        client.message(kind, text, subject=subject, priority=priority, sender=sender), attach
+    )
     sent = []
     for role in recipients(client.organization, target):
         message = root.model_copy(update={"id": derived_id(root.id, role)})
@@ -64,6 +67,7 @@ async def broadcast(
 async def publish(
     client: Client, topic: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM, kind: str = "",
     attach: Sequence[Path] = (),
+    sender: str | None = None,
 ) -> Published:  # fmt: skip
     """Say something on a topic; it is kept for each role that subscribes until that has read it.
 
@@ -73,7 +77,9 @@ async def publish(
     """
     full = concrete_topic(topic)
     kind = kind or ("announcement" if full == subjects.ANNOUNCEMENTS else _TYPES[full.split(".")[2]])
-    message = await client.with_files(client.message(kind, text, subject=subject, priority=priority), attach)
+    message = await client.with_files(
+        client.message(kind, text, subject=subject, priority=priority, sender=sender), attach
+    )
     await client.bus.publish(
         full, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
     )

@@ -53,3 +53,8 @@ def waiting_message(received: Received) -> WaitingMessage:
     except MessageError:
         message = None
     return WaitingMessage(message, received.subject, received.sequence, received.stored_at, received.data)
+
+
+def state_of(beat: Heartbeat) -> str:
+    """One word: what it does, or that it does not get on."""
+    return beat.state if beat.health == "ok" else beat.health

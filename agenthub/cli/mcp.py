@@ -1,0 +1,56 @@
+"""The command that is the hub's door for MCP clients."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from agenthub.cli import EXIT_FAILED, EXIT_OK
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import say
+from agenthub.errors import HubError
+from agenthub.mcp_http import TOKEN_FILE, Address, http_app, token
+from agenthub.mcp_server import Door, check_sender, make_server
+from agenthub.organization import load_organization
+
+
+async def mcp(
+    *,
+    http: str | None = None,
+    as_: Annotated[str | None, Parameter(name="--as")] = None,
+    read_only: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = DEFAULT,
+) -> int:
+    """Offer the hub as MCP tools.
+
+    Args:
+        http: Listen on this port of this machine, `:8765`, instead of speaking on stdin and stdout.
+        as_: Send under this name of a program instead of the operator's. Not a role's.
+        read_only: Only the tools that change nothing.
+    """
+    settings = options.settings()
+    organization = load_organization(settings)
+    server = make_server(Door(settings, check_sender(organization, as_), read_only))
+    if http is None:
+        if sys.stdin.isatty():
+            say("speaking MCP on stdin and stdout; add it to Claude Code: claude mcp add agenthub -- agenthub mcp")
+        await server.run_stdio_async()
+        return EXIT_OK
+    import uvicorn
+
+    address = Address.read(http)
+    app = http_app(server, address, token(settings.state))
+    url = f"http://{address.host if ':' not in address.host else f'[{address.host}]'}:{address.port}/mcp"
+    say(f"MCP on {url}, for who has the token in {settings.state / TOKEN_FILE}. Add it to Claude Code:")
+    say(
+        f"  claude mcp add --transport http agenthub {url} "
+        f'--header "Authorization: Bearer $(cat {settings.state / TOKEN_FILE})"'
+    )
+    running = uvicorn.Server(uvicorn.Config(app, host=address.host, port=address.port, log_level="warning"))
+    try:
+        await running.serve()
+    except SystemExit as error:  # uvicorn ends the process when it cannot listen
+        raise HubError(f"{url} cannot be listened on; another program may have the port.") from error
+    return EXIT_OK if running.started else EXIT_FAILED
