@@ -138,7 +138,7 @@ class Settings(BaseSettings):
         values: dict[str, Any] = flags | _places(flags)
         file = read_toml(values["config"], values["folder"]) if values["config"] else TomlFile("", {}, {})
         for field, key in FILE_KEYS.items():
-            if field not in flags and not _variable(field) and (value := file.get(key)) is not None:
+            if field not in flags and not variable_of(field) and (value := file.get(key)) is not None:
                 values[field] = value
         try:
             return cls(**values)
@@ -206,7 +206,7 @@ def _parts(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
 
 
-def _variable(field: str) -> str:
+def variable_of(field: str) -> str:
     """Value of the field's variable; names are not case-sensitive, as in pydantic-settings."""
     name = f"{ENV_PREFIX}{field}".upper()
     return next((value for key, value in os.environ.items() if key.upper() == name and value), "")
@@ -227,7 +227,7 @@ def _refuse_unknown(flags: Mapping[str, object]) -> None:
 
 def _places(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Config file, folder and state, absolute: as told, or found from the current folder upwards."""
-    told = {field: flags.get(field) or _variable(field) for field in ("config", "folder", "state")}
+    told = {field: flags.get(field) or variable_of(field) for field in ("config", "folder", "state")}
     places = {field: Path(value).expanduser().absolute() for field, value in told.items() if value}
     config = places.get("config")
     if config is None:
@@ -254,7 +254,7 @@ def _reasons(error: ValidationError, flags: Mapping[str, object], file: TomlFile
             continue
         if field in flags:
             where = f"`--{field.replace('_', '-')}`"
-        elif field in FILE_KEYS and not _variable(field):
+        elif field in FILE_KEYS and not variable_of(field):
             line = file.lines.get(_parts(key))
             where = f"{file.shown}{f', line {line}' if line else ''}: `{key}`"
         else:

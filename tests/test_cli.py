@@ -17,6 +17,11 @@ from agenthub.cradle import RUN_VARIABLE
 from agenthub.sessions.session import TurnEnd, TurnResult
 from tests.organization import Hub, directive, says, until, write_organization
 
+HEAVY = {
+    "anthropic", "mcp", "textual", "structlog", "apscheduler", "sqlite_utils", "prometheus_client", "aiohttp",
+}  # fmt: skip
+"""Libraries that a command which only talks has no use for: each costs more than the command."""
+
 
 class Ran(NamedTuple):
     """What a command came to."""
@@ -219,7 +224,7 @@ async def test_doctor_says_what_is_wrong_and_what_to_do(hub: Hub) -> None:
 
 
 async def test_a_command_that_only_talks_imports_no_model(tmp_path: Path) -> None:
-    look = "print(sorted({'anthropic', 'mcp', 'textual'} & set(sys.modules)))"
+    look = f"print(sorted({HEAVY} & set(sys.modules)))"
     code = f"import sys; from agenthub.cli import talk, see; {look}"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
@@ -230,7 +235,7 @@ async def test_a_command_that_only_talks_imports_no_model(tmp_path: Path) -> Non
 async def test_no_model_is_imported_either_while_a_command_runs(hub: Hub, words: list[str]) -> None:
     code = (
         "import atexit, sys; from agenthub.cli import main;"
-        "atexit.register(lambda: print(sorted({'anthropic', 'mcp', 'textual'} & set(sys.modules))));"
+        f"atexit.register(lambda: print(sorted({HEAVY} & set(sys.modules))));"
         f"main({[*words, *([] if '--help' in words else ['--nats', hub.server.url])]})"
     )
     process = await asyncio.create_subprocess_exec(

@@ -34,7 +34,8 @@ $ agenthub tail -f                           watch what happens
 $ agenthub down                              let each role finish, then stop
 """
 
-_GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(("Run", "Talk", "See", "Fix", "Admin"))}
+GROUP_NAMES = ("Run", "Talk", "See", "Fix", "Admin")
+_GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(GROUP_NAMES)}
 _FAMILIES = {
     "inbox": "Look into inboxes; nothing is taken.",
     "roles": "The role files.",
@@ -48,7 +49,8 @@ _FAMILIES = {
 }
 
 
-def _app() -> App:
+def make_app() -> App:
+    """The application with all commands; none of their code is imported yet."""
     app = App(
         name="agenthub", help=_HELP, help_format="plaintext", version=__version__, help_flags=["--help", "-h"],
     )  # fmt: skip
@@ -73,9 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     waiting, 6 refused, 7 partial, 130 interrupted.
     """
     words = _with_fields(list(sys.argv[1:] if arguments is None else arguments))
+    _heed_color(words)
     status: int
     try:
-        result = _app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        result = make_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
         status = result if isinstance(result, int) else EXIT_OK
     except CycloptsError as error:
         status = _fail(EXIT_USAGE, str(error).strip(), words, hint="agenthub --help")
@@ -109,6 +112,20 @@ def _fail(code: int, message: str, words: Sequence[str], *, hint: str = "") -> i
     else:
         print(f"agenthub: {message}", file=sys.stderr)
     return code
+
+
+def _heed_color(words: Sequence[str]) -> None:
+    """`--color` before anything is printed; rich heeds the variables."""
+    said = next((word.partition("=")[2] for word in words if word.startswith("--color=")), "")
+    if "--color" in words[:-1]:
+        said = words[words.index("--color") + 1]
+    if said == "never":
+        os.environ["NO_COLOR"] = "1"
+    if said in ("always", "never"):
+        os.environ.pop("FORCE_COLOR", None)
+    if said == "always":
+        os.environ.pop("NO_COLOR", None)
+        os.environ["FORCE_COLOR"] = "1"
 
 
 def _with_fields(words: list[str]) -> list[str]:

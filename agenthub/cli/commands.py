@@ -22,6 +22,19 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command(
+        "init",
+        "Run",
+        "setup:init",
+        """Write what an organization needs to begin with: agenthub.toml, roles/*.md, .mcp.json, .env.example.
+
+$ agenthub init                                five roles of a startup, in this folder
+$ agenthub init acme --template pair           a lead and a builder, in the folder acme
+$ agenthub init --from .claude/agents          with the agents that you have
+
+Nothing that is there is overwritten without --force; to an .mcp.json that is there our server is added.
+Exit codes: 0 ok, 2 something cannot be read, 3 no such template.""",
+    ),
+    Command(
         "demo",
         "Run",
         "run:demo",
@@ -745,6 +758,83 @@ $ agenthub compose --small > compose.yaml    one
 $ agenthub compose --check compose.yaml      whether a file is as it would be written now
 
 See docs/operations.md. Exit codes: 0 ok, 1 the file differs, 2 something is wrong in the configuration.""",
+    ),
+    Command(
+        "roles show",
+        "Admin",
+        "roles:roles_show",
+        """Print a role as it works: its file, its terms with all defaults filled in, what it is told.
+
+$ agenthub roles show backend
+$ agenthub roles show backend --json=budget,terms""",
+    ),
+    Command(
+        "roles new",
+        "Admin",
+        "roles:roles_new",
+        """Write a role file to begin with.
+
+$ agenthub roles new data --reports-to cto --skills "sql, dbt" --description "Keeps the warehouse; use for reports."
+
+Exit codes: 0 written, 2 no name, 3 no such manager, 6 the file is there (--force replaces it).""",
+    ),
+    Command(
+        "roles import",
+        "Admin",
+        "roles:roles_import",
+        """Copy agent files into roles/: Claude Code's, and AGENTS.md of a company package.
+
+$ agenthub roles import ~/.claude/agents --dry-run
+$ agenthub roles import ./company
+
+Exit codes: 0 ok, 2 one cannot be read: then none is written, 6 all were there (--force replaces them).""",
+    ),
+    Command(
+        "roles export",
+        "Admin",
+        "roles:roles_export",
+        """Write roles as Claude Code's agent files, without what only agenthub reads.
+
+$ agenthub roles export                        all, into .claude/agents
+$ agenthub roles export qa --to ~/.claude/agents
+
+Exit codes: 0 ok, 3 no such role, 6 all were there (--force replaces them).""",
+    ),
+    Command(
+        "config",
+        "Admin",
+        "setup:config",
+        """Print every setting as it holds now.
+
+$ agenthub config --show-origin                and where each comes from: flag, variable, file and line, default
+$ agenthub config --json=key,value""",
+    ),
+    Command(
+        "schema",
+        "Admin",
+        "setup:schema",
+        """Print the JSON Schema of what a command prints with --json, of agenthub.toml, a role file or a message.
+
+$ agenthub schema                              what there is
+$ agenthub schema ps
+$ agenthub schema config > .agenthub/schema.json
+
+Errors have one schema for all commands: `agenthub schema error`.""",
+    ),
+    Command(
+        "completion",
+        "Admin",
+        "setup:completion",
+        """Print what makes a shell complete commands and options.
+
+$ eval "$(agenthub completion bash)"           in ~/.bashrc; zsh likewise
+$ agenthub completion fish | source            in ~/.config/fish/config.fish""",
+    ),
+    Command(
+        "cheat",
+        "Admin",
+        "setup:cheat",
+        """Print the commands that one needs most, by what one wants to do.""",
     ),
     Command(
         "mcp",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,7 +11,8 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import say
-from agenthub.errors import HubError
+from agenthub.cradle import RUN_VARIABLE
+from agenthub.errors import HubError, RefusedError
 from agenthub.mcp_http import TOKEN_FILE, Address, http_app, token
 from agenthub.mcp_server import Door, check_sender, make_server
 from agenthub.organization import load_organization
@@ -30,6 +32,8 @@ async def mcp(
         as_: Send under this name of a program instead of the operator's. Not a role's.
         read_only: Only the tools that change nothing.
     """
+    if os.environ.get(RUN_VARIABLE):
+        raise RefusedError("This process belongs to a role of a hub, and these tools speak for the operator.")
     settings = options.settings()
     organization = load_organization(settings)
     server = make_server(Door(settings, check_sender(organization, as_), read_only))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -35,6 +35,12 @@ class Options:
         ),
     ] = False  # fmt: skip
     fields: Annotated[str, Parameter(name="--fields", show=False)] = ""
+    color: Annotated[
+        Literal["auto", "always", "never"],
+        Parameter(
+            name="--color", group=_COMMON, help="Colours: on a terminal only, always, or never. NO_COLOR is heeded."
+        ),
+    ] = "auto"
     config: Annotated[
         Path | None,
         Parameter(name="--config", group=_COMMON, help="The agenthub.toml. Default: found from here up."),
@@ -54,7 +60,11 @@ class Options:
         """
         from agenthub.settings import Settings
 
-        return Settings.load(config=self.config, state=self.state, nats_url=self.nats, **flags)
+        return Settings.load(**self.flags(), **flags)
+
+    def flags(self) -> dict[str, Any]:
+        """What was given on the command line, by the name of the setting; None: it was not."""
+        return {"config": self.config, "state": self.state, "nats_url": self.nats}
 
     def organization(self, settings: Settings | None = None) -> Organization:
         """The organization of these settings.

@@ -1,0 +1,380 @@
+"""What each command prints with `--json`: the types of which `agenthub schema` makes JSON Schemas.
+
+A model of the wire where one is printed, else a typed dictionary. `--json=a,b` prints these fields only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+from agenthub.causation import Node
+from agenthub.client.views import (
+    ApprovalView,
+    CostView,
+    DebtView,
+    PersonView,
+    PublishedView,
+    SentView,
+)
+from agenthub.guards.budget import Account, Grant
+from agenthub.guards.circuit_breaker import Breaker
+from agenthub.letters import DeadLetter
+from agenthub.messages import Completion, Event, Message
+from agenthub.org.traces import TraceState
+from agenthub.run_file import RunFile
+
+
+class Expected(TypedDict):
+    """An answer that is expected."""
+
+    id: str
+    role: str
+    due_at: str
+
+
+class Ponged(TypedDict):
+    """The answer of a process."""
+
+    role: str
+    process: str
+    round_trip_s: float
+    state: str
+    doing: str
+    pid: int
+    host: str
+
+
+class RoleNow(TypedDict):
+    """A role process; of one that is down only the first few."""
+
+    role: str
+    state: str
+    health: str
+    waiting: dict[str, int]
+    since: NotRequired[str]
+    since_s: NotRequired[float]
+    reason: NotRequired[str]
+    doing: NotRequired[str]
+    message_id: NotRequired[str]
+    heartbeat_age_s: NotRequired[float]
+    tokens_today: NotRequired[int]
+    cost_usd_today: NotRequired[float]
+    context_tokens: NotRequired[int]
+    context_window: NotRequired[int]
+    parked: NotRequired[int]
+    model: NotRequired[str]
+
+
+class Unreadable(TypedDict):
+    """A message that is none."""
+
+    error: str
+    body: str
+    subject: str
+
+
+class Decision(TypedDict):
+    """What was decided."""
+
+    id: str
+    role: str
+    task_id: str
+    decision: str
+
+
+class LetterShown(DeadLetter):
+    """A dead letter, who sent its message, and its replays."""
+
+    from_role: str | None
+    title: str | None
+    replays: list[dict[str, Any]]
+
+
+class Replayed(TypedDict):
+    """What became of a letter."""
+
+    message_id: str
+    role: str
+    new_id: NotRequired[str]
+    error: NotRequired[str]
+
+
+class Dropped(TypedDict):
+    message_id: str
+    role: str
+
+
+class LevelShown(TypedDict):
+    """One limit of an account."""
+
+    account: str
+    limit: str
+    spent: float
+    amount: float
+    reserved: float
+    share: float
+    opens_at: str
+    by: str
+
+
+class Down(TypedDict):
+    """What stopping came to."""
+
+    org: str
+    processes: int
+    left: list[int]
+    seconds: float
+
+
+class LogLine(TypedDict):
+    line: str
+
+
+class BreakerShown(Breaker):
+    """A circuit breaker of a role or a model account."""
+
+    name: str
+
+
+class Reset(TypedDict):
+    name: str
+    woken: int
+
+
+class Tripped(TypedDict):
+    name: str
+    state: str
+
+
+class Woken(TraceState):
+    """A trace that was decided about."""
+
+    woken: int
+
+
+class TraceShown(TraceState):
+    """A trace that was parked, and what it took."""
+
+    messages: int
+    cost_usd: float
+
+
+class AccountSet(Account):
+    """An account whose limits were set."""
+
+    woken: int
+
+
+class Granted(Grant):
+    """An extra amount."""
+
+    woken: int
+
+
+class RoleRow(TypedDict):
+    """A role of the org chart."""
+
+    name: str
+    description: str
+    reports_to: str | None
+    skills: list[str]
+    subscribe: list[str]
+    model: str
+    path: str
+
+
+class RoleShown(TypedDict):
+    """A role as it works."""
+
+    name: str
+    description: str
+    path: str
+    reports_to: str | None
+    reports: list[str]
+    skills: list[str]
+    subscribe: list[str]
+    tools: list[str] | None
+    replicas: int
+    fallback: str | None
+    terms: dict[str, Any]
+    budget: dict[str, float]
+    permissions: dict[str, Any]
+    prompt: str
+
+
+class ProblemShown(TypedDict):
+    path: str
+    line: int | None
+    level: str
+    text: str
+
+
+class Checked(TypedDict):
+    roles: list[str]
+    problems: list[ProblemShown]
+
+
+class ChangeShown(TypedDict):
+    """One thing that provisioning made, adapted or removed."""
+
+    action: str
+    kind: str
+    name: str
+    detail: str
+
+
+class WrittenShown(TypedDict):
+    """What became of a file."""
+
+    path: str
+    what: str
+    note: str
+
+
+class Begun(TypedDict):
+    folder: str
+    files: list[WrittenShown]
+    dry_run: bool
+
+
+class SettingShown(TypedDict):
+    key: str
+    value: Any
+    origin: str
+
+
+class Script(TypedDict):
+    shell: str
+    script: str
+
+
+class SheetLine(TypedDict):
+    topic: str
+    command: str
+    what: str
+
+
+class Fetched(TypedDict):
+    """An attachment."""
+
+    key: str
+    size_bytes: int
+    path: str | None
+
+
+class FindingShown(TypedDict):
+    """One thing that doctor looked at."""
+
+    level: str
+    what: str
+    found: str
+    remedy: str
+
+
+class ProcessFound(TypedDict):
+    """Whether a process is well."""
+
+    process: str
+    ok: bool
+    state: str
+
+
+class LearningShown(TypedDict):
+    """A learning, and what each role thinks of it."""
+
+    id: str
+    state: str
+    trust: float
+    confirmations: int
+    contradictions: int
+    authors: list[str]
+    shared_at: str | None
+    suspicion: str
+    promoted_by: str
+    roles: dict[str, dict[str, Any]]
+
+
+class LearningShared(TypedDict):
+    id: str
+
+
+class LearningDecided(TypedDict):
+    """What a person decided about a learning."""
+
+    id: str
+    verdict: str
+    roles: list[str]
+
+
+STREAMS = frozenset({"listen", "tail", "watch", "ping", "logs", "attach"})
+"""Commands that print a line for each thing as it comes."""
+
+SHAPES: dict[str, Any] = {
+    "up": RunFile,
+    "down": Down,
+    "demo": dict[str, Any],
+    "send": Message | Expected | Completion | list[SentView] | PublishedView,
+    "ask": Completion,
+    "broadcast": list[SentView],
+    "publish": PublishedView,
+    "listen": Message | Unreadable,
+    "ping": Ponged,
+    "pending": list[DebtView],
+    "approvals": list[ApprovalView],
+    "approve": Decision,
+    "reject": Decision,
+    "reply": Decision,
+    "attachment": Fetched,
+    "attach": dict[str, Any],
+    "ps": list[RoleNow],
+    "watch": list[RoleNow],
+    "who": list[PersonView],
+    "cost": list[CostView],
+    "tail": Event,
+    "trace": Node | list[Node],
+    "inbox ls": list[Message | Unreadable],
+    "inbox peek": list[Message | Unreadable],
+    "logs": LogLine,
+    "check": list[ProcessFound],
+    "dlq ls": list[LetterShown],
+    "dlq late": list[Completion],
+    "dlq show": LetterShown,
+    "dlq replay": list[Replayed],
+    "dlq drop": list[Dropped],
+    "doctor": list[FindingShown],
+    "learnings ls": list[LearningShown],
+    "learnings show": LearningShown,
+    "learnings share": LearningShared,
+    **dict.fromkeys(
+        (f"learnings {word}" for word in ("confirm", "refute", "promote", "demote", "quarantine", "release")),
+        LearningDecided,
+    ),
+    "budget ls": list[LevelShown],
+    "budget set": AccountSet,
+    "budget allow": list[Granted],
+    "breaker ls": list[BreakerShown],
+    "breaker reset": Reset,
+    "breaker trip": Tripped,
+    "traces ls": list[TraceShown],
+    "traces release": Woken,
+    "traces end": Woken,
+    "init": Begun,
+    "roles check": Checked,
+    "roles ls": list[RoleRow],
+    "roles show": RoleShown,
+    "roles new": list[WrittenShown],
+    "roles import": list[WrittenShown],
+    "roles export": list[WrittenShown],
+    "provision": list[ChangeShown],
+    "config": list[SettingShown],
+    "schema": dict[str, Any] | list[str],
+    "completion": Script,
+    "cheat": list[SheetLine],
+    "version": dict[str, str],
+}
+"""By the command as it is typed."""
+
+NO_JSON = frozenset({"role", "mcp"})
+"""Commands whose stdout is something else: a log, MCP itself."""

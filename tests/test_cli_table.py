@@ -1,0 +1,310 @@
+"""Every command as a newcomer types it, against one hub that `init` wrote and `up --rehearse` runs.
+
+Commands run in this process, the hub does not. What they print with `--json` is what `agenthub schema` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+import pytest
+
+from agenthub import subjects
+from agenthub.approvals import Approval
+from agenthub.asks import Ask, Part
+from agenthub.bus.connection import connect
+from agenthub.cli import main
+from agenthub.cli.commands import COMMANDS
+from agenthub.cli.schemas import names, schema_of
+from agenthub.cli.shapes import NO_JSON, SHAPES, STREAMS
+from agenthub.cradle import RUN_VARIABLE
+from agenthub.messages import Message, Payload, now
+from agenthub.org.ledger import Ledger
+from agenthub.org.traces import Traces
+from agenthub.run_file import RunFile
+from tests.organization import until
+
+ELSEWHERE = {"up", "down", "demo", "attach", "attachment", "dlq late"}
+"""Commands that other tests run: they start or end a hub, have no end, or need what only a fault brings."""
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """A folder in which commands are typed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def program(self, *words: str) -> Ran:
+        """A command as a process of its own."""
+        hidden = ("ANTHROPIC_API_KEY", "PYTHONDONTWRITEBYTECODE", RUN_VARIABLE)
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        done = subprocess.run(
+            [sys.executable, "-m", "agenthub", *words], cwd=self.folder, env=environment, capture_output=True,
+            text=True, stdin=subprocess.DEVNULL, timeout=100, check=False,
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """An organization of a lead and a builder, as `init` writes it, at work on the rehearsal model."""
+    shell = Shell(tmp_path_factory.mktemp("newcomer"))
+    begun = shell.program("init", "--template", "pair", "--org", "acme")
+    assert begun.code == 0, begun
+    up = shell.program("up", "-d", "--wait", "--rehearse", "--speed", "50", "--json")
+    try:
+        assert up.code == 0, up
+        _check("up", up.out)
+        asyncio.run(_prepare(shell.folder))
+        yield shell
+    finally:
+        down = shell.program("down", "--now", "--json")
+    assert down.code == 0, down
+    _check("down", down.out)
+
+
+async def _prepare(folder: Path) -> None:
+    """What commands need that decide about something: approvals, dead letters, a parked trace."""
+    run = RunFile.read(folder / ".agenthub")
+    assert run is not None
+    async with connect(run.nats_url, name="test", patience_s=10) as bus:
+        for identity, kind in (("aaaa1111", "tool"), ("bbbb2222", "tool"), ("cccc3333", "question")):
+            task = Message(id=f"t-{identity}", from_role="you", type="task_assignment", payload=Payload(message="x"))
+            approval = Approval(kind="tool", tool="run_command") if kind == "tool" else Approval(kind="question")
+            part = Part(message_id=f"m-{identity}", role="you", subject="may I?")
+            await Ledger(bus).open(
+                Ask(
+                    id=identity, role="lead", task=task, parts=[part], opened_at=now(),
+                    deadline=now() + timedelta(days=1), approval=approval,
+                )
+            )  # fmt: skip
+        for number in range(3):
+            await bus.publish(subjects.inbox("builder"), b"not a message", message_id=f"dead-{number}")
+        traces = Traces(bus)
+        for identity in ("1111parked", "2222parked"):
+            await traces.park(identity, "it goes in a circle", role="lead", counts=await traces.counts(identity))
+
+        async def are_buried() -> bool:
+            return len(await bus.history(subjects.DEAD_LETTERS, subjects.dead_letter("builder"))) == 3
+
+        await until(are_buried, within_s=60)
+
+
+@pytest.fixture
+def typed(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Type a command into the shell."""
+    monkeypatch.chdir(shell.folder)
+    for name in ("ANTHROPIC_API_KEY", RUN_VARIABLE, "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.setenv(name, "")  # so that it is as it was behind the test, whatever the command does to it
+        monkeypatch.delenv(name)
+
+    def type_(*words: str) -> Ran:
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        said = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), said.out, said.err)
+
+    return type_
+
+
+def _check(name: str, out: str) -> None:
+    """What a command printed is what its schema says."""
+    schema = schema_of("config-output" if name == "config" else name)
+    documents = [json.loads(line) for line in out.splitlines()]
+    assert documents, f"{name} printed nothing"
+    assert name in STREAMS or len(documents) == 1
+    for document in documents:
+        jsonschema.validate(document, schema)
+
+
+# In this order: what is sent first is there to be looked at.
+NEWCOMER: list[tuple[str, list[str]]] = [
+    ("send", ["lead", "Introduce yourself", "--wait", "--timeout", "90s"]),
+    ("send", ["lead", "Say hello"]),
+    ("send", ["@all", "Say hello"]),
+    ("send", ["topic:status.deploy", "1.9 is out"]),
+    ("send", ["builder", "Say hello", "--expect-reply", "--within", "2h"]),
+    ("ask", ["builder", "Which port?", "--timeout", "90s"]),
+    ("broadcast", ["We close at noon"]),
+    ("publish", ["decisions.api", "JSON it is"]),
+    ("listen", ["you", "--once", "--for", "60s"]),
+    ("ping", ["builder"]),
+    ("pending", []),
+    ("approvals", []),
+    ("approve", ["aaaa1111"]),
+    ("reject", ["bbbb2222", "--reason", "no"]),
+    ("reply", ["cccc3333", "the second"]),
+    ("ps", []),
+    ("watch", ["--times", "2", "--every", "0.2s"]),
+    ("who", []),
+    ("cost", []),
+    ("tail", ["--all", "-n", "20"]),
+    ("inbox ls", ["you"]),
+    ("inbox peek", ["you"]),
+    ("logs", ["lead", "-n", "3"]),
+    ("dlq ls", []),
+    ("dlq show", ["LETTER"]),
+    ("dlq drop", ["LETTER", "--yes"]),
+    ("doctor", []),
+    ("learnings ls", []),
+    ("budget ls", []),
+    ("budget set", ["lead", "usd_day=8"]),
+    ("budget allow", ["lead", "usd_day=2"]),
+    ("breaker trip", ["lead", "--for", "1s"]),
+    ("breaker ls", []),
+    ("breaker reset", ["lead"]),
+    ("traces ls", []),
+    ("traces release", ["1111"]),
+    ("traces end", ["2222"]),
+    ("init", ["--dry-run"]),
+    ("roles check", []),
+    ("roles ls", []),
+    ("roles show", ["lead"]),
+    ("roles new", ["helper", "--dry-run"]),
+    ("roles import", ["roles", "--dry-run"]),
+    ("roles export", ["--dry-run"]),
+    ("provision", ["--dry-run"]),
+    ("config", []),
+    ("schema", ["ps"]),
+    ("completion", ["fish"]),
+    ("cheat", []),
+    ("version", []),
+]
+
+
+def test_what_every_command_prints_with_json_is_what_its_schema_says(typed: Any) -> None:
+    """One test for all of them, since each finds what those before it left."""
+    for name, words in NEWCOMER:
+        if "LETTER" in words:
+            (letter, *_) = json.loads(typed("dlq", "ls", "--json=message_id").out)
+            words = [word.replace("LETTER", letter["message_id"]) for word in words]
+        ran = typed(*name.split(), *words, "--json")
+        assert ran.code == 0 or name == "doctor", (name, words, ran)
+        _check(name, ran.out)
+    identity = json.loads(typed("send", "lead", "Trace me", "--json").out)["id"]
+    _check("trace", typed("trace", identity, "--json").out)
+    (letter, *_) = json.loads(typed("dlq", "ls", "--json").out)
+    as_it_should_be = Path("mended.json")
+    as_it_should_be.write_text(
+        Message(from_role="you", type="question", payload=Payload(message="x")).model_dump_json()
+    )
+    _check("dlq replay", typed("dlq", "replay", letter["message_id"], "--body", "mended.json", "--json").out)
+
+
+def test_people_read_no_json_and_no_colours_in_a_pipe(typed: Any) -> None:
+    for words in (
+        ["ps"],
+        ["who"],
+        ["cost"],
+        ["roles", "ls"],
+        ["roles", "show", "lead"],
+        ["config"],
+        ["cheat"],
+        ["dlq", "ls"],
+    ):
+        ran = typed(*words)
+        assert (ran.code, "\x1b" in ran.out, ran.out.startswith(("{", "["))) == (0, False, False), ran
+    assert "\x1b[" in typed("who", "--color", "always").out
+    assert "\x1b[" not in typed("who", "--color", "never").out
+
+
+def test_fields_choose_what_is_printed(typed: Any) -> None:
+    assert {tuple(one) for one in json.loads(typed("who", "--json=name,state").out)} == {("name", "state")}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["send", "buildr", "x"], 3, "Did you mean `builder`?"),
+        (["send", "@leed", "x"], 3, "Did you mean `@lead`?"),
+        (["send", "lead", "@none.md"], 2, "There is no file none.md"),
+        (["ask", "builder", "x", "--timeout", "soon"], 2, "90s, 10m, 2h or 7d"),
+        (["publish", "stauts.deploy", "x"], 3, "Did you mean `status`?"),
+        (["listen", "builder"], 6, "is a role"),
+        (["listen", "topic:status.x", "--once", "--for", "0.1s"], 5, "No message came"),
+        (["ping", "buildr"], 3, "Did you mean `builder`?"),
+        (["who", "?skill=tesing"], 3, "Did you mean `testing`?"),
+        (["cost", "--by", "colour"], 2, "colour"),
+        (["approve", "ffff"], 3, "no decision"),
+        (["trace", "ffffffff"], 3, "no message"),
+        (["roles", "show", "buildr"], 3, "Did you mean `builder`?"),
+        (["roles", "new", "a b"], 2, "cannot be a role's name"),
+        (["roles", "new", "lead"], 6, "kept"),
+        (["roles", "import", "nowhere"], 2, "There is no folder nowhere"),
+        (["init", "--template", "bank"], 3, "startup, pair"),
+        (["schema", "pss"], 3, "Did you mean `ps`?"),
+        (["completion", "cmd"], 2, "bash"),
+        (["mcp", "--as", "lead"], 2, "is a role"),
+        (["mcp", "--http", "0.0.0.0:80"], 2, "this machine only"),
+        (["ps", "--nats", "nats://127.0.0.1:1"], 4, "No NATS server answers"),
+        (["pss"], 2, "Did you mean"),
+    ],
+)
+def test_exit_codes_and_what_an_error_says(typed: Any, words: Sequence[str], code: int, says: str) -> None:
+    ran = typed(*words)
+    assert (ran.code, says in ran.out + ran.err) == (code, True), ran
+    as_json = typed(*words, "--json")
+    if says != "kept":
+        jsonschema.validate(json.loads(as_json.out), schema_of("error"))
+        assert json.loads(as_json.out)["error"]["code"] == as_json.code == code
+
+
+# ── without a hub ──────────────────────────────────────────────────────────────────────────────────
+def test_every_command_has_a_schema_or_prints_no_json() -> None:
+    known = {command.name for command in COMMANDS}
+    assert known - NO_JSON == known & set(SHAPES), "say in cli/shapes.py what the command prints with --json"
+    assert {name for name, _ in NEWCOMER} | ELSEWHERE | {"trace", "dlq replay"} | NO_JSON >= set(names()) - {
+        "config", "config-output", "role", "message", "error"
+    } - OTHERS  # fmt: skip
+
+
+OTHERS: set[str] = {name for name in SHAPES if name.startswith(("learnings", "check"))}
+"""Commands with tests of their own that also look at what they print."""
+
+
+def test_docs_are_what_the_table_of_commands_says() -> None:
+    program = Path(__file__).parent.parent / "docs" / "make_cli.py"
+    done = subprocess.run([sys.executable, program, "--check"], check=False)
+    assert done.returncode == 0, "docs/cli.md is old: run `python docs/make_cli.py`"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_help_begins_with_a_sentence_and_shows_an_example(command: Any) -> None:
+    first = command.text.splitlines()[0]
+    assert first.endswith(".")
+    assert len(first) <= 120
+    if command.name not in ("version", "cheat"):
+        assert f"$ agenthub {command.name}" in command.text or "| agenthub" in command.text or "mcp" in command.text
+
+
+def test_schemas_of_files_take_what_the_readers_take() -> None:
+    import tomllib
+
+    import yaml
+
+    root = Path(__file__).parent.parent
+    jsonschema.validate(tomllib.loads((root / "config/agenthub.toml").read_text()), schema_of("config"))
+    said = '[budget]\nusd_day = "unlimited"\n[defaults]\nmax_trace_usd = "unlimited"\nbudget.tokens_day = "2M"\n'
+    jsonschema.validate(tomllib.loads(said), schema_of("config"))
+    for path in (root / "roles").glob("*.md"):
+        front = yaml.safe_load(path.read_text().split("---")[1])
+        jsonschema.validate(front, schema_of("role"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"agenthub": {"reprots_to": "x"}}, schema_of("role"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"budget": {"usd_day": "much"}}, schema_of("config"))
