@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import TextContent, TextResourceContents
 
 from agenthub import subjects
 from agenthub.approvals import Approval
@@ -39,8 +40,16 @@ async def call(client: Client, name: str, /, **arguments: Any) -> Any:
     """What a tool returns; the words of an error as text."""
     result = await client.call_tool(name, arguments)
     if result.is_error:
+        assert isinstance(result.content[0], TextContent)
         return result.content[0].text
     return result.structured_content
+
+
+async def read(client: Client, uri: str) -> Any:
+    """What a resource holds."""
+    (content,) = (await client.read_resource(uri)).contents
+    assert isinstance(content, TextResourceContents)
+    return json.loads(content.text)
 
 
 def stdio(hub: Hub, *words: str) -> StdioServerParameters:
@@ -54,8 +63,9 @@ async def test_over_stdio_the_tools_work_in_both_protocol_eras(hub: Hub, mode: A
     async with Client(stdio(hub), mode=mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert set(tools) == READING | WRITING
-        assert all(tools[name].annotations.read_only_hint for name in READING)
-        assert {name for name in WRITING if tools[name].annotations.destructive_hint} == {"hub_approve", "hub_reject"}
+        hints = {name: tool.annotations for name, tool in tools.items() if tool.annotations is not None}
+        assert {name for name, hint in hints.items() if hint.read_only_hint} == READING
+        assert {name for name, hint in hints.items() if hint.destructive_hint} == {"hub_approve", "hub_reject"}
         sent = await call(client, "hub_send", to="backend", message="do it", priority="high")
         (message,) = await hub.waiting("backend", "high", "you")
         assert sent["sent"] == [{"role": "backend", "id": message.id, "error": None}]
@@ -96,9 +106,8 @@ async def test_what_happened_is_told_and_traced(hub: Hub) -> None:
         assert [event["message_id"] for event in only["events"]] == [identity]
         (tree,) = (await call(client, "hub_trace", id=identity[:8]))["trees"]
         assert (tree["message_id"], tree["outcome"]) == (identity, "done")
-        read = await client.read_resource(f"hub://messages/{identity}")
-        assert json.loads(read.contents[0].text)[0]["message_id"] == identity
-        role = json.loads((await client.read_resource("hub://roles/backend")).contents[0].text)
+        assert (await read(client, f"hub://messages/{identity}"))[0]["message_id"] == identity
+        role = await read(client, "hub://roles/backend")
         assert (role["name"], role["prompt"]) == ("backend", "You are the backend of Acme.")
         with pytest.raises(MCPError):
             await client.read_resource("hub://roles/bakend")
@@ -118,7 +127,7 @@ async def _waits_for_a_person(hub: Hub, identity: str, kind: str) -> None:
     await Ledger(hub.bus).open(
         Ask(
             id=identity, role="backend", task=task, parts=[part], opened_at=now(),
-            deadline=now().replace(year=2099), approval=Approval(kind=kind, **what),  # type: ignore[arg-type]
+            deadline=now().replace(year=2099), approval=Approval(kind=kind, **what),
         )
     )  # fmt: skip
 
