@@ -178,6 +178,8 @@ NEWCOMER: list[tuple[str, list[str]]] = [
     ("roles new", ["helper", "--dry-run"]),
     ("roles import", ["roles", "--dry-run"]),
     ("roles export", ["--dry-run"]),
+    ("compose", []),
+    ("compose", ["--check", "compose.yaml", "--small"]),
     ("provision", ["--dry-run"]),
     ("config", []),
     ("schema", ["ps"]),

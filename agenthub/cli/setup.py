@@ -15,7 +15,7 @@ from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.errors import ConfigError, NotFoundError
 from agenthub.organization import load_organization
 from agenthub.settings import Settings
-from agenthub.starting import TEMPLATES, Written, begin
+from agenthub.starting import TEMPLATES, Written, begin, write
 
 Flag = Parameter(negative="")
 
@@ -46,6 +46,7 @@ async def init(
     if from_ is not None and not from_.is_dir():
         raise ConfigError(f"There is no folder {from_}; --from takes one with agent files.")
     written = begin(folder, template=template, source=from_, org=org, force=force, dry_run=dry_run)
+    written.append(_compose(folder, force=force, dry_run=dry_run))
     if not dry_run:
         _check(folder)
     if options.json:
@@ -66,6 +67,21 @@ def print_written(written: Sequence[Written]) -> None:
     signs = {"written": "[green]+[/]", "kept": "[dim]=[/]", "added to": "[yellow]~[/]", "replaced": "[yellow]~[/]"}
     for one in written:
         console().print(f"{signs[one.what]} {one.what:<9} {escaped(one.path)}  [dim]{escaped(one.note)}[/]")
+
+
+def _compose(folder: Path, *, force: bool, dry_run: bool) -> Written:
+    """The compose file, which names the roles that there are now."""
+    from agenthub.compose_file import compose_file
+
+    name = "compose.yaml"
+    if dry_run:
+        return Written(name, "kept" if (folder / name).exists() and not force else "written")
+    settings = _settings(folder)
+    try:
+        text = compose_file(settings, load_organization(settings), servers=1)
+    except ConfigError:  # what is wrong is listed below
+        return Written(name, "kept", "not written; mend what is wrong, then `agenthub compose --small > compose.yaml`")
+    return write(folder, name, text, force=force, dry_run=False)
 
 
 def _check(folder: Path) -> None:

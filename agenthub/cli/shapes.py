@@ -308,6 +308,15 @@ class LearningDecided(TypedDict):
     roles: list[str]
 
 
+class Compose(TypedDict):
+    compose: str
+
+
+class ComposeChecked(TypedDict):
+    file: str
+    is_current: bool
+
+
 STREAMS = frozenset({"listen", "tail", "watch", "ping", "logs", "attach"})
 """Commands that print a line for each thing as it comes."""
 
@@ -367,6 +376,7 @@ SHAPES: dict[str, Any] = {
     "roles new": list[WrittenShown],
     "roles import": list[WrittenShown],
     "roles export": list[WrittenShown],
+    "compose": Compose | ComposeChecked,
     "provision": list[ChangeShown],
     "config": list[SettingShown],
     "schema": dict[str, Any] | list[str],
@@ -376,5 +386,5 @@ SHAPES: dict[str, Any] = {
 }
 """By the command as it is typed."""
 
-NO_JSON = frozenset({"role", "mcp"})
+NO_JSON = frozenset({"role", "rehearsal", "mcp"})
 """Commands whose stdout is something else: a log, MCP itself."""
