@@ -25,7 +25,7 @@ COMMANDS = (
         "init",
         "Run",
         "setup:init",
-        """Write what an organization needs to begin with: agenthub.toml, roles/*.md, a compose file, .mcp.json …
+        """Write what an organization needs to begin with: agenthub.toml, roles, a compose file, .mcp.json.
 
 $ agenthub init                                five roles of a startup, in this folder
 $ agenthub init acme --template pair           a lead and a builder, in the folder acme
