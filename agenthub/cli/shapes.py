@@ -317,6 +317,21 @@ class ComposeChecked(TypedDict):
     is_current: bool
 
 
+class ScheduleAdded(TypedDict):
+    id: str
+    coming: list[str]
+    """When it fires next."""
+
+
+class ScheduleRun(TypedDict):
+    message_id: str
+
+
+class ScheduleChanged(TypedDict):
+    id: str
+    state: str
+
+
 STREAMS = frozenset({"listen", "tail", "watch", "ping", "logs", "attach"})
 """Commands that print a line for each thing as it comes."""
 
@@ -355,11 +370,19 @@ SHAPES: dict[str, Any] = {
     "doctor": list[FindingShown],
     "learnings ls": list[LearningShown],
     "learnings show": LearningShown,
+    "learnings roles": list[dict[str, Any]],
     "learnings share": LearningShared,
     **dict.fromkeys(
         (f"learnings {word}" for word in ("confirm", "refute", "promote", "demote", "quarantine", "release")),
         LearningDecided,
     ),
+    "schedule ls": list[dict[str, Any]],
+    "schedule add": ScheduleAdded,
+    "schedule run": ScheduleRun,
+    **dict.fromkeys((f"schedule {word}" for word in ("pause", "resume", "rm")), ScheduleChanged),
+    "meeting start": dict[str, Any],
+    "meeting ls": list[dict[str, Any]],
+    "meeting show": dict[str, Any],
     "budget ls": list[LevelShown],
     "budget set": AccountSet,
     "budget allow": list[Granted],
@@ -386,5 +409,5 @@ SHAPES: dict[str, Any] = {
 }
 """By the command as it is typed."""
 
-NO_JSON = frozenset({"role", "rehearsal", "mcp"})
-"""Commands whose stdout is something else: a log, MCP itself."""
+NO_JSON = frozenset({"role", "rehearsal", "mcp", "tui"})
+"""Commands whose stdout is something else: a log, MCP itself, a screen."""
