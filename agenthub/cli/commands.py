@@ -195,6 +195,8 @@ $ agenthub tui
 $ agenthub tui --read-only            nothing can be changed from it
 $ agenthub tui --since 24h            with the events of a day
 $ agenthub tui --theme nord
+$ agenthub tui --serve                in a browser on this machine; prints its address, with a token in it
+$ agenthub tui --serve 127.0.0.1:9000
 
 It is a client like any other: start it anywhere, as often as you like, leave it at any time. `?` lists the keys;
 `[tui]` of ~/.config/agenthub/config.toml changes theme and keys.""",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from typing import Any
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import BindingsMap
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 _WIDE = 120
 """So many cells wide a screen is on which the right half has room."""
-_RATE_OVER_S = 10.0
+_RATE_OVER = timedelta(seconds=10)
 _REFRESH_S = 2.0
 _COSTS_S = 30.0
 
@@ -67,7 +67,7 @@ class HubApp(App[None]):
         self.picture: Picture | None = None
         self._begun = False
         self._preferences = preferences = preferences or Preferences()
-        self._heard_s: list[tuple[float, int]] = []
+        self._heard: list[tuple[datetime, int]] = []
         self._watched = ""
         self._title = ""
         self.keymap = dict(preferences.keymap)
@@ -134,7 +134,7 @@ class HubApp(App[None]):
     @property
     def rate(self) -> float:
         """Events a second, of late."""
-        return sum(count for _, count in self._heard_s) / _RATE_OVER_S
+        return sum(count for _, count in self._heard) / _RATE_OVER.total_seconds()
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────
     def on_mount(self) -> None:
@@ -162,8 +162,8 @@ class HubApp(App[None]):
     def _tick(self) -> None:
         if not self.is_there:
             return
-        at_s = asyncio.get_running_loop().time()
-        self._heard_s = [(s, count) for s, count in self._heard_s if at_s - s < _RATE_OVER_S]
+        begun = self.clock() - _RATE_OVER
+        self._heard = [(at, count) for at, count in self._heard if at > begun]
         self.base.query_one(Headline).see(self.picture, self.clock())
 
     @work(exclusive=True, group="costs")
@@ -181,10 +181,16 @@ class HubApp(App[None]):
     @work(exclusive=True, group="refresh")
     async def refresh_front(self) -> None:
         """Read again what only the front view shows."""
+        if not self.is_there:
+            return
+        view = self.front
         try:
-            await self.front.refreshed()
+            await view.refreshed()
         except (AgenthubError, TimeoutError) as error:
-            logger.info("%s: %s", self.front.name_of_view, error)
+            logger.info("%s: %s", view.name_of_view, error)
+        except NoMatches:
+            if self.is_there and view is self.front:
+                raise  # else it was taken down meanwhile
 
     def _repaint(self) -> None:
         if not self.is_there:
@@ -220,7 +226,7 @@ class HubApp(App[None]):
         """Events: a burst of them is drawn once."""
         if not self.is_there:
             return
-        self._heard_s.append((asyncio.get_running_loop().time(), len(event.events)))
+        self._heard.append((self.clock(), len(event.events)))
         new: Sequence[Event] = event.events
         dropped = self.store.add(new)
         with self.batch_update():
@@ -389,8 +395,3 @@ class ViewScreen(Screen[None]):
             listings.first().focus()
         app.refresh_front()
         app._show_keys()
-
-
-def since(age: timedelta | None) -> datetime | None:
-    """From when on events are read."""
-    return None if age is None else now() - age

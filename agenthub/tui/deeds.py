@@ -11,6 +11,7 @@ from agenthub.tui.decisions import body
 from agenthub.tui.dialogs import Confirm, Help, Peek, Say
 from agenthub.tui.dispatch import parse
 from agenthub.tui.event_list import EventList
+from agenthub.tui.hands import Hands
 from agenthub.tui.keys import IN_LISTS, KEYS
 from agenthub.tui.listing import Listing
 from agenthub.tui.org_view import OrgView
@@ -35,13 +36,15 @@ class Deeds:
 
     def __init__(self, app: HubApp) -> None:
         self._app = app
+        self._hands = Hands(app)
 
     async def do(self, identity: str) -> None:
         """Do what a key is for."""
         if identity.startswith("view."):
             self._app.go(identity.removeprefix("view."))
             return
-        deed: Callable[[], Awaitable[None]] = getattr(self, identity.replace(".", "_"))
+        name = identity.replace(".", "_")
+        deed: Callable[[], Awaitable[None]] = getattr(self, name, None) or getattr(self._hands, name)
         await deed()
 
     @property

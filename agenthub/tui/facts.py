@@ -70,8 +70,6 @@ class Picture(NamedTuple):
     """0 to 1, by role."""
     round_trip_s: float | None = None
     """To the broker and back. None: it does not answer."""
-    estop: str = ""
-    """Who stopped everything, and why; empty: nothing is stopped."""
 
     @property
     def up(self) -> int:

@@ -65,8 +65,6 @@ class Headline(Widget):
         else:
             trip = picture.round_trip_s * 1000
             parts.append(_Part(p.text(("● ", "good"), (f"nats {trip:.1f} ms", "dim")), 20))
-        if picture.estop:
-            parts.append(_Part(p.text(("■ STOPPED", "bad bold")), 99))
         total = len(picture.statuses)
         good = "good bold" if picture.up == total else "bad bold"
         parts.append(_Part(p.text((f"{picture.up}", good), (f"/{total} up", "dim")), 90))

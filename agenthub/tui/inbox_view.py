@@ -71,6 +71,11 @@ class InboxView(View):
         return self.query_one("#waiting", Listing)
 
     @property
+    def row(self) -> Waiting | None:
+        """The message under the cursor."""
+        return self._list.row
+
+    @property
     def is_filtered(self) -> bool:
         return bool(self._filter)
 

@@ -18,6 +18,7 @@ from agenthub.budgets import AccountName, Budgets
 from agenthub.causation import Node
 from agenthub.client import Client, LiveEvent, WaitingMessage
 from agenthub.client.approvals import Approvals
+from agenthub.client.learnings import Learnings, Shared
 from agenthub.client.letters import Buried
 from agenthub.guards.budget import Account, levels, rolled
 from agenthub.guards.circuit_breaker import Rules
@@ -54,6 +55,8 @@ class Source(Protocol):
     async def approve(self, ask_id: str, *, always: bool = False) -> Ask: ...
     async def reject(self, ask_id: str, reason: str) -> Ask: ...
     async def reply(self, ask_id: str, text: str) -> Ask: ...
+    async def learnings(self) -> Sequence[Shared]: ...
+    async def judge(self, verb: str, learning_id: str, reason: str) -> None: ...
     async def replay(self, buried: Buried) -> Replay: ...
     async def drop(self, letters: Sequence[Buried]) -> None: ...
 
@@ -70,7 +73,7 @@ class HubSource:
         self.org, self.operator = organization.org, organization.operator
         self.reports_to = {name: role.settings.reports_to or "" for name, role in organization.roles.items()}
         self._client, self._is_rehearsal = client, is_rehearsal
-        self._approvals = Approvals(client)
+        self._approvals, self._learnings = Approvals(client), Learnings(client)
         self._budgets = Budgets(client.bus)
         self._breakers = Breakers(client.bus, rules=Rules(), clock=now)
         self._rest: tuple[float, Picture] = (float("-inf"), Picture(now()))
@@ -153,6 +156,14 @@ class HubSource:
     async def reply(self, ask_id: str, text: str) -> Ask:
         """Answer a question: freely, or by a choice or its number."""
         return await self._approvals.reply(ask_id, text)
+
+    async def learnings(self) -> Sequence[Shared]:
+        """Every learning, the newest first."""
+        return await self._learnings.all()
+
+    async def judge(self, verb: str, learning_id: str, reason: str) -> None:
+        """Promote, demote, quarantine or release a learning, for all roles."""
+        await getattr(self._learnings, verb)(learning_id, reason=reason)
 
     async def replay(self, buried: Buried) -> Replay:
         """Give a dead letter another life."""

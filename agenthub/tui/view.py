@@ -30,6 +30,9 @@ class Selection(NamedTuple):
     title: str = ""
     body: str = ""
     """What `Space` shows."""
+    learning_id: str = ""
+    schedule: str = ""
+    """Id of a schedule."""
     waits: bool = False
     """True if it is a message that waits in the inbox of `role`."""
 

@@ -10,6 +10,7 @@ from agenthub.tui.dead_view import DeadView
 from agenthub.tui.empty_view import EmptyView
 from agenthub.tui.events_view import EventsView
 from agenthub.tui.inbox_view import InboxView
+from agenthub.tui.learnings_view import LearningsView
 from agenthub.tui.message_view import MessageView
 from agenthub.tui.role_view import RoleView
 from agenthub.tui.view import View
@@ -23,6 +24,6 @@ def more_views() -> Iterator[View]:
     yield EventsView()
     yield ApprovalsView()
     yield DeadView()
-    yield EmptyView("learnings", "Learnings are not shown here yet.")
+    yield LearningsView()
     yield EmptyView("schedules", "Schedules are not shown here yet.")
     yield CostView()

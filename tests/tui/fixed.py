@@ -11,10 +11,14 @@ from agenthub.approvals import Approval
 from agenthub.asks import Ask, Part
 from agenthub.causation import Node, Stage
 from agenthub.client import LiveEvent, RoleStatus, WaitingMessage
+from agenthub.client.learnings import Shared
 from agenthub.client.letters import Buried
 from agenthub.guards.circuit_breaker import Breaker
+from agenthub.learnings import Learning
 from agenthub.letters import DeadLetter, Replay
 from agenthub.messages import Absence, Completion, Event, Heartbeat, Message, Outcome, Payload, Priority, Usage
+from agenthub.org.trust import State
+from agenthub.org.trust_states import Opinion
 from agenthub.tui.facts import Money, Picture
 
 AT = datetime(2026, 5, 17, 17, 4, 12, tzinfo=UTC)
@@ -177,6 +181,24 @@ def inboxes() -> dict[str, list[WaitingMessage]]:
     }
 
 
+def learnings() -> list[Shared]:
+    def shared(trigger: str, approach: str, author: str, hours: float, *opinions: Opinion, why: str = "") -> Shared:
+        said = Learning(trigger=trigger, approach=approach, outcome="It held.", domain=("api",), evidence=("8f21cafe",),
+                        confidence=0.9)  # fmt: skip
+        roles = dict(zip(("backend", "qa", "devops"), opinions, strict=False))
+        return Shared(said.id, said, (author,), ago(hours=hours), why, roles)
+
+    def opinion(trust: float, confirmed: int, refuted: int, state: State) -> Opinion:
+        return Opinion(learning="", trust=trust, confirmations=confirmed, contradictions=refuted, state=state)
+
+    return [
+        shared("S3 answers 503", "retry twice with jitter", "frontend", 0.2, opinion(0.82, 4, 0, State.PROMOTED),
+               opinion(0.76, 3, 0, State.PROMOTED)),
+        shared("uploads larger than 20 MB", "stream them to disk", "backend", 3, opinion(0.5, 0, 0, State.HINT)),
+        shared("tests are slow", "skip them", "data", 20, opinion(0.2, 0, 3, State.QUARANTINED), why="asks"),
+    ]  # fmt: skip
+
+
 def trace() -> Node:
     def stage(seconds: float, kind: str, text: str = "", **fields: Any) -> Stage:
         return Stage(kind=kind, at=ago(seconds=seconds), text=text, **fields)
@@ -232,6 +254,9 @@ class FixedSource:
 
     async def letters(self) -> Sequence[Buried]:
         return letters()
+
+    async def learnings(self) -> Sequence[Shared]:
+        return learnings()
 
     async def trace(self, message_id: str) -> Sequence[Node]:
         return [trace()]
