@@ -33,6 +33,7 @@ from agenthub.schedules import Fired, Planned, pending
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
+_MOST_READ = 5000
 _NO_WORK = (Outcome.NOTED, Outcome.REASSIGNED)
 _STUCK = (Outcome.BLOCKED, Outcome.NEEDS_HUMAN, Outcome.FAILED, Outcome.DEAD)
 STANDUP = "standup"
@@ -183,9 +184,7 @@ class Meetings:
             return
         found = 0
         for kind, subject in (("decisions", subjects.DECISIONS), ("meetings", subjects.status_topic("meeting"))):
-            for received in await self._bus.history(subjects.TOPICS, subject):
-                if received.sequence <= self._read_up_to:
-                    continue
+            for received in await self._bus.look(subjects.TOPICS, subject, most=_MOST_READ, after=self._read_up_to):
                 try:
                     message = Message.read(received.data, default_id=f"{subjects.TOPICS}-{received.sequence}")
                 except MessageError:
@@ -221,24 +220,27 @@ class Meetings:
         one = Planned(subjects.LEADER, STANDUP, subjects.LEADER, rule, when, "agenthub.toml")
         fired, revision = await self._calendar.last(one)
         if fired is None:
-            await self._calendar.settle(one, Fired(until=moment), revision)
+            newest = await self._bus.newest(subjects.DONE)
+            await self._calendar.settle(one, Fired(until=moment, seen={subjects.DONE: newest}), revision)
             return
         todo = pending(when, "once", fired.until, moment)
         if todo is None:
             return
-        meeting = await self._stand_up_of(fired.until, todo.until)
+        newest = await self._bus.newest(subjects.DONE)
+        meeting = await self._stand_up_of(fired.seen.get(subjects.DONE, 0), todo.until)
         if meeting is None:
             await Events(self._bus, subjects.LEADER).tell(
                 "meeting_skipped", "stand-up: nothing happened since the last"
             )
         else:
             await self._meetings.create(subjects.meeting(subjects.LEADER, meeting.id), meeting)
-        await self._calendar.settle(one, fired.model_copy(update={"until": todo.until, "fired_at": moment}), revision)
+        update = {"until": todo.until, "fired_at": moment, "seen": {subjects.DONE: newest}}
+        await self._calendar.settle(one, fired.model_copy(update=update), revision)
 
-    async def _stand_up_of(self, since: datetime, due: datetime) -> Meeting | None:
+    async def _stand_up_of(self, after: int, due: datetime) -> Meeting | None:
         """The stand-up that is due then; None if nothing happened since the last one."""
         ended: dict[str, list[Completion]] = {}
-        for received in await self._bus.history(subjects.DONE, subjects.ALL_DONE, since=since):
+        for received in await self._bus.look(subjects.DONE, subjects.ALL_DONE, most=_MOST_READ, after=after):
             one = Completion.decode(received.data)
             if one.outcome not in _NO_WORK and one.role in self._organization.roles and not _of_meeting(one):
                 ended.setdefault(one.role, []).append(one)

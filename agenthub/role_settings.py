@@ -179,6 +179,8 @@ class Schedule(_Strict):
     def _says_when(self) -> Schedule:
         if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
             raise ValueError("needs one of `cron`, `every` and `at`, and only one of them")
+        if self.check and self.news:
+            raise ValueError("has a `check` command or waits for `news`, not both")
         for kind in (*self.news, *self.news_of):
             if not subjects.token(kind):
                 raise ValueError(f"`news` and `news_of` are words of {NAME_RULE}; found {kind!r}")

@@ -114,7 +114,7 @@ class Scheduler:
         self._version = version
 
     def _fires(self, one: Planned) -> bool:
-        return one.to == self._checks_of if one.rule.check else not self._checks_of
+        return one.fires == (self._checks_of or subjects.LEADER)
 
     async def _see_to(self, one: Planned, moment: datetime) -> None:
         fired, revision = self._kept.get(one.id) or await self._calendar.last(one)
@@ -155,8 +155,10 @@ class Scheduler:
             return
         for due in todo.due:
             message = firing(one, due, org=self._organization.org, news=news)
-            lane = subjects.lane(one.to, message.payload.priority, subjects.LEADER)
-            stored = await self._bus.publish(lane, message.encode(), message_id=message.id)
+            # A role puts its own into the lane as its sorter does: it may publish as nobody else.
+            lane = subjects.lane(one.to, message.payload.priority, one.fires)
+            headers = {subjects.DOOR: subjects.schedule(one.owner, one.name)} if self._checks_of else None
+            stored = await self._bus.publish(lane, message.encode(), message_id=message.id, headers=headers)
             reach(Failpoint.SCHEDULE_FIRED)
             settled = settled.model_copy(update={"message_id": message.id, "fired_at": moment})
             if stored.is_new:

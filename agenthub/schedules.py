@@ -76,6 +76,11 @@ class Planned(NamedTuple):
     """When it was added while the hub runs; None: it stands in a file."""
 
     @property
+    def fires(self) -> str:
+        """Who fires it: the leader; the role itself, if a command in its sandbox is asked before."""
+        return self.to if self.rule.check else subjects.LEADER
+
+    @property
     def id(self) -> str:
         """How people name it."""
         return f"{self.owner}.{self.name}"

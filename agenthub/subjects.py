@@ -260,9 +260,9 @@ def resting(owner: str, name: str) -> str:
     return f"resting.{owner}.{name}"
 
 
-def fired(owner: str, name: str) -> str:
-    """Key in the calendar of what a schedule did last; written by who fires it: the leader, or the role itself."""
-    return f"fired.{owner}.{name}"
+def fired(by: str, owner: str, name: str) -> str:
+    """Key in the calendar of what a schedule did last; written by who fires it: the leader, or a role that checks."""
+    return f"fired.{by}.{owner}.{name}"
 
 
 def meeting(by: str, identity: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from agenthub import failpoints, subjects
 from agenthub.bus.connection import connect
+from agenthub.bus.identity import LEADER, Keyring
 from agenthub.client import Client
 from agenthub.client.meetings import Meetings as Convened
 from agenthub.failpoints import Failpoint
@@ -126,7 +127,8 @@ def _die_holding(folder: str, url: str, point: str, moment: datetime) -> None:
         file.write_text(point)
         failpoints.arm(file)
         settings = Settings.load(config=Path(folder) / "agenthub.toml", nats_url=url)
-        async with connect(url, name="leader") as bus:
+        leader = Keyring(settings.keys).find(LEADER)
+        async with connect(url, name="leader", identity=leader) as bus:
             organization = load_organization(settings)
             await Meetings(bus, organization, knowledge=Path(folder) / "knowledge", clock=lambda: moment).look()
 

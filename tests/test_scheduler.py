@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from agenthub import subjects
+from agenthub.bus.connection import connect
+from agenthub.bus.identity import LEADER, Keyring
 from agenthub.client import Client
+from agenthub.client.meetings import Meetings as Convened
 from agenthub.client.schedules import Schedules
 from agenthub.errors import NotFoundError, RefusedError
+from agenthub.meetings import Meetings
 from agenthub.messages import Completion, Event, Message, Outcome
 from agenthub.org.events import Events
 from agenthub.organization import Organization, load_organization
@@ -293,3 +297,36 @@ async def use(tool: Any, arguments: dict[str, Any]) -> None:
     task = Message.read(b'{"from_role":"you","type":"x","payload":{},"id":"t1"}', default_id="t1")
     run: Callable[..., Awaitable[Any]] = tool.run
     await run(tool.arguments.model_validate(arguments), ToolCall("t1~1", task))
+
+
+async def test_each_does_its_part_with_its_own_key(hub: Hub, clock: Clock) -> None:
+    """The leader fires and holds meetings, a role plans and checks, with no more rights than the broker gives them."""
+    organization = organized(hub, HOURLY + HOURLY.replace("audit", "sweep") + 'check = "true"\n')
+    keyring = Keyring(hub.settings.keys)
+
+    async def check(command: str) -> Checked:
+        return Checked(0, "news")
+
+    async with (
+        connect(hub.server.url, name="leader", identity=keyring.find(LEADER), patience_s=5) as leading,
+        connect(hub.server.url, name="qa", identity=keyring.find("qa", is_role=True), patience_s=5) as own,
+    ):
+        [tool] = schedule_tools("qa", organization, own, clock=clock)
+        await use(tool, {"action": "add", "name": "mine", "text": "Mine", "every": "1h"})
+        leader = Scheduler(leading, organization, clock=clock)
+        checks = Scheduler(own, organization, clock=clock, checks_of="qa", check=check)
+        meetings = Meetings(leading, organization, knowledge=hub.folder / "knowledge", clock=clock)
+        for _ in range(2):
+            for part in (leader, checks, meetings):
+                await part.look()
+            clock.goes_on("31m")
+        assert sorted(text[:5] for text in texts(await hub.waiting("qa"))) == ["Audit", "Audit", "Mine"]
+        meeting = await Convened(Client(hub.bus, organization)).start(
+            "standup", "Now", members=["qa"], chair="cto", within_s=1
+        )
+        await meetings.look()
+        clock.goes_on("1h")
+        await meetings.look()
+        assert (await Convened(Client(hub.bus, organization)).find(meeting.id)).state == "closed"
+        await meetings.look()
+        assert len(list((hub.folder / "knowledge" / "meetings").iterdir())) == 1

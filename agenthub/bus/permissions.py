@@ -95,6 +95,8 @@ def _role(member: Member, *, is_cluster: bool) -> Rights:
         *(subject for bucket in _SHARED_BUCKETS for subject in _reading(f"KV_{bucket}")),
         *(subject for bucket in _OWN_BUCKETS for subject in _reading_own(bucket, name, is_cluster=is_cluster)),
         f"$JS.API.DIRECT.GET.KV_{subjects.LEASES}.{subjects.key_value(subjects.LEASES, LEADER)}",  # is anybody leading?
+        *(subjects.key_value(subjects.CALENDAR, f"{what}.{name}.>") for what in ("added", "resting", "fired")),
+        *_reading(f"KV_{subjects.CALENDAR}"),
         "$JS.API.STREAM.NAMES", *_ATTACHING,
     ]  # fmt: skip
     if member.is_manager:
@@ -111,6 +113,8 @@ def _leader() -> Rights:
         subjects.lanes_from(LEADER),
         subjects.done("*", "*"), subjects.event("*", "*"),
         *(subjects.key_value(bucket, ">") for bucket in (subjects.LEASES, subjects.LEDGER, subjects.HEALTH)),
+        subjects.key_value(subjects.CALENDAR, f"fired.{LEADER}.>"), subjects.key_value(subjects.MEETINGS, ">"),
+        subjects.decision_topic("meeting"), subjects.status_topic("meeting"),
         f"$JS.ACK.{subjects.AGENTS}.>", f"$JS.API.CONSUMER.INFO.{subjects.AGENTS}.*",
         "$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.DIRECT.GET.>",
     ]  # fmt: skip

@@ -73,13 +73,13 @@ class Calendar:
 
     async def fired(self) -> dict[str, Fired]:
         """What each schedule did last, by id."""
-        return {key.partition(".")[2]: value for key, value in (await self._fired.items("fired.>")).items()}
+        return {key.split(".", 2)[2]: value for key, value in (await self._fired.items("fired.>")).items()}
 
     async def last(self, one: Planned) -> tuple[Fired | None, int]:
         """What a schedule did last, and the revision that `settle` must name."""
-        return await self._fired.read(subjects.fired(one.owner, one.name))
+        return await self._fired.read(subjects.fired(one.fires, one.owner, one.name))
 
     async def settle(self, one: Planned, fired: Fired, revision: int) -> Entry[Fired] | None:
         """Note what a schedule did; None if another process was faster."""
-        stored = await self._fired.update(subjects.fired(one.owner, one.name), fired, revision)
+        stored = await self._fired.update(subjects.fired(one.fires, one.owner, one.name), fired, revision)
         return None if stored is None else Entry(fired, stored)
