@@ -21,16 +21,18 @@ import pytest
 from agenthub import subjects
 from agenthub.approvals import Approval
 from agenthub.asks import Ask, Part
-from agenthub.bus.connection import connect
 from agenthub.cli import main
 from agenthub.cli.commands import COMMANDS
 from agenthub.cli.schemas import names, schema_of
 from agenthub.cli.shapes import NO_JSON, SHAPES, STREAMS
+from agenthub.client import open_client
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.messages import Message, Payload, now
 from agenthub.org.ledger import Ledger
 from agenthub.org.traces import Traces
+from agenthub.organization import load_organization
 from agenthub.run_file import RunFile
+from agenthub.settings import Settings
 from tests.organization import until
 
 ELSEWHERE = {"up", "down", "demo", "attach", "attachment", "dlq late"}
@@ -82,7 +84,9 @@ async def _prepare(folder: Path) -> None:
     """What commands need that decide about something: approvals, dead letters, a parked trace."""
     run = RunFile.read(folder / ".agenthub")
     assert run is not None
-    async with connect(run.nats_url, name="test", patience_s=10) as bus:
+    settings = Settings.load(config=folder / "agenthub.toml", nats_url=run.nats_url)
+    async with open_client(settings, load_organization(settings)) as client:
+        bus = client.bus
         for identity, kind in (("aaaa1111", "tool"), ("bbbb2222", "tool"), ("cccc3333", "question")):
             task = Message(id=f"t-{identity}", from_role="you", type="task_assignment", payload=Payload(message="x"))
             approval = Approval(kind="tool", tool="run_command") if kind == "tool" else Approval(kind="question")
