@@ -5,7 +5,7 @@ TESTS ?= tests
 .DEFAULT_GOAL := help
 # Compiled once, every command starts in half the time.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo test test-claude-code check format bench chaos soak container-test lock clean
+.PHONY: help install demo test test-again test-claude-code check format bench chaos soak container-test lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -28,6 +28,11 @@ demo: install  ## watch an organization of eleven agents work off a directive; n
 
 test: install  ## the whole suite, against real servers and processes
 	@$(BIN)/pytest -n 3 $(TESTS)
+
+test-again: install  ## what failed in the last run, one test after the other
+	@echo "these failed, and are run once more:"
+	@$(BIN)/pytest --last-failed --last-failed-no-failures none --collect-only -q | grep '::'
+	@$(BIN)/pytest --last-failed --last-failed-no-failures none -n 0 --maxfail 10
 
 test-claude-code: .venv-claude-code/ready  ## what needs Claude Code (500 MB, in an environment of its own)
 	@.venv-claude-code/bin/pytest -n 2 tests/sessions/test_contract.py tests/sessions/claude_code
