@@ -193,9 +193,9 @@ def test_an_account_goes_over_by_one_call_at_the_most(steps: list[tuple[int, boo
 
 # ── on a server ────────────────────────────────────────────────────────────────────────────────────
 @contextlib.asynccontextmanager
-async def process(url: str) -> AsyncIterator[Budgets]:
+async def process(hub: Hub) -> AsyncIterator[Budgets]:
     """The accounts as a process of its own sees them."""
-    async with connect(url, name="test", patience_s=20) as bus:
+    async with connect(hub.server.url, name="test", identity=hub.bus.identity, patience_s=20) as bus:
         budgets = Budgets(bus)
         async with budgets.watched() as changes:
             following = asyncio.create_task(budgets.follow(changes))
@@ -212,7 +212,7 @@ async def test_replicas_that_spend_at_the_same_moment_begin_one_call_too_many_at
     under_way: list[float] = []
 
     async def work(key: str) -> None:
-        async with process(hub.server.url) as budgets:
+        async with process(hub) as budgets:
             for number in range(100):
                 held = call(price, number=number, at=now()).model_copy(update={"id": f"{key}.{number}"})
                 short = await budgets.reserve(name, limits, key, held, at=now())
@@ -234,7 +234,7 @@ async def test_replicas_that_spend_at_the_same_moment_begin_one_call_too_many_at
 
 async def test_a_limit_that_another_process_reached_is_seen_without_asking(hub: Hub) -> None:
     name, limits = AccountName("backend", is_rehearsal=False), {"usd_day": 5.0}
-    async with process(hub.server.url) as one, process(hub.server.url) as other:
+    async with process(hub) as one, process(hub) as other:
         assert await other.short_of(name, limits, call(), at=now()) is None
         assert await one.reserve(name, limits, "backend", call(6, at=now()), at=now()) is None
         await one.settle(name, "backend", "r1", Amount(usd=6), at=now())
@@ -244,7 +244,7 @@ async def test_a_limit_that_another_process_reached_is_seen_without_asking(hub: 
 async def test_a_grant_that_has_run_out_is_missed_at_once(hub: Hub) -> None:
     name, limits, wanted = AccountName("backend", is_rehearsal=False), {"usd_day": 5.0}, Amount(usd=0.1)
     until_ = NOON + timedelta(minutes=10)
-    async with process(hub.server.url) as budgets:
+    async with process(hub) as budgets:
         await budgets.reserve(name, limits, "backend", call(5, at=NOON), at=NOON)
         await budgets.settle(name, "backend", "r1", Amount(usd=5), at=NOON)
         await budgets.allow(name, Grant(limit="usd_day", amount=1, by="you", at=NOON, until=until_))

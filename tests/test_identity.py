@@ -102,6 +102,8 @@ FORBIDDEN_TO_A_ROLE = {
     "take another's lease": lambda i: i.publish(subjects.key_value(subjects.LEASES, "backend")),
     "take the leader's lease": lambda i: i.publish(subjects.key_value(subjects.LEASES, LEADER)),
     "beat for another": lambda i: i.publish(subjects.key_value(subjects.REGISTRY, "backend")),
+    "plan for another": lambda i: i.publish(subjects.key_value(subjects.CALENDAR, subjects.added("backend", "x"))),
+    "convene as another": lambda i: i.publish(subjects.key_value(subjects.MEETINGS, subjects.meeting("backend", "x"))),
     "declare another gone": lambda i: i.publish(subjects.key_value(subjects.HEALTH, "backend")),
     "change what another waits for": lambda i: i.publish(subjects.key_value(subjects.LEDGER, "backend.x")),
     "pull from another's lane": lambda i: i.publish(

@@ -88,7 +88,7 @@ class Bus:
         self._tries: set[asyncio.Timeout] = set()
         """Publications that wait for the broker's answer."""
         self._denied: set[str] = set()
-        """Subjects on which the broker has said that this identity may not publish."""
+        """Subjects on which the broker does not let this identity publish, in small letters as nats-py tells them."""
 
     @property
     def is_connected(self) -> bool:
@@ -219,7 +219,7 @@ class Bus:
             except (NatsError, TimeoutError, OSError) as error:
                 if isinstance(error, APIError) and error.code != 503:
                     raise  # that is an answer
-                if denied := next((subject for subject in self._denied if what in subject), ""):
+                if denied := next((subject for subject in self._denied if what.lower() in subject), ""):
                     raise PermissionDeniedError(self.identity.name if self.identity else "", denied) from error
                 await patience.after(error)
 
@@ -340,7 +340,7 @@ class Bus:
         Raises:
             PermissionDeniedError: If the broker says that this identity may not publish on `subject`.
         """
-        self._denied.discard(subject)
+        self._denied.discard(subject.lower())
         try:
             async with asyncio.timeout(None) as limit:
                 self._tries.add(limit)
@@ -349,7 +349,7 @@ class Bus:
                 finally:
                     self._tries.discard(limit)
         except TimeoutError:
-            if subject in self._denied:
+            if subject.lower() in self._denied:
                 raise PermissionDeniedError(self.identity.name if self.identity else "", subject) from None
             raise
 

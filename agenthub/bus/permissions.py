@@ -40,12 +40,19 @@ class Rights(NamedTuple):
     """What it may not publish, though `publish` allows it."""
 
 
-_SHARED_BUCKETS = (subjects.REGISTRY, subjects.HEALTH, subjects.TRACES, subjects.BREAKERS, subjects.BUDGETS)
+_SHARED_BUCKETS = (
+    subjects.REGISTRY, subjects.HEALTH, subjects.TRACES, subjects.BREAKERS, subjects.BUDGETS, subjects.CALENDAR,
+    subjects.MEETINGS,
+)  # fmt: skip
 """Buckets that every role may read."""
-_OWN_BUCKETS = (subjects.LEASES, subjects.REGISTRY, subjects.LEDGER, subjects.TRUST)
+_OWN_BUCKETS = (subjects.LEASES, subjects.REGISTRY, subjects.HEALTH, subjects.LEDGER, subjects.TRUST)
 """Buckets in which a role writes the keys that begin with its name; those that are not shared it reads there only."""
 _COMMON_BUCKETS = (subjects.TRACES, subjects.BREAKERS, subjects.BUDGETS)
 """Buckets that every role writes: the limits of all, what a trace took, the breaker of an account."""
+
+
+_PLANNING = (subjects.added, subjects.resting, subjects.fired)
+"""Keys of the calendar that belong to whose schedule it is."""
 
 
 def rights_of(members: Sequence[Member], *, is_cluster: bool = False) -> dict[str, Rights]:
@@ -88,6 +95,8 @@ def _role(member: Member, *, is_cluster: bool) -> Rights:
         subjects.ALL_TRACE_COUNTS, subjects.live(name), subjects.pong(name),
         *(subjects.key_value(bucket, key) for bucket in _OWN_BUCKETS for key in (name, f"{name}.>")),
         *(subjects.key_value(bucket, ">") for bucket in _COMMON_BUCKETS),
+        *(subjects.key_value(subjects.CALENDAR, key(name, ">")) for key in _PLANNING),
+        subjects.key_value(subjects.MEETINGS, subjects.meeting(name, ">")),
         *(subject for consumer in consumers for subject in _consuming(*consumer)),
         # An end says who has a message now, and counters belong to traces: all may read them, whose they are.
         f"$JS.API.DIRECT.GET.{subjects.AGENTS}.{subjects.inbox(name)}.>",
@@ -107,16 +116,24 @@ def _role(member: Member, *, is_cluster: bool) -> Rights:
     return Rights(name, tuple(dict.fromkeys(publish)), heard)
 
 
+_LED_BUCKETS = (subjects.LEASES, subjects.LEDGER, subjects.HEALTH, subjects.CALENDAR, subjects.MEETINGS)
+_LED_STREAMS = (subjects.TOPICS, subjects.DONE, subjects.EVENTS)
+"""What the leader reads from the beginning, by consumers that it makes and that take nothing."""
+
+
 def _leader() -> Rights:
-    """Looks after all: reminds, marks who is gone, moves what they held. One process at a time uses this key."""
+    """Looks after all: reminds, marks who is gone, moves what they held, fires schedules, holds meetings.
+
+    One process at a time uses this key.
+    """
     publish = [
         subjects.lanes_from(LEADER),
         subjects.done("*", "*"), subjects.event("*", "*"),
-        *(subjects.key_value(bucket, ">") for bucket in (subjects.LEASES, subjects.LEDGER, subjects.HEALTH)),
-        subjects.key_value(subjects.CALENDAR, f"fired.{LEADER}.>"), subjects.key_value(subjects.MEETINGS, ">"),
-        subjects.decision_topic("meeting"), subjects.status_topic("meeting"),
+        "agent-hub.topics.status.>", subjects.DECISIONS,
+        *(subjects.key_value(bucket, ">") for bucket in _LED_BUCKETS),
         f"$JS.ACK.{subjects.AGENTS}.>", f"$JS.API.CONSUMER.INFO.{subjects.AGENTS}.*",
         "$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.DIRECT.GET.>",
+        *(subject for stream in _LED_STREAMS for subject in _following(stream)),
     ]  # fmt: skip
     return Rights(LEADER, tuple(publish), _heard(LEADER))
 
@@ -169,6 +186,14 @@ def _consuming(stream: str, consumer: str) -> list[str]:
     return [
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", f"$JS.API.CONSUMER.INFO.{stream}.{consumer}",
         f"$JS.ACK.{stream}.{consumer}.>",
+    ]  # fmt: skip
+
+
+def _following(stream: str) -> list[str]:
+    """Read a stream from the beginning by an ordered consumer."""
+    return [
+        *(f"$JS.API.CONSUMER.{verb}.{stream}.>" for verb in ("CREATE", "DELETE", "INFO")),
+        f"$JS.API.CONSUMER.CREATE.{stream}", f"$JS.FC.{stream}.>",
     ]  # fmt: skip
 
 
