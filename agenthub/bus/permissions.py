@@ -51,7 +51,7 @@ _COMMON_BUCKETS = (subjects.TRACES, subjects.BREAKERS, subjects.BUDGETS)
 """Buckets that every role writes: the limits of all, what a trace took, the breaker of an account."""
 
 
-_PLANNING = (subjects.added, subjects.resting, subjects.fired)
+_PLANNING = ("added", "resting", "fired")
 """Keys of the calendar that belong to whose schedule it is."""
 
 
@@ -95,7 +95,7 @@ def _role(member: Member, *, is_cluster: bool) -> Rights:
         subjects.ALL_TRACE_COUNTS, subjects.live(name), subjects.pong(name),
         *(subjects.key_value(bucket, key) for bucket in _OWN_BUCKETS for key in (name, f"{name}.>")),
         *(subjects.key_value(bucket, ">") for bucket in _COMMON_BUCKETS),
-        *(subjects.key_value(subjects.CALENDAR, key(name, ">")) for key in _PLANNING),
+        *(subjects.key_value(subjects.CALENDAR, f"{what}.{name}.>") for what in _PLANNING),
         subjects.key_value(subjects.MEETINGS, subjects.meeting(name, ">")),
         *(subject for consumer in consumers for subject in _consuming(*consumer)),
         # An end says who has a message now, and counters belong to traces: all may read them, whose they are.
@@ -104,8 +104,6 @@ def _role(member: Member, *, is_cluster: bool) -> Rights:
         *(subject for bucket in _SHARED_BUCKETS for subject in _reading(f"KV_{bucket}")),
         *(subject for bucket in _OWN_BUCKETS for subject in _reading_own(bucket, name, is_cluster=is_cluster)),
         f"$JS.API.DIRECT.GET.KV_{subjects.LEASES}.{subjects.key_value(subjects.LEASES, LEADER)}",  # is anybody leading?
-        *(subjects.key_value(subjects.CALENDAR, f"{what}.{name}.>") for what in ("added", "resting", "fired")),
-        *_reading(f"KV_{subjects.CALENDAR}"),
         "$JS.API.STREAM.NAMES", *_ATTACHING,
     ]  # fmt: skip
     if member.is_manager:
