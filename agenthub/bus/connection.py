@@ -319,9 +319,16 @@ class Bus:
 
     async def flush(self) -> None:
         """Return when the server has read everything that was told so far."""
-        if self.is_connected:
-            with contextlib.suppress(NatsError, TimeoutError):
-                await self.nc.flush(timeout=2)
+        if not self.is_connected:
+            return
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        with contextlib.suppress(NatsError, TimeoutError):
+            await self.nc.flush(timeout=2)
+        if task and task.cancelling() > before:
+            # Until Python 3.12 `wait_for`, which nats-py uses, drops a cancellation that comes with the answer: who was
+            # stopped in the moment in which it began to listen then listened for ever.
+            raise asyncio.CancelledError
 
     async def _stream_exists(self, subject: str) -> bool:
         """False only if the broker is sure: while a server starts it finds no stream either."""
