@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-from agenthub.forks import EXIT_AWAY, EXIT_CONFIG
+from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_RESTART
 
 CRASHES_IN_A_MINUTE = 5
 """So many, and the role is left alone until a person has mended it."""
@@ -36,6 +36,8 @@ class Verdict(Enum):
 
     AWAY = "away"
     """The broker was away, or another process had the role: no fault of its own."""
+    ASKED = "asked"
+    """A person wants it to be started again."""
     CRASHED = "crashed"
     CRASH_LOOP = "crash loop"
     MISCONFIGURED = "misconfigured"
@@ -67,6 +69,9 @@ class Child:
         if status == EXIT_AWAY:
             self.state, self.pause_s = RoleState.WAITING, AWAY_PAUSE_S
             return Verdict.AWAY
+        if status == EXIT_RESTART:
+            self.state, self.pause_s = RoleState.WAITING, 0.0
+            return Verdict.ASKED
         if at_s - self.started_s > HEALTHY_AFTER_S:
             self._back_off_s = FIRST_BACK_OFF_S
         self._crashes.append(at_s)
@@ -79,6 +84,11 @@ class Child:
         self.state, self.pause_s = RoleState.WAITING, self._back_off_s
         self._back_off_s = min(LONGEST_BACK_OFF_S, self._back_off_s * 2)
         return Verdict.CRASHED
+
+    def forgive(self) -> None:
+        """A person says that it can work again: what was before counts no more."""
+        self._crashes.clear()
+        self._back_off_s = FIRST_BACK_OFF_S
 
 
 def is_stuck(child: Child, *, has_beaten: bool, silent_s: float, patience_s: float, at_s: float) -> bool:

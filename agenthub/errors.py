@@ -12,11 +12,14 @@
     │   ├── RateExceededError       too many messages from one role to another: the sender waits
     │   └── TraceEndedError         a person ended all of this trace
     ├── StalledError                a turn made no progress whatever was tried: the process is started again
+    ├── RestartAskedError           a person wants this process to end and be started again
     ├── LeaseLostError              another process took the role: this one stops, its deliveries go back
     └── SessionError                the turn failed: retried with back-off, then a failed reply
         ├── ModelUnavailableError   time heals it: given back until then, not a try
         │   └── BreakerOpenError    a role or a model account failed too often, or its provider asks for patience
         ├── BudgetExhaustedError    a window or a person heals it: given back, not a try
+        ├── FrozenError             a person stopped it: stays in hand and goes on when they let it, not a try
+        ├── TurnCancelledError      a person ended this message: it ends as failed, not retried
         ├── TraceParkedError        a person decides whether the trace goes on: given back, not a try
         ├── ContextOverflowError    the conversation is too long: handed over to a shorter one within the turn
         └── ModelRefusedError       the provider refuses for good (key, model, request): not retried
@@ -92,6 +95,10 @@ class TraceEndedError(RefusedError):
         self.trace_id, self.reason = trace_id, reason
 
 
+class RestartAskedError(AgenthubError):
+    """A person asked for a restart: the process ends, and whoever started it starts it again."""
+
+
 class LeaseLostError(AgenthubError):
     """Another process holds this role's lease now; this one must not act any more."""
 
@@ -137,6 +144,20 @@ class BudgetExhaustedError(SessionError):
             f"A person may allow more: `agenthub budget allow {account} {limit}=…`"
         )
         self.account, self.limit, self.retry_after_s = account, limit, retry_after_s
+
+
+class FrozenError(SessionError):
+    """A person has stopped this role, or all: no step is made, and no model is called, until they thaw it."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"Stopped {words}. `agenthub thaw` lets it go on.")
+
+
+class TurnCancelledError(SessionError):
+    """A person has ended the message that is worked on."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"cancelled {words}")
 
 
 class TraceParkedError(SessionError):

@@ -13,6 +13,8 @@ EXIT_AWAY = 75
 """Exit status of a process that could not work because others were away: the broker, or the lease was taken."""
 EXIT_STALLED = 76
 """Exit status of a process whose turn made no progress and could not be interrupted."""
+EXIT_RESTART = 77
+"""Exit status of a process that a person wants to be started again."""
 EXIT_FAILED = 1
 
 

@@ -51,16 +51,21 @@ def choose(waiting: Sequence[Waiting], *, at: datetime, ageing_s: float, lifted_
 class Inbox:
     """One role's inbox, most urgent first."""
 
-    def __init__(self, lanes: Lanes, *, ageing_s: float, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, lanes: Lanes, *, ageing_s: float, clock: Callable[[], datetime], is_paused: Callable[[], bool],
+        is_stopped: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        """An inbox that hands out nothing new while it `is_paused`, and nothing at all while it `is_stopped`."""
         self._lanes, self._ageing_s, self._clock = lanes, ageing_s, clock
+        self._is_paused, self._is_stopped = is_paused, is_stopped
         self._kept: list[Delivery] = []
         self._lifted_last = False
         self._is_closed = False
 
     @property
     def has_critical(self) -> bool:
-        """True if a critical message is at hand."""
-        return any(priority is Priority.CRITICAL for priority, _ in self._lanes.held)
+        """True if a critical message is at hand, and may be taken."""
+        return not self._is_paused() and any(priority is Priority.CRITICAL for priority, _ in self._lanes.held)
 
     async def critical(self) -> None:
         """Return when a critical message is at hand. Not while `next` is waited for."""
@@ -86,16 +91,24 @@ class Inbox:
         """The next message to work on, as soon as there is one; None once the inbox is closed."""
         await self._lanes.resume()
         while not self._is_closed:
-            if self._kept and self._lanes.is_sure and not self.has_critical:
+            if self._kept and self._lanes.is_sure and not self.has_critical and not self._is_stopped():
                 await self._lanes.withdraw()
                 return self._kept.pop()
             waiting = [Waiting(priority, held.stored_at) for priority, held in self._lanes.held]
-            if waiting and self._lanes.is_sure:
+            if waiting and self._lanes.is_sure and not self._is_paused():
                 choice = choose(waiting, at=self._clock(), ageing_s=self._ageing_s, lifted_last=self._lifted_last)
                 self._lifted_last = choice.was_lifted
                 return await self._lanes.take(choice.priority)
             await self._lanes.arrived()
         return None
+
+    async def drop(self, sequence: int) -> None:
+        """Hand out no more what waited there: a person has put it elsewhere."""
+        await self._lanes.drop(sequence)
+
+    def look_again(self) -> None:
+        """What may be handed out has changed."""
+        self._lanes.wake()
 
     def close(self) -> None:
         """Hand out nothing any more."""

@@ -42,9 +42,16 @@ _LONGEST_TEXT = 4000
 class Live:
     """The live transcript of one role process."""
 
-    def __init__(self, bus: Bus, role: str, key: str, *, clock: Callable[[], datetime]) -> None:
-        """The transcript of the process `key` of a role; `clock` gives the moment that people see."""
-        self._bus, self._role, self._key, self._clock = bus, role, key, clock
+    def __init__(
+        self, bus: Bus, role: str, key: str, *, clock: Callable[[], datetime], mask: Callable[[str], str]
+    ) -> None:
+        """The transcript of the process `key` of a role.
+
+        Args:
+            clock: Gives the moment that people see.
+            mask: Takes secrets out of what is told.
+        """
+        self._bus, self._role, self._key, self._clock, self._mask = bus, role, key, clock, mask
         self._process = new_id()[:8]
         self._number = 0
         self._past: deque[LiveEvent] = deque()
@@ -124,7 +131,7 @@ class Live:
     def _add(self, kind: Kind, text: str, **more: Any) -> None:
         self._number += 1
         event = LiveEvent(
-            number=self._number, kind=kind, at=self._clock(), text=text, message_id=self._message_id, **more
+            number=self._number, kind=kind, at=self._clock(), text=self._mask(text), message_id=self._message_id, **more
         )
         self._keep(event)
         if self._is_watched:

@@ -21,11 +21,13 @@ from agenthub.approvals import DECISION
 from agenthub.asks import Ask
 from agenthub.bus.connection import StreamFullError
 from agenthub.bus.deliveries import Delivery
+from agenthub.control import Control
 from agenthub.coordination import ASK_DEADLINE, Coordination
 from agenthub.errors import (
     BreakerOpenError,
     BudgetExhaustedError,
     ForgedError,
+    FrozenError,
     HubError,
     HubUnreachableError,
     LeaseLostError,
@@ -35,6 +37,7 @@ from agenthub.errors import (
     RefusedError,
     SessionError,
     TraceParkedError,
+    TurnCancelledError,
 )
 from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.circuit_breaker import ramp_s
@@ -48,6 +51,7 @@ from agenthub.sessions import prompts
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Granted, ModelCalled, Prompt, Session, ToolEnded, ToolStarted, TurnEnd, TurnResult
 from agenthub.settling import Settling, Work
+from agenthub.steered import Steered
 from agenthub.trace_guard import TraceGuard
 from agenthub.turn_gate import TurnGate
 
@@ -94,6 +98,7 @@ class Loop:
         gate: TurnGate,
         take_in: Callable[[Message], Message],
         acceptance: Acceptance,
+        steered: Steered,
     ) -> None:
         """The loop of one role.
 
@@ -102,13 +107,14 @@ class Loop:
             gate: Asked before each turn whether there is money and a model for it: else none is opened.
             take_in: Called with what comes in before anything is made of it; gives it as it is worked off.
             acceptance: Says what a task must show before it counts as done.
+            steered: By whom people stop, cancel and move what is in hand.
         """
         self._role, self._inbox, self._session, self._journal = role, inbox, session, journal
         self._coordination, self._settling, self._preemption = coordination, settling, preemption
         self._traces = traces
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
         self._before_effect, self._gate, self._take_in = before_effect, gate, take_in
-        self._acceptance = acceptance
+        self._acceptance, self._steered = acceptance, steered
         self._has_opened = False
         """True if the turn of the delivery in hand was opened."""
 
@@ -162,7 +168,10 @@ class Loop:
                 await self._settling.complete(message, Outcome.NOTED, "a newer one of the same kind waits")
                 return True
             work = await self._sort(message)
-            return work is None or await self._work(work, delivery)
+            if work is None:
+                return True
+            with self._steered.in_hand(work.task) as order:
+                return await self._work(work, delivery, order)
         except MessageError as error:
             if message is not None and isinstance(error, ForgedError):
                 message = message.model_copy(update={"id": delivery.place_id})
@@ -173,6 +182,13 @@ class Loop:
                 await self._settling.complete(message, Outcome.REFUSED, str(error))
             else:  # a parked task ends, not the answer that it waited for
                 await self._settling.end(work, TurnResult(TurnEnd.FINISHED, Outcome.REFUSED, str(error)), delivery)
+        except FrozenError:
+            self._put_back(work)
+            return False  # it stays in hand, and the inbox hands out nothing until a person lets it
+        except TurnCancelledError as error:
+            assert work is not None
+            if not await self._settling.has_ended(work.task):
+                await self._settling.end(work, TurnResult(TurnEnd.FINISHED, Outcome.FAILED, str(error)), delivery)
         except (BudgetExhaustedError, ModelUnavailableError, TraceParkedError) as error:
             self._put_back(work)
             if isinstance(error, BreakerOpenError) and error.is_of_role and work is not None:
@@ -267,10 +283,11 @@ class Loop:
             await self._settling.complete(message, Outcome.NOTED)
 
     # ── doing it ───────────────────────────────────────────────────────────────────────────────────
-    async def _work(self, work: Work, delivery: Delivery) -> bool:
+    async def _work(self, work: Work, delivery: Delivery, order: Control | None) -> bool:
         """Take a turn and settle what comes of it; False if it made way for something critical and goes on later."""
-        if await self._settling.went_elsewhere(work, delivery):
+        if await self._settling.went_elsewhere(work, delivery, order=order):
             return True
+        self._steered.check(work.task)
         if not self._journal.is_done(work.turn_id):
             await self._gate.enter()
         turn = self._journal.open_turn(
@@ -304,10 +321,16 @@ class Loop:
             kind, work.task.title, work.task, from_role=work.task.from_role, attempt=turn.attempts, waited_s=waited_s
         )
         try:
-            async with asyncio.timeout(self._limits.turn_timeout_s), self._preemption.watch(work.task):
+            async with (
+                asyncio.timeout(self._limits.turn_timeout_s),
+                self._preemption.watch(work.task),
+                self._steered.watch(work.task),
+            ):
                 result = await self._turn(work)
         except TimeoutError as error:
             raise SessionError(f"The turn took longer than {self._limits.turn_timeout_s:.0f} s.") from error
+        if result.end is TurnEnd.INTERRUPTED:
+            self._steered.check(work.task)
         if result.end is TurnEnd.INTERRUPTED and self._activity.is_to_be_cut_short:
             raise SessionError("The turn made no progress and was interrupted.")
         if self._preemption.made_way(result):

@@ -27,8 +27,25 @@ from typing import Any
 
 from agenthub.cradle import die_with_parent
 from agenthub.equipment import secrets_of
-from agenthub.errors import AgenthubError, ConfigError, HubUnreachableError, LeaseLostError, StalledError
-from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED, EXIT_STALLED, Ended, Fork, Signal, Started
+from agenthub.errors import (
+    AgenthubError,
+    ConfigError,
+    HubUnreachableError,
+    LeaseLostError,
+    RestartAskedError,
+    StalledError,
+)
+from agenthub.forks import (
+    EXIT_AWAY,
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_RESTART,
+    EXIT_STALLED,
+    Ended,
+    Fork,
+    Signal,
+    Started,
+)
 from agenthub.logs import log_to_file
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 
@@ -189,6 +206,8 @@ def _status_of(error: BaseException, logger: logging.Logger) -> int:
             return EXIT_AWAY
         if isinstance(error, StalledError):
             return EXIT_STALLED
+        if isinstance(error, RestartAskedError):
+            return EXIT_RESTART
         return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
     logger.error("ended by a bug", exc_info=error)
     return EXIT_FAILED

@@ -288,6 +288,9 @@ def _across(
     if subjects.LEADER in roles:
         text = f"`{subjects.LEADER}` is what the hub calls the process that leads; give the role another name"
         yield Problem(shown(roles[subjects.LEADER].path, settings.folder), None, "error", text)
+    if subjects.ALL_ROLES in roles:
+        text = f"`{subjects.ALL_ROLES}` stands for every role; give this one another name"
+        yield Problem(shown(roles[subjects.ALL_ROLES].path, settings.folder), None, "error", text)
     names = [*roles, file.operator]
     for role in roles.values():
         for key in ("reports_to", "fallback", "verified_by"):

@@ -22,7 +22,7 @@ from agenthub.bus.identity import LEADER, Identity, Keyring
 from agenthub.bus.lanes import Lanes, open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
-from agenthub.errors import ConfigError, HubError, LeaseLostError
+from agenthub.errors import ConfigError, HubError, LeaseLostError, RestartAskedError
 from agenthub.guards.circuit_breaker import Rules, account_of
 from agenthub.guards.repeats import Memory
 from agenthub.health import open_health
@@ -42,6 +42,7 @@ from agenthub.org.activity import Activity
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Pulse, Registry
+from agenthub.org.steering import Steering
 from agenthub.org.traces import Traces
 from agenthub.organization import Organization
 from agenthub.pings import answer_pings
@@ -54,6 +55,7 @@ from agenthub.settings import Settings
 from agenthub.settling import Settling
 from agenthub.spending import Spending
 from agenthub.standing_in import stand_in_for
+from agenthub.steered import Steered
 from agenthub.trace_guard import TraceGuard, TraceLimits
 from agenthub.turn_gate import TurnGate
 from agenthub.watchdog import Watchdog
@@ -122,6 +124,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     Raises:
         HubUnreachableError: If no server answers, or none stores while it starts or stops.
         LeaseLostError: If another process works as the role.
+        RestartAskedError: If a person wants the process to end, so that whoever started it starts it again.
     """
     settings, organization, name = place.settings, place.organization, place.role
     failpoints.arm(settings.state / "failpoints" / place.key)
@@ -159,9 +162,12 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         breakers = Breakers(bus, rules=rules, clock=now)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         account = account_of(settings.model_url, key)
+        steering = Steering(
+            bus, name, operator=organization.operator, managers=organization.managers_chain(name)
+        )  # fmt: skip
         gate = TurnGate(
             name, place.key, account, spending=spending, breakers=breakers, rules=rules,
-            notices=notices, events=events, clock=now,
+            notices=notices, events=events, clock=now, may_step=steering.check,
         )  # fmt: skip
         await spending.recover(journal.usage_since)
         learner = equipment.learner_of(settings, organization, name, bus=bus, events=events, notices=notices)
@@ -171,7 +177,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             learner, acceptance,
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
-        live = Live(bus, name, place.key, clock=now)
+        live = Live(bus, name, place.key, clock=now, mask=mask)
         session = LiveSession(TaughtSession(session, learner), live)
         await session.start()
         activity.context = await session.context()
@@ -193,6 +199,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             traces.watched() as decisions,
             budgets.watched() as accounts,
             breakers.watched() as trips,
+            steering.watched() as decided,
             open_lanes(
                 bus, name, keep_alive_s=keep_s, is_shared=is_shared, owns=lambda: lease.is_held, alive=place.alive()
             ) as lanes,
@@ -201,14 +208,21 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             ) as sorter,
         ):
             activity.holds = lambda: lanes.holding
-            inbox = Inbox(lanes, ageing_s=organization.defaults.ageing_s, clock=now)
+            inbox = Inbox(
+                lanes, ageing_s=organization.defaults.ageing_s, clock=now, is_paused=lambda: steering.is_paused,
+                is_stopped=lambda: steering.is_stopped,
+            )  # fmt: skip
+            steered = Steered(
+                place.key, steering, session=session, settling=settling, inbox=inbox, events=events,
+                operator=organization.operator, has_begun=lambda message_id: journal.turns_of(message_id) > 0,
+            )  # fmt: skip
             for delivery in await lanes.left_open(journal.open_deliveries(), within_s=_redelivered_after_s(settings)):
                 inbox.keep(delivery)
             loop = Loop(
                 name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
                 traces=guard, events=events, activity=activity, clock=now, before_effect=lease.ensure,
-                gate=gate, take_in=partial(_taken_in, mask, texts), acceptance=acceptance,
+                gate=gate, take_in=partial(_taken_in, mask, texts), acceptance=acceptance, steered=steered,
                 limits=LoopLimits(
                     max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,
@@ -239,6 +253,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(pulse.run(), name="pulse"),
                     group.create_task(live.run(), name="live"),
                     group.create_task(answer_pings(bus, name, place.key, activity.beat), name="pings"),
+                    group.create_task(steering.follow(decided), name="steering"),
                     group.create_task(traces.follow(decisions), name="traces"),
                     group.create_task(budgets.follow(accounts), name="budgets"),
                     group.create_task(spending.run(), name="spending"),
@@ -262,10 +277,11 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 ladder = Ladder(activity, session, events, stall_s=stall_s, clock=time.monotonic)
                 services.append(group.create_task(ladder.run(), name="ladder"))
                 working = group.create_task(loop.run(), name="loop")
-                await stop.wait()
+                await steered.until_end(stop, working)
                 activity.stops()
                 inbox.close()  # 1. start nothing new
-                await asyncio.wait([working], timeout=settings.grace_s)  # 2. finish the message in hand
+                grace_s = 0.0 if steered.restart_at_once.is_set() else settings.grace_s
+                await asyncio.wait([working], timeout=grace_s)  # 2. finish the message in hand
                 working.cancel()  # 3. let go of the rest: leaving the blocks gives it back
                 for service in services:
                     service.cancel()
@@ -274,6 +290,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         await _sign_off(bus, place, events)
     journal.close()
     memory.close()
+    if steered.restart_asked.is_set() and not stop.is_set():
+        raise RestartAskedError(f"`{place.key}` ends since a person asked for its restart.")
 
 
 def _show(

@@ -18,6 +18,7 @@ from agenthub.asks import Ask
 from agenthub.bus.connection import Bus
 from agenthub.bus.dead_letters import bury
 from agenthub.bus.deliveries import Delivery
+from agenthub.control import Control
 from agenthub.coordination import Coordination
 from agenthub.errors import HubError, LeaseLostError, SessionError
 from agenthub.failpoints import Failpoint, reach
@@ -78,15 +79,23 @@ class Settling:
         """True if the message has its end already."""
         return await self._bus.last(subjects.DONE, subjects.done(self._role, task.id)) is not None
 
-    async def went_elsewhere(self, work: Work, delivery: Delivery) -> bool:
-        """True if the message went to this role's fallback while the role was gone: then no turn is taken for it."""
+    async def went_elsewhere(self, work: Work, delivery: Delivery, *, order: Control | None) -> bool:
+        """True if the message went to another role: then no turn is taken for it.
+
+        Either to the fallback, while this role was gone; or a person has moved it by `order`, which is carried out
+        here if they could not come to an end with it.
+        """
         waited_s = (self._clock() - delivery.stored_at).total_seconds()
-        if work.ask is not None or not may_have_moved(
+        may_be = order is not None or may_have_moved(
             deliveries=delivery.deliveries, attempts_before=delivery.attempts_before, waited_s=waited_s,
             after_s=self._reassign_after_s,
-        ):  # fmt: skip
+        )  # fmt: skip
+        if work.ask is not None or not may_be:
             return False
         end = await moved_to(self._bus, self._role, work.task.id)
+        if end is None and order is not None and not self._journal.turns_of(work.task.id):
+            why = f"moved {order.words}"
+            end = await record_move(self._bus, work.task, self._role, order.to, why=why, at=self._clock())
         if end is None:
             return False
         logger.info("%s has gone to %s", work.task.id, end.reassigned_to)

@@ -19,6 +19,8 @@ SCHEDULES = "AGENTHUB_SCHED"
 DEAD_LETTERS = "AGENTHUB_DLQ"
 AUDIT = "AGENTHUB_AUDIT"
 TRACE_COUNTS = "AGENTHUB_TRACES"
+CONTROL = "AGENTHUB_CONTROL"
+"""What people decided about roles at run time. It is the record, and what holds now follows from it."""
 
 # ── buckets ────────────────────────────────────────────────────────────────────────────────────────
 REGISTRY = "registry"
@@ -26,6 +28,8 @@ LEASES = "leases"
 LEDGER = "ledger"
 HEALTH = "health"
 
+ALL_ROLES = "_all"
+"""Stands for every role in the subject of a control message. No role may have this name."""
 LEADER = "leader"
 """Key of the lease of who leads. No role may have this name: the leases of roles have their names as keys."""
 TRACES = "traces"
@@ -80,6 +84,10 @@ ALL_REPLAYS = "agent-hub.dlq.*.*"
 ALL_LATE = "agent-hub.late.*"
 ALL_AUDIT = "agent-hub.audit.>"
 ALL_TRACE_COUNTS = "agent-hub.traces.*.*"
+ALL_CONTROLS = "agent-hub.control.*.*.*"
+UNDER_CONTROL = "agent-hub.control.>"
+ALL_CONTROL_STATES = "agent-hub.states.control.>"
+"""Control messages as the broker has stored them, told at once to whoever listens."""
 ALL_TRACE_STATES = "agent-hub.states.traces.>"
 """What the bucket of traces has stored, told by the broker at once to whoever listens."""
 
@@ -198,6 +206,27 @@ def done(role: str, message: str) -> str:
 
 def event(kind: str, role: str) -> str:
     return f"agent-hub.events.{kind}.{role}"
+
+
+def control(role: str, verb: str, sender: str) -> str:
+    """A person's decision about a role, or about all (`ALL_ROLES`): pause, estop, cancel ... Published by the operator
+    and, a nudge, by the role's managers; the last token is who. Read by the role and by the supervisor."""
+    return f"agent-hub.control.{role}.{verb}.{sender}"
+
+
+class ControlPlace(NamedTuple):
+    """What the subject of a control message says."""
+
+    role: str
+    verb: str
+    sender: str
+
+
+def control_of(subject: str) -> ControlPlace | None:
+    """What the subject of a control message says, also that of the broker's copy; None if it is none."""
+    prefix = next((p for p in ("agent-hub.states.control.", "agent-hub.control.") if subject.startswith(p)), None)
+    tokens = subject.removeprefix(prefix).split(".") if prefix else []
+    return ControlPlace(*tokens) if len(tokens) == len(ControlPlace._fields) else None
 
 
 def live(role: str) -> str:

@@ -30,6 +30,7 @@ from agenthub.messages import Absence, now
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.organization import Organization
+from agenthub.restarts import obey_restarts
 from agenthub.run_file import RunFile, lock
 from agenthub.servers import Servers
 from agenthub.settings import Settings
@@ -98,6 +99,8 @@ class Supervisor:
                     if await self._nursery_imported(stop):
                         await self._start_children()
                         self._in_background(self._watch_beats(bus))
+                        operator = self.organization.operator
+                        self._in_background(obey_restarts(bus, operator, self._children, self._start, self._signal))
                         await self._until_ready(stop)
                     if not stop.is_set():
                         alone = [key for key, state in self.states().items() if state is RoleState.QUARANTINED]
@@ -250,12 +253,13 @@ class Supervisor:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
         if child.state is RoleState.QUARANTINED:
             why = "again and again" if verdict is Verdict.CRASH_LOOP else "its configuration is wrong"
-            next_step = f"see .agenthub/logs/{child.key}.log, mend it, then `agenthub down` and `up`"
+            next_step = f"see .agenthub/logs/{child.key}.log, mend it, then `agenthub restart {child.role}`"
             self._report(child, "quarantined", f"{how}, {why}; left alone: {next_step}")
             self._in_background(self._sign_off(child, f"left alone: {how}, {why}"))
             return
-        if verdict is Verdict.AWAY:
-            logger.info("%s could not work; started again in %.0f s", child.key, child.pause_s)
+        if verdict in (Verdict.AWAY, Verdict.ASKED):
+            why = "could not work" if verdict is Verdict.AWAY else "was asked to restart"
+            logger.info("%s %s; started again in %.0f s", child.key, why, child.pause_s)
         else:
             self._report(child, "crashed", f"{how}; started again in {child.pause_s:.1f} s")
         self._in_background(self._start_again(child, how))
@@ -306,7 +310,7 @@ class Supervisor:
     async def _start_again(self, child: Child, how: str) -> None:
         await self._sign_off(child, how)
         await asyncio.sleep(child.pause_s)
-        if not self._is_stopping:
+        if not self._is_stopping and child.state is RoleState.WAITING:  # else a person was faster
             self._start(child)
 
     def _report(self, child: Child, kind: str, text: str) -> None:

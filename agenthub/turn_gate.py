@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from agenthub.breakers import Breakers, account_key, role_key
-from agenthub.errors import BreakerOpenError, ModelUnavailableError
+from agenthub.errors import BreakerOpenError, FrozenError, ModelUnavailableError
 from agenthub.guards.circuit_breaker import Action, Cost, Rules, no_progress, spent_within
 from agenthub.messages import Usage, new_id
 from agenthub.notices import Notices
@@ -22,13 +22,14 @@ class TurnGate:
 
     def __init__(
         self, role: str, key: str, account: str, *, spending: Spending, breakers: Breakers, rules: Rules,
-        notices: Notices, events: Events, clock: Callable[[], datetime],
+        notices: Notices, events: Events, clock: Callable[[], datetime], may_step: Callable[[], None],
     ) -> None:  # fmt: skip
+        """The gate of the process `key`; `may_step` raises if a person has stopped the role. It costs no round trip."""
         self._role, self._key, self._spending, self._breakers = role, key, spending, breakers
         self._rules, self._notices, self._events = rules, notices, events
         self._of_role, self._of_account = role_key(role), account_key(account)
         self._account = f"model account {account[:8]}"
-        self._clock = clock
+        self._clock, self._may_step = clock, may_step
         self._actions: list[Action] = []
         """Tool calls of the turn; no more than a rule looks at."""
         self._costs: list[Cost] = []
@@ -40,24 +41,33 @@ class TurnGate:
         Raises:
             BudgetExhaustedError: If there is no money.
             BreakerOpenError: If a breaker is open.
+            FrozenError: If a person has stopped the role, or everything.
         """
+        self._may_step()
         await self._spending.check()
         await self._breakers.enter(self._of_account, self._key)
         await self._breakers.enter(self._of_role, self._key)
         self._actions.clear()
 
     async def check(self) -> None:
-        """Return if a turn that runs may go on: there is money, and no breaker has opened."""
+        """Return if a turn that runs may go on: there is money, no breaker has opened, and nobody has stopped it."""
+        self._may_step()
         self._breakers.check(self._of_account, self._key)
         self._breakers.check(self._of_role, self._key)
         await self._spending.check()
 
     async def reserve(self, turn_id: str, *, input_tokens: int) -> None:
         """Return if a call may be made, with its price set aside."""
+        self._may_step()
         await self._check_cost_rate()
         self._breakers.check(self._of_account, self._key)
         self._breakers.check(self._of_role, self._key)
         await self._spending.reserve(turn_id, input_tokens=input_tokens)
+        try:
+            self._may_step()  # the last moment before the call
+        except FrozenError:
+            self._spending.settle(Usage())
+            raise
 
     def settle(self, usage: Usage | None) -> None:
         """Note what a call took."""

@@ -14,6 +14,7 @@ from agenthub import live as rules
 from agenthub import subjects
 from agenthub.client import Client
 from agenthub.live import Live
+from agenthub.masking import mask_of_keys
 from agenthub.messages import Outcome, Usage, now
 from agenthub.sessions.session import (
     ModelCalled,
@@ -128,7 +129,7 @@ async def test_a_turn_that_breaks_off_is_told(hub: Hub) -> None:
 
 
 async def test_what_is_kept_of_the_past_is_bounded(hub: Hub) -> None:
-    live = Live(hub.bus, "backend", "backend", clock=now)
+    live = Live(hub.bus, "backend", "backend", clock=now, mask=mask_of_keys)
     running = asyncio.create_task(live.run())
     try:
         async with hub.bus.listen(subjects.live("backend")) as heard:

@@ -119,6 +119,14 @@ class Lanes:
         found = await self._bus.newest_of(subjects.AGENTS, delivery.subject)
         return found.data if found is not None and found.sequence > delivery.sequence else None
 
+    async def drop(self, sequence: int) -> None:
+        """Let go of a delivery that is held and not taken: its message stands elsewhere now."""
+        for pull in self._pulls.values():
+            for delivery in [held for held in pull.held if held.sequence == sequence]:
+                pull.held.remove(delivery)
+                await delivery.ack()
+                await pull.pull()
+
     async def left_open(self, ack_subjects: Sequence[str], *, within_s: float) -> list[Delivery]:
         """What a dead process of this replica worked on, taken over as it is: the journal here knows the turns.
 

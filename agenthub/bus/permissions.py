@@ -105,9 +105,10 @@ def _role(member: Member, *, is_cluster: bool) -> Rights:
         *(subject for bucket in _OWN_BUCKETS for subject in _reading_own(bucket, name, is_cluster=is_cluster)),
         f"$JS.API.DIRECT.GET.KV_{subjects.LEASES}.{subjects.key_value(subjects.LEASES, LEADER)}",  # is anybody leading?
         "$JS.API.STREAM.NAMES", *_ATTACHING,
+        *_reading(subjects.CONTROL),
     ]  # fmt: skip
     if member.is_manager:
-        publish += ["agent-hub.topics.decisions.>", subjects.ANNOUNCEMENTS]
+        publish += ["agent-hub.topics.decisions.>", subjects.ANNOUNCEMENTS, subjects.control("*", "nudge", name)]
     heard = (
         *_heard(name, events=False), subjects.watch(name, "*"), subjects.ping(name, "*"), subjects.done(name, "*"),
     )  # fmt: skip
@@ -165,7 +166,7 @@ _ATTACHING = (
 )  # fmt: skip
 """Storing files and fetching them, which needs a consumer of one's own on this stream alone. Pieces have no owner: a
 message says the SHA-256 of what it means, and whoever fetches compares."""
-_FOLLOWED = (subjects.EVENTS, subjects.DONE, subjects.DEAD_LETTERS, subjects.AUDIT, subjects.LEARNING)
+_FOLLOWED = (subjects.EVENTS, subjects.DONE, subjects.CONTROL, subjects.DEAD_LETTERS, subjects.AUDIT, subjects.LEARNING)
 _WATCHING = (
     "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES",
     "$JS.API.CONSUMER.INFO.>", *(f"$JS.API.CONSUMER.{verb}.{stream}.>" for stream in _FOLLOWED

@@ -175,6 +175,12 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             f"OBJ_{subjects.ATTACHMENTS}", subjects.attachment_subjects(), max_age=30 * DAY_S, max_bytes=4 * 1024**3,
             discard=DiscardPolicy.NEW, allow_rollup_hdrs=True, allow_direct=True,
         ),
+        # No age limit: what was decided holds until somebody decides otherwise.
+        stream(
+            subjects.CONTROL, [subjects.ALL_CONTROLS], max_msgs_per_subject=50, max_msg_size=64 * 1024,
+            duplicate_window=3600.0, allow_direct=True,
+            republish=RePublish(src=subjects.UNDER_CONTROL, dest=subjects.ALL_CONTROL_STATES),
+        ),
         bucket(subjects.REGISTRY, subject_delete_marker_ttl=60.0, **fleeting),
         bucket(subjects.LEASES, subject_delete_marker_ttl=60.0),
         bucket(subjects.LEDGER),

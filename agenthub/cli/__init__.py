@@ -34,10 +34,10 @@ $ agenthub tail -f                           watch what happens
 $ agenthub down                              let each role finish, then stop
 """
 
-GROUP_NAMES = ("Run", "Talk", "See", "Fix", "Admin")
+GROUP_NAMES = ("Run", "Talk", "Steer", "See", "Fix", "Admin")
 _GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(GROUP_NAMES)}
 _FAMILIES = {
-    "inbox": "Look into inboxes; nothing is taken.",
+    "inbox": "Look into inboxes, and rearrange what waits.",
     "roles": "The role files.",
     "meeting": "Meetings of roles: convene one, read its minutes.",
     "schedule": "What is due when, by plain code: add, fire, pause, remove.",

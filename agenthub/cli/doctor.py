@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import psutil
@@ -20,7 +20,7 @@ from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.budget import is_rehearsal, money_line
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
-from agenthub.client import open_client, role_queues
+from agenthub.client import RoleStatus, open_client, role_queues
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import AgenthubError
 from agenthub.organization import Organization, load_organization
@@ -116,7 +116,10 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 "warning" if "used up" in money else "ok", "budget", money or "nothing is limited",
                 "agenthub budget allow <account> usd_day=…" if "used up" in money else "",
             )  # fmt: skip
-            down = [status.role for status in await client.roles() if status.heartbeat is None]
+            statuses = await client.roles()
+            for finding in _held(statuses):
+                yield finding
+            down = [status.role for status in statuses if status.heartbeat is None]
             if down:
                 yield Finding("error", "roles", f"down: {', '.join(down)}", f"agenthub logs {down[0]}")
             else:
@@ -134,6 +137,20 @@ def _identities(settings: Settings) -> Finding:
         "warning", "identities", "there are no keys: whoever reaches the server may publish as anybody",
         "agenthub provision --print-auth, and include what it prints in the server's configuration",
     )  # fmt: skip
+
+
+def _held(statuses: Sequence[RoleStatus]) -> Iterator[Finding]:
+    """Roles that a person holds: that they do nothing is no fault."""
+    stopped = [status for status in statuses if status.standing.stopped]
+    paused = [status for status in statuses if status.standing.paused and not status.standing.stopped]
+    for word, command, held in (("stopped", "thaw", stopped), ("paused", "resume", paused)):
+        if held:
+            control = held[0].standing.stopped or held[0].standing.paused
+            assert control is not None
+            who = "all" if len(held) == len(statuses) else ", ".join(status.role for status in held)
+            remedy = f"agenthub {command}" if who == "all" else f"agenthub {command} {held[0].role}"
+            remedy += " --all" if who == "all" and word == "paused" else ""
+            yield Finding("warning", "roles", f"{word} {control.words}: {who}", remedy)
 
 
 async def _server(name: str, port: int, settings: Settings) -> Finding:

@@ -12,7 +12,7 @@ STYLES = {
     "ready": "dim", "stopped": "dim", "taken": "cyan", "sent": "blue", "step": "magenta", "model": "dim",
     "parked": "dim", "resumed": "cyan", "completed": "green", "noted": "dim", "delayed": "yellow", "dead": "bold red",
     "crashed": "bold red", "quarantined": "bold red", "undelivered": "yellow", "unhealthy": "bold red",
-    "reassigned": "yellow",
+    "reassigned": "yellow", "steered": "bold yellow",
     "killed": "bold red", "stalled": "yellow", "nudged": "yellow", "interrupted": "yellow", "restarting": "bold red",
     "healthy": "green",
     "rate": "yellow", "parked_trace": "bold yellow", "overdue": "yellow", "reminded": "yellow",

@@ -30,7 +30,7 @@ from agenthub.client import Client, RoleStatus
 from agenthub.client.inboxes import state_of
 from agenthub.errors import ConfigError
 from agenthub.guards.circuit_breaker import Rules
-from agenthub.messages import Priority, now
+from agenthub.messages import Heartbeat, Priority, now
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,6 +43,9 @@ STATES = {
     "stalled": "[yellow]▲ stalled[/]",
     "nudged": "[yellow]▲ nudged[/]",
     "interrupted": "[bold yellow]▲ interrupted[/]",
+    "paused": "[yellow]‖ paused[/]",
+    "pausing": "[yellow]‖ pausing[/]",
+    "stopped": "[bold red]■ stopped[/]",
 }
 
 _LEAST_EVERY_S = 0.2
@@ -110,6 +113,11 @@ async def _look(client: Client, options: Options) -> _Seen:
     unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
     if unsorted:
         lines.append(f"{unsorted} messages wait at the plain inboxes of roles that are down")
+    if any(status.standing.stopped for status in statuses):
+        lines.append("stopped: no model is called; `agenthub thaw` lets it go on where it was")
+    paused = [status.role for status in statuses if status.standing.paused and not status.standing.stopped]
+    if paused:
+        lines.append(f"paused: what comes in waits; `agenthub resume {paused[0]}` lets it go on")
     for breaker in breakers.values():
         if breaker.state != "closed":
             state = breaker.state.replace("_", "-")
@@ -155,11 +163,24 @@ def _row(status: RoleStatus) -> list[str]:
     if beat is None:
         why, since = (escaped(gone.reason), ago(gone.since)) if gone else ("", "-")
         return [status.role, STATES["down"], f"[dim]{why}[/]", since, *waits, "-", "-", "-"]
-    doing = escaped(beat.doing) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
+    doing = escaped(beat.doing[:60]) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
+    held = status.standing.stopped or status.standing.paused
+    if held is not None and not beat.doing:
+        doing = f"[dim]{escaped(held.words[:60])}, {ago(held.at)} ago[/]"
+    state = _held(status, beat) or state_of(beat)
     return [
-        status.role, STATES.get(state_of(beat), state_of(beat)), doing[:60], ago(beat.since), *waits,
+        status.role, STATES.get(state, state), doing, ago(beat.since), *waits,
         tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
     ]  # fmt: skip
+
+
+def _held(status: RoleStatus, beat: Heartbeat) -> str:
+    """One word for how a person holds a role; empty: nobody does."""
+    if status.standing.stopped:
+        return "stopped"
+    if status.standing.paused:
+        return "pausing" if beat.message_id else "paused"
+    return ""
 
 
 def _as_data(status: RoleStatus) -> dict[str, object]:
@@ -176,6 +197,9 @@ def _as_data(status: RoleStatus) -> dict[str, object]:
             "tokens_today": beat.usage_today.tokens,
             "cost_usd_today": round(beat.usage_today.cost_usd, 6),
         }
+    for name, control in (("paused", status.standing.paused), ("stopped", status.standing.stopped)):
+        held = None if control is None else {"by": control.by, "at": control.at.isoformat(), "reason": control.reason}
+        data[name] = held
     data["waiting"] = {str(priority): count for priority, count in status.waiting.items()}
     return data
 

@@ -18,6 +18,8 @@ from agenthub.client.history import completions, event_of
 from agenthub.client.inboxes import RoleStatus, WaitingMessage, status, waiting_message
 from agenthub.client.letters import Letters
 from agenthub.client.live import watch
+from agenthub.client.rearranging import Rearranging
+from agenthub.client.steering import Steering
 from agenthub.client.tracing import Tracing
 from agenthub.errors import HubUnreachableError, NotFoundError, RefusedError
 from agenthub.messages import (
@@ -45,6 +47,8 @@ class Client:
         self.bus, self.organization = bus, organization
         self.letters = Letters(bus, organization)
         self.tracing = Tracing(bus, organization, self.letters)
+        self.steering = Steering(bus, organization)
+        self.inboxes = Rearranging(bus, organization, self.steering, self.waiting)
 
     async def send(
         self, to: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM, sender: str | None = None,
@@ -147,14 +151,17 @@ class Client:
     async def roles(self) -> list[RoleStatus]:
         """Every configured role and every process that beats, in the order of the organization."""
         registry = Registry(self.bus)
-        beats, absences, counts = await asyncio.gather(
-            registry.all(), registry.absences(), self.bus.counts(subjects.AGENTS, "agent-hub.operators.>")
-        )
+        beats, absences, counts, standings = await asyncio.gather(
+            registry.all(), registry.absences(), self.bus.counts(subjects.AGENTS, "agent-hub.operators.>"),
+            self.steering.standing(),
+        )  # fmt: skip
         result: list[RoleStatus] = []
         for name in self.organization.roles:
             known = {*beats, *absences}
             keys = {key for key in known if key == name or key.startswith(f"{name}.")} or {name}
-            result += [status(name, key, beats.get(key), absences.get(key), counts) for key in sorted(keys)]
+            result += [
+                status(name, key, beats.get(key), absences.get(key), counts, standings[name]) for key in sorted(keys)
+            ]
         return result
 
     async def waiting(self, role: str, *, most: int = 50) -> list[WaitingMessage]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from agenthub import subjects
 from agenthub.bus.received import Received
+from agenthub.control import Standing
 from agenthub.errors import MessageError
 from agenthub.messages import Absence, Heartbeat, Message, Priority
 
@@ -23,6 +26,8 @@ class RoleStatus(NamedTuple):
     """Messages at its plain inbox that no process of the role has seen."""
     absence: Absence | None = None
     """Since when it gives no sign of life; None if it does, or nobody has noticed yet."""
+    standing: Standing = Standing()
+    """Who paused or stopped it, when and why; also of a role that is down."""
 
 
 class WaitingMessage(NamedTuple):
@@ -34,16 +39,19 @@ class WaitingMessage(NamedTuple):
     sequence: int
     stored_at: datetime | None
     data: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
-def status(role: str, key: str, beat: Heartbeat | None, absence: Absence | None, counts: dict[str, int]) -> RoleStatus:
+def status(
+    role: str, key: str, beat: Heartbeat | None, absence: Absence | None, counts: dict[str, int], standing: Standing
+) -> RoleStatus:
     waiting = {}
     for priority in Priority:
         prefix = subjects.lane_filter(role, priority).removesuffix("*")
         waiting[priority] = sum(count for name, count in counts.items() if name.startswith(prefix))
     if beat is not None and beat.priority is not None and waiting[beat.priority]:
         waiting[beat.priority] -= 1  # it is in the stream until it is settled, but it does not wait
-    return RoleStatus(key, beat, waiting, counts.get(subjects.inbox(role), 0), None if beat else absence)
+    return RoleStatus(key, beat, waiting, counts.get(subjects.inbox(role), 0), None if beat else absence, standing)
 
 
 def waiting_message(received: Received) -> WaitingMessage:
@@ -52,7 +60,9 @@ def waiting_message(received: Received) -> WaitingMessage:
         message = Message.read(received.data, default_id=default)
     except MessageError:
         message = None
-    return WaitingMessage(message, received.subject, received.sequence, received.stored_at, received.data)
+    return WaitingMessage(
+        message, received.subject, received.sequence, received.stored_at, received.data, received.headers
+    )
 
 
 def state_of(beat: Heartbeat) -> str:

@@ -42,8 +42,8 @@ class Events:
         self._heard(event)
         await self._bus.tell(subjects.event(kind, self._role), event.encode())
 
-    async def record(self, kind: str, text: str, about: Message, **data: Any) -> None:
-        """Publish one event, and keep it on the audit stream: what a guard decided, and why."""
+    async def record(self, kind: str, text: str, about: Message | None = None, **data: Any) -> None:
+        """Publish one event, and keep it on the audit stream: what a guard or a person decided, and why."""
         event = self._event(kind, text, about, data)
         logger.warning("%s %s: %s", kind, event.message_id, text)
         self._heard(event)

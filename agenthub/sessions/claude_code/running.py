@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from agenthub.errors import BudgetExhaustedError, SessionError, TraceParkedError
+from agenthub.errors import BudgetExhaustedError, FrozenError, SessionError, TraceParkedError
 from agenthub.messages import Message, Usage
 from agenthub.sessions import prompts
 from agenthub.sessions.claude_code import endings, place
@@ -224,7 +224,7 @@ class RunningTurn:
         if self._before_call is not None and not self._is_to_stop and self._ending is None:
             try:
                 await self._before_call()
-            except (BudgetExhaustedError, TraceParkedError) as error:
+            except (BudgetExhaustedError, FrozenError, TraceParkedError) as error:
                 self._error = error
             except Exception as error:  # noqa: BLE001 - as in `call`
                 self.events.put_nowait(error)

@@ -1,0 +1,71 @@
+"""Commands for messages that wait: move, put back, make more urgent, cancel."""
+
+from __future__ import annotations
+
+from agenthub.cli import EXIT_FAILED
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import say
+from agenthub.cli.steer import Yes, confirmed, said
+from agenthub.messages import Priority
+
+
+async def move(role: str, id_: str, /, *, to: str, reason: str = "", options: Options = DEFAULT) -> int:
+    """Have another role do what waits for this one; who asked is answered on its behalf.
+
+    Args:
+        role: In whose inbox it waits.
+        id_: Its id, or the beginning of it, as `inbox ls` lists it.
+        to: The role that shall do it.
+        reason: Why; others read it.
+    """
+    async with options.client() as client:
+        effect = await client.inboxes.move(role, id_, to, reason)
+    short = effect.control.message_id[:8]
+    return said(effect, f"{short} is for {to} now", f"agenthub trace {short}", options)
+
+
+async def requeue(role: str, id_: str, /, *, reason: str = "", options: Options = DEFAULT) -> int:
+    """Put a waiting message behind the others of its priority.
+
+    Args:
+        role: In whose inbox it waits.
+        id_: Its id, or the beginning of it.
+        reason: Why; others read it.
+    """
+    async with options.client() as client:
+        effect = await client.inboxes.requeue(role, id_, reason)
+    return said(effect, f"{effect.control.message_id[:8]} is behind the others", f"agenthub inbox ls {role}", options)
+
+
+async def reprioritize(
+    role: str, id_: str, priority: Priority, /, *, reason: str = "", options: Options = DEFAULT
+) -> int:
+    """Give a waiting message another priority.
+
+    Args:
+        role: In whose inbox it waits.
+        id_: Its id, or the beginning of it.
+        priority: critical, high, medium or low.
+        reason: Why; others read it.
+    """
+    async with options.client() as client:
+        effect = await client.inboxes.reprioritize(role, id_, priority, reason)
+    return said(effect, f"{effect.control.message_id[:8]} is {priority} now", f"agenthub inbox ls {role}", options)
+
+
+async def cancel(role: str, id_: str, /, *, reason: str = "", yes: Yes = False, options: Options = DEFAULT) -> int:
+    """End a waiting message as failed; who sent it is told why.
+
+    Args:
+        role: In whose inbox it waits.
+        id_: Its id, or the beginning of it.
+        reason: Why; who sent it reads it.
+        yes: Do not ask.
+    """
+    if not confirmed(f"End {id_}, which waits for {role}, as failed?", yes=yes):
+        say("nothing was cancelled")
+        return EXIT_FAILED
+    async with options.client() as client:
+        effect = await client.inboxes.cancel(role, id_, reason)
+    short = effect.control.message_id[:8]
+    return said(effect, f"{short} is cancelled", f"agenthub trace {short}", options)

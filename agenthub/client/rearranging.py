@@ -1,0 +1,150 @@
+"""What a person does with messages that wait: move, put back, make more urgent, cancel.
+
+The id of a message stays, or derives from it, so that whatever is cut off in between is worked off once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from agenthub import subjects
+from agenthub.bus.connection import Bus
+from agenthub.client.inboxes import WaitingMessage
+from agenthub.client.steering import Effect, Steering
+from agenthub.errors import NotFoundError, RefusedError
+from agenthub.messages import Message, Payload, Priority, now
+from agenthub.org.registry import Registry
+from agenthub.organization import Organization
+from agenthub.reassignment import is_reassignable, pass_on, record_move
+
+_LOOKED_THROUGH = 2000
+"""So many waiting messages of a role are looked through for the one that is meant."""
+
+
+class Waits:
+    """One waiting message that a person names."""
+
+    def __init__(self, item: WaitingMessage, message: Message) -> None:
+        self.sequence, self.subject, self.headers, self.message = item.sequence, item.subject, item.headers, message
+
+
+class Rearranging:
+    """The hands of a person on what waits."""
+
+    def __init__(
+        self, bus: Bus, organization: Organization, steering: Steering,
+        waiting: Callable[..., Awaitable[list[WaitingMessage]]],
+    ) -> None:  # fmt: skip
+        """`waiting(role, most=n)` gives what waits in an inbox."""
+        self._bus, self._organization, self._steering, self._waiting = bus, organization, steering, waiting
+
+    async def move(self, role: str, prefix: str, to: str, reason: str = "") -> Effect:
+        """Have another role do what waits for this one; who asked is answered on its behalf. Exactly once.
+
+        Raises:
+            NotFoundError: If there is no such role or message.
+            RefusedError: If it is worked on already, or is nothing that another role could do.
+        """
+        self._organization.role(to)
+        if to == role:
+            raise RefusedError(f"`{role}` has it already.")
+        found = await self._find(role, prefix)
+        message = found.message
+        if not is_reassignable(message, role):
+            raise RefusedError(f"{message.id[:8]} ({message.type}) is for `{role}` alone; it cannot be moved.")
+        control = self._steering.control(
+            "move", role, reason=reason, message_id=message.id, sequence=found.sequence, to=to
+        )
+        effect = await self._steering.decide(control)
+        if "in hand" in effect.came.values():
+            raise RefusedError(f"`{role}` works on {message.id[:8]} already. See `agenthub cancel {role}`.")
+        if effect.silent:  # it moves when it comes up; doing it now could take it out of somebody's hands
+            return effect
+        end = await record_move(self._bus, message, role, to, why=f"moved {control.words}", at=now())
+        if end is None:
+            raise RefusedError(f"{message.id[:8]} has ended already.")
+        await pass_on(self._bus, message, end, by=control.by)
+        await self._bus.delete(subjects.AGENTS, found.sequence)
+        return effect
+
+    async def cancel(self, role: str, prefix: str, reason: str = "") -> Effect:
+        """End a waiting message as failed; who sent it is told why.
+
+        Raises:
+            NotFoundError: If there is no such role or message.
+            RefusedError: If it asks for nothing that could end.
+        """
+        found = await self._find(role, prefix)
+        message = found.message
+        if not message.is_actionable:
+            raise RefusedError(f"{message.id[:8]} ({message.type}) asks for no work; there is nothing to cancel.")
+        payload = Payload(subject=message.title, priority=message.payload.priority)
+        envelope = message.model_copy(update={"payload": payload}).model_dump(mode="json", exclude_none=True)
+        control = self._steering.control(
+            "cancel", role, reason=reason, message_id=message.id, sequence=found.sequence, envelope=envelope
+        )
+        effect = await self._steering.decide(control)
+        if "ended" in effect.came.values():
+            await self._bus.delete(subjects.AGENTS, found.sequence)
+        return effect
+
+    async def requeue(self, role: str, prefix: str, reason: str = "") -> Effect:
+        """Put a waiting message behind the others of its priority.
+
+        Raises:
+            NotFoundError: If there is no such role or message.
+            RefusedError: If it is worked on already.
+        """
+        found = await self._find(role, prefix)
+        return await self._again("requeue", role, found, found.message.payload.priority, reason)
+
+    async def reprioritize(self, role: str, prefix: str, to: Priority, reason: str = "") -> Effect:
+        """Give a waiting message another priority.
+
+        Raises:
+            NotFoundError: If there is no such role or message.
+            RefusedError: If it is worked on already, or has this priority.
+        """
+        found = await self._find(role, prefix)
+        if found.message.payload.priority is to:
+            raise RefusedError(f"{found.message.id[:8]} is {to} already.")
+        return await self._again("reprioritize", role, found, to, reason)
+
+    async def _again(self, verb: str, role: str, found: Waits, priority: Priority, reason: str) -> Effect:
+        """Put a message into a lane once more, then take it out where it was; with one id it is worked off once."""
+        message = found.message
+        if not is_reassignable(message, role):  # an answer must come the way that it came, or it proves nothing
+            raise RefusedError(f"{message.id[:8]} ({message.type}) stays where it is: `{role}` reads it in time.")
+        beats = await Registry(self._bus).all()
+        if any(beat.message_id == message.id for beat in beats.values()):
+            raise RefusedError(f"`{role}` works on {message.id[:8]} already. See `agenthub cancel {role} --requeue`.")
+        control = self._steering.control(
+            "requeue" if verb == "requeue" else "reprioritize", role, reason=reason, message_id=message.id,
+            sequence=found.sequence, to=str(priority),
+        )  # fmt: skip
+        payload = message.payload.model_copy(update={"priority": priority})
+        headers = {
+            subjects.DOOR: found.headers.get(subjects.DOOR, found.subject),
+            subjects.TRACE_PARENT: message.trace_parent(),
+        }
+        await self._bus.publish(
+            subjects.lane(role, priority, control.by), message.model_copy(update={"payload": payload}).encode(),
+            message_id=f"{message.id}~again~{control.id}", headers=headers,
+        )  # fmt: skip
+        await self._bus.delete(subjects.AGENTS, found.sequence)
+        return await self._steering.decide(control)
+
+    async def _find(self, role: str, prefix: str) -> Waits:
+        self._organization.role(role)
+        waiting = await self._waiting(role, most=_LOOKED_THROUGH)
+        found = {
+            item.message.id: Waits(item, item.message)
+            for item in waiting
+            if item.message is not None and prefix and item.message.id.startswith(prefix)
+        }
+        if prefix in found:
+            return found[prefix]
+        if len(found) != 1:
+            many = f"{len(found)} messages wait" if found else "No message waits"
+            raise NotFoundError(f"{many} for `{role}` whose id begins with `{prefix}`. See `agenthub inbox ls {role}`.")
+        return next(iter(found.values()))

@@ -1,0 +1,183 @@
+"""What a person does with roles at run time: pause, stop, cancel, nudge, restart. Each is one control message.
+
+It is stored before anything is said about it, holds for processes that start later, and the processes that run say
+within a second what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection
+from typing import NamedTuple
+
+from agenthub import subjects
+from agenthub.bus.connection import Bus
+from agenthub.client.history import event_of
+from agenthub.control import Control, Standing, Verb, may_decide, new_control, process_name, standing
+from agenthub.errors import NotFoundError, RefusedError
+from agenthub.messages import Heartbeat, new_id
+from agenthub.org.registry import Registry
+from agenthub.org.steering import decided
+from agenthub.organization import Organization
+
+ANSWER_WITHIN_S = 2.0
+"""So long the processes that run may take to say what came of a decision; it holds all the same."""
+
+
+class Effect(NamedTuple):
+    """What came of a decision so far."""
+
+    control: Control
+    """As it is stored; of one that held already, the earlier one."""
+    came: dict[str, str]
+    """By process, what it says that it does."""
+    silent: list[str]
+    """Processes that beat and did not answer in time; they obey as soon as they hear of it."""
+    is_new: bool = True
+    """False if it held already: nothing was sent."""
+
+
+class Steering:
+    """The hands of a person on the roles of a hub."""
+
+    def __init__(self, bus: Bus, organization: Organization, *, by: str = "") -> None:
+        """`by` is who decides; the operator if empty."""
+        self._bus, self._organization = bus, organization
+        self._by = by or organization.operator
+
+    # ── what lasts ─────────────────────────────────────────────────────────────────────────────────
+    async def pause(self, role: str | None, reason: str = "") -> Effect:
+        """Have a role, or all, take nothing new; each finishes what it works on.
+
+        Raises:
+            NotFoundError: If there is no such role.
+            RefusedError: If this sender may not.
+        """
+        return await self._last("pause", role, reason)
+
+    async def resume(self, role: str | None, reason: str = "") -> Effect:
+        """Let a paused role, or all, go on. Raises as `pause`."""
+        return await self._last("resume", role, reason)
+
+    async def estop(self, role: str | None = None, reason: str = "") -> Effect:
+        """Stop everything, or one role, at its next step: no model is called any more. Nothing is lost.
+
+        Raises as `pause`.
+        """
+        return await self._last("estop", role, reason)
+
+    async def thaw(self, role: str | None = None, reason: str = "") -> Effect:
+        """Let everything, or one role, go on where it was stopped. Raises as `pause`."""
+        return await self._last("thaw", role, reason)
+
+    async def standing(self) -> dict[str, Standing]:
+        """What holds for each role."""
+        found = await decided(self._bus, operator=self._organization.operator)
+        return {role: standing(found, role) for role in self._organization.roles}
+
+    async def _last(self, verb: Verb, role: str | None, reason: str) -> Effect:
+        control = self.control(verb, role or subjects.ALL_ROLES, reason=reason)
+        if role is not None:
+            found = standing(await decided(self._bus, operator=self._organization.operator), role)
+            held = found.paused if verb in ("pause", "resume") else found.stopped
+            if (held is not None) == (verb in ("pause", "estop")):
+                return Effect(held or control, {}, [], is_new=False)
+        return await self.decide(control)
+
+    # ── what is done once ──────────────────────────────────────────────────────────────────────────
+    async def cancel(self, role: str, reason: str = "", *, requeue: bool = False) -> list[Effect]:
+        """End the message that a role works on, as failed; or put it back behind the others. Of replicas, each.
+
+        Raises:
+            NotFoundError: If there is no such role.
+            RefusedError: If it works on nothing, or this sender may not.
+        """
+        return [
+            await self.decide(self.control("cancel", role, reason=reason, message_id=message_id, requeue=requeue))
+            for message_id in await self._in_hand("cancel", role, "There is nothing to cancel.")
+        ]
+
+    async def nudge(self, role: str, words: str = "") -> list[Effect]:
+        """Have the model of a role that works read some words at its next step; it wakes nobody.
+
+        Raises:
+            NotFoundError: If there is no such role.
+            RefusedError: If it works on nothing, or this sender may not.
+        """
+        hint = f'A nudge wakes nobody: `agenthub send {role} "…"` does.'
+        return [
+            await self.decide(self.control("nudge", role, reason=words, message_id=message_id))
+            for message_id in await self._in_hand("nudge", role, hint)
+        ]
+
+    async def restart(self, role: str, reason: str = "", *, at_once: bool = False) -> Effect:
+        """Have the processes of a role end after their messages, or at once, and be started again.
+
+        One that the supervisor has left alone is started. What is in hand goes on from its last step.
+
+        Raises:
+            NotFoundError: If there is no such role.
+            RefusedError: If this sender may not.
+        """
+        beats = await self._beats(role)
+        processes = [process_name(key, beat.host, beat.pid) for key, beat in beats.items()]
+        return await self.decide(self.control("restart", role, reason=reason, at_once=at_once, processes=processes))
+
+    # ── how ────────────────────────────────────────────────────────────────────────────────────────
+    def control(self, verb: Verb, role: str, **more: object) -> Control:
+        """A decision that is not sent yet.
+
+        Raises:
+            NotFoundError: If there is no such role.
+        """
+        if role != subjects.ALL_ROLES:
+            self._organization.role(role)
+        return new_control(verb, role, self._by, identity=new_id(), **more)
+
+    async def decide(self, control: Control) -> Effect:
+        """Store a decision, and wait for a moment for what the processes that run say to it.
+
+        Raises:
+            RefusedError: If who decides may not.
+        """
+        self._check_may(control)
+        expected = set(await self._beats(None if control.role == subjects.ALL_ROLES else control.role))
+        whose = "*" if control.role == subjects.ALL_ROLES else control.role
+        came: dict[str, str] = {}
+        async with self._bus.listen(subjects.event("steered", whose)) as heard:
+            subject = subjects.control(control.role, control.verb, control.by)
+            await self._bus.publish(subject, control.encode(), message_id=control.id)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    while expected - came.keys():
+                        event = event_of(await anext(heard))
+                        if event is None or event.data.get("control") != control.id:
+                            continue
+                        if event.data.get("refused"):
+                            raise RefusedError(f"`{event.role}` does not obey: {event.data.get('came')}.")
+                        came[str(event.data.get("key"))] = str(event.data.get("came"))
+        return Effect(control, came, sorted(expected - came.keys()))
+
+    async def _beats(self, role: str | None) -> dict[str, Heartbeat]:
+        """The processes of a role, or of all, that beat."""
+        beats = await Registry(self._bus).all()
+        return {key: beat for key, beat in beats.items() if role is None or key.partition(".")[0] == role}
+
+    def _check_may(self, control: Control) -> None:
+        managers: Collection[str] = ()
+        if control.role != subjects.ALL_ROLES:
+            managers = self._organization.managers_chain(control.role)
+        if not may_decide(control, operator=self._organization.operator, managers=managers):
+            raise RefusedError(f"`{control.by}` may not {control.verb} `{control.role}`: that is the operator's.")
+
+    async def _in_hand(self, verb: Verb, role: str, hint: str) -> list[str]:
+        """Ids of what the processes of a role work on."""
+        self._check_may(self.control(verb, role))
+        beats = await self._beats(role)
+        found = [beat.message_id for beat in beats.values() if beat.message_id]
+        if not beats:
+            raise NotFoundError(f"`{role}` is down. {hint}")
+        if not found:
+            raise RefusedError(f"`{role}` works on nothing at this moment. {hint}")
+        return found

@@ -1,0 +1,156 @@
+"""What people decided about roles, kept by the broker: the record of it all, from which follows what holds.
+
+There is one write for each decision, so nothing can come between a decision and its effect: a process that starts
+reads what was decided, one that runs is told at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+
+from agenthub import subjects
+from agenthub.bus.connection import Bus
+from agenthub.bus.received import Heard
+from agenthub.control import LASTING, Control, Decided, Standing, may_decide, standing
+from agenthub.errors import FrozenError, MessageError, TurnCancelledError
+
+logger = logging.getLogger(__name__)
+
+KEPT = 50
+"""So many decisions of one kind about one role, by one sender, are looked at when a process starts."""
+_LASTING = [verb for pair in LASTING for verb in pair]
+_ABOUT_MESSAGES = ("cancel", "move", "nudge")
+
+Act = Callable[[Control], Awaitable[None]]
+
+
+class Steering:
+    """What was decided about one role, as its process knows it. Looking costs nothing."""
+
+    def __init__(self, bus: Bus, role: str, *, operator: str, managers: Collection[str]) -> None:
+        self._bus, self._role, self._operator, self._managers = bus, role, operator, managers
+        self._lasting: list[Decided] = []
+        self._about: dict[tuple[str, str], Control] = {}
+        """By verb and message, the newest."""
+        self._known: set[int] = set()
+        self._has_loaded = False
+        self._standing = Standing()
+        self.act: Act | None = None
+        """Called with each decision that is heard of, not with those of before the start."""
+        self.refuse: Act | None = None
+        """Called with what somebody decided who may not."""
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[Heard]:
+        """Decisions as they are stored, for `follow`; begins with what was decided before."""
+        async with self._bus.listen(subjects.ALL_CONTROL_STATES) as heard:
+            await self._load()
+            self._bus.on_reconnect(self._load)  # what was decided meanwhile was not heard
+            yield heard
+
+    async def follow(self, heard: Heard) -> None:
+        """Keep what is known up to date, and act on it, until cancelled."""
+        async for received in heard:
+            sequence = received.headers.get(subjects.COPY_SEQUENCE, "")
+            if sequence.isdecimal():
+                await self._hear(received.subject, received.data, int(sequence), acts=True)
+
+    @property
+    def standing(self) -> Standing:
+        """What holds now."""
+        return self._standing
+
+    @property
+    def is_paused(self) -> bool:
+        """True if nothing new may be taken."""
+        return self._standing.paused is not None or self.is_stopped
+
+    @property
+    def is_stopped(self) -> bool:
+        """True if no step may be made."""
+        return self._standing.stopped is not None
+
+    def check(self) -> None:
+        """Return if a step may be made.
+
+        Raises:
+            FrozenError: If a person has stopped the role, or everything.
+        """
+        if (stopped := self._standing.stopped) is not None:
+            raise FrozenError(stopped.words)
+
+    def check_message(self, message_id: str) -> None:
+        """Return if a message may be worked on.
+
+        Raises:
+            FrozenError: If nothing may be.
+            TurnCancelledError: If a person has cancelled it.
+        """
+        self.check()
+        cancelled = self.about("cancel", message_id)
+        if cancelled is not None and not cancelled.requeue:
+            raise TurnCancelledError(cancelled.words)
+
+    def about(self, verb: str, message_id: str) -> Control | None:
+        """The newest decision of this kind about a message."""
+        return self._about.get((verb, message_id))
+
+    def forget(self, control: Control) -> None:
+        """Take no more notice of a decision that came too late."""
+        self._about.pop((control.verb, control.message_id), None)
+
+    async def _load(self) -> None:
+        acts, self._has_loaded = self._has_loaded, True
+        names = await self._bus.counts(subjects.CONTROL, subjects.ALL_CONTROLS)
+        # What lasts is read from the stream's leader, one by one: that a role is stopped must not be overlooked.
+        for one in await _newest(self._bus, _lasting_by(self._operator, names)):
+            await self._learn(one, acts=acts)
+        for name in names:  # one by one again: a role makes no consumers
+            place = subjects.control_of(name)
+            if place is not None and place.role == self._role and place.verb in _ABOUT_MESSAGES:
+                for received in await self._bus.look(subjects.CONTROL, name, most=KEPT):
+                    await self._hear(received.subject, received.data, received.sequence, acts=acts)
+
+    async def _hear(self, subject: str, data: bytes, sequence: int, *, acts: bool) -> None:
+        try:
+            await self._learn(Decided(sequence, Control.read(subject, data)), acts=acts)
+        except MessageError as error:
+            logger.warning("%s", error)
+
+    async def _learn(self, decided: Decided, *, acts: bool) -> None:
+        control = decided.control
+        if control.role not in (self._role, subjects.ALL_ROLES) or decided.sequence in self._known:
+            return
+        self._known.add(decided.sequence)
+        is_allowed = may_decide(control, operator=self._operator, managers=self._managers)
+        if is_allowed and control.verb in _LASTING:
+            self._lasting.append(decided)
+            self._standing = standing(self._lasting, self._role)
+        elif is_allowed and control.message_id:
+            self._about[control.verb, control.message_id] = control
+        told = self.act if is_allowed else self.refuse
+        if acts and told is not None:
+            await told(control)
+
+
+async def decided(bus: Bus, *, operator: str) -> list[Decided]:
+    """What the operator decided that lasts, for `standing`: the newest of each kind about each role."""
+    names = await bus.counts(subjects.CONTROL, subjects.ALL_CONTROLS)
+    return await _newest(bus, _lasting_by(operator, names))
+
+
+async def _newest(bus: Bus, names: Iterable[str]) -> list[Decided]:
+    found: list[Decided] = []
+    for name in names:
+        last = await bus.last_with_revision(subjects.CONTROL, name)
+        with contextlib.suppress(MessageError):
+            if last is not None:
+                found.append(Decided(last[1], Control.read(name, last[0])))
+    return found
+
+
+def _lasting_by(operator: str, names: Iterable[str]) -> list[str]:
+    places = ((name, subjects.control_of(name)) for name in names)
+    return [name for name, place in places if place and place.verb in _LASTING and place.sender == operator]

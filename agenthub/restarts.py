@@ -1,0 +1,52 @@
+"""Restarts that a person asks for, as far as they are the supervisor's: of processes that cannot end themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Mapping
+
+from agenthub import subjects
+from agenthub.bus.connection import Bus
+from agenthub.children import Child, RoleState
+from agenthub.control import Control, may_decide
+from agenthub.errors import MessageError
+
+logger = logging.getLogger(__name__)
+
+KILL_AFTER_S = 5.0
+"""So long a process that shall restart at once may take to end by itself."""
+
+
+async def obey_restarts(
+    bus: Bus, operator: str, children: Mapping[str, Child], start: Callable[[Child], None],
+    send: Callable[[list[Child], int], None],
+) -> None:  # fmt: skip
+    """Start what was left alone, or waits for its next start, when a person asks for it; runs until cancelled.
+
+    What works hears of it and ends itself; only if it should at once and does not, it is killed.
+    """
+    async with bus.listen(subjects.ALL_CONTROL_STATES) as heard, asyncio.TaskGroup() as group:
+        async for received in heard:
+            try:
+                control = Control.read(received.subject, received.data)
+            except MessageError:
+                continue
+            if control.verb != "restart" or not may_decide(control, operator=operator, managers=()):
+                continue
+            for child in [child for child in children.values() if child.role == control.role]:
+                if child.state in (RoleState.QUARANTINED, RoleState.WAITING):
+                    logger.info("%s is started again %s", child.key, control.words)
+                    child.forgive()
+                    start(child)
+                elif control.at_once:
+                    group.create_task(_kill_late(child, control, send), name=f"restart {child.key}")
+
+
+async def _kill_late(child: Child, control: Control, send: Callable[[list[Child], int], None]) -> None:
+    pid = child.pid
+    await asyncio.sleep(KILL_AFTER_S)
+    if pid is not None and child.pid == pid and child.state is RoleState.RUNNING:
+        logger.warning("%s does not end; it is killed %s", child.key, control.words)
+        send([child], signal.SIGKILL)
