@@ -18,6 +18,7 @@ from agenthub.client.views import (
     PublishedView,
     SentView,
 )
+from agenthub.control import Control
 from agenthub.guards.budget import Account, Grant
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.letters import DeadLetter
@@ -46,6 +47,14 @@ class Ponged(TypedDict):
     host: str
 
 
+class Held(TypedDict):
+    """Who holds a role, since when and why."""
+
+    by: str
+    at: str
+    reason: str
+
+
 class RoleNow(TypedDict):
     """A role process; of one that is down only the first few."""
 
@@ -65,6 +74,8 @@ class RoleNow(TypedDict):
     context_window: NotRequired[int]
     parked: NotRequired[int]
     model: NotRequired[str]
+    paused: NotRequired[Held | None]
+    stopped: NotRequired[Held | None]
 
 
 class Unreadable(TypedDict):
@@ -332,6 +343,15 @@ class ScheduleChanged(TypedDict):
     state: str
 
 
+class Steered(Control):
+    """A decision about a role, and what came of it: by process, and who has not answered yet."""
+
+    came: dict[str, str]
+    silent: list[str]
+    is_new: bool
+    """False if it held already."""
+
+
 STREAMS = frozenset({"listen", "tail", "watch", "ping", "logs", "attach"})
 """Commands that print a line for each thing as it comes."""
 
@@ -352,6 +372,9 @@ SHAPES: dict[str, Any] = {
     "reply": Decision,
     "attachment": Fetched,
     "attach": dict[str, Any],
+    **dict.fromkeys(("pause", "resume", "estop", "thaw", "nudge", "restart"), Steered),
+    "cancel": Steered | list[Steered],
+    **dict.fromkeys((f"inbox {word}" for word in ("move", "requeue", "reprioritize", "cancel")), Steered),
     "ps": list[RoleNow],
     "watch": list[RoleNow],
     "who": list[PersonView],
