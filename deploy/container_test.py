@@ -156,7 +156,10 @@ async def all_done(client: Client, sent: list[Message], *, within_s: float = 120
     ends: list[Completion] = await asyncio.gather(
         *(client.completion("backend", message.id, timeout_s=within_s) for message in sent)
     )
-    assert all(end.outcome is Outcome.DONE for end in ends), [end.outcome for end in ends]
+    others = [
+        (end.message_id, end.outcome, end.turns, end.text[:300]) for end in ends if end.outcome is not Outcome.DONE
+    ]
+    assert not others, others
 
 
 def kill_process(container: str) -> None:
