@@ -42,6 +42,7 @@ from agenthub.errors import (
 from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.circuit_breaker import ramp_s
 from agenthub.guards.loop_guard import check_hops
+from agenthub.guards.senders import check_sender, sender_of
 from agenthub.inbox import Inbox
 from agenthub.messages import Message, Outcome
 from agenthub.org.activity import Activity
@@ -232,11 +233,9 @@ class Loop:
 
     # ── what is to be done ─────────────────────────────────────────────────────────────────────────
     def _check(self, message: Message, delivery: Delivery) -> None:
-        sender = delivery.subject.rpartition(".")[2]
-        if subjects.DOOR not in delivery.headers and sender != message.from_role:
-            raise ForgedError(f"`from_role` says `{message.from_role}`, but `{sender}` published it")
+        check_sender(message, delivery.subject, delivery.headers)
         if message.type == DECISION:
-            self._coordination.check_decider("" if subjects.DOOR in delivery.headers else sender)
+            self._coordination.check_decider(sender_of(delivery.subject, delivery.headers))
         if message.deadline is not None and message.deadline < self._clock():
             raise MessageError(f"its deadline {message.deadline:%Y-%m-%d %H:%M:%S} UTC has passed")
         check_hops(message, max_hops=self._limits.max_hops)
