@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,68 @@ from agenthub.bus.cluster import start_cluster
 from agenthub.bus.connection import connect
 from agenthub.cli import main
 from agenthub.client import Client
-from tests.organization import Hub, ScriptedSession, says
+from tests.organization import Hub, ScriptedSession, says, write_organization
 from tests.organization import until as until_async
+from tests.test_hub import Folder, until
 from tests.test_steering import are_up, client
+
+QUICK = "[process]\nheartbeat_s = 0.5\nlease_ttl_s = 3\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    write_organization(tmp_path, QUICK)
+    folder = Folder(tmp_path)
+    yield folder
+    folder.clean()
+
+
+def held(folder: Folder, role: str = "backend") -> tuple[bool, bool]:
+    """Whether a role is paused, and whether it is stopped."""
+    standing = folder.roles()[role].standing
+    return standing.paused is not None, standing.stopped is not None
+
+
+def test_what_is_stopped_stays_so_through_kills_and_restarts_and_goes_on_where_it_was(folder: Folder) -> None:
+    folder.up()
+    message = folder.json("send", "backend", "rehearse: steps 12 Write the manual")["id"]
+    until(lambda: folder.state_of("backend") == "working")
+    stopped = folder.pid_of("backend")
+    control = folder.json("estop", "--reason", "it burns")
+    assert sorted(control["came"]) == ["backend", "ceo", "cto", "qa"]
+    os.kill(stopped, signal.SIGKILL)
+    until(lambda: folder.pid_of("backend") not in (0, stopped))
+    assert held(folder) == (False, True)
+    folder.look(lambda client: client.steering.pause("backend"))
+    folder.run("down")
+    folder.up()
+    assert held(folder) == (True, True)
+    (row,) = [row for row in folder.json("ps") if row["role"] == "backend"]
+    assert (row["stopped"]["by"], row["stopped"]["reason"]) == ("you", "it burns")
+    folder.look(lambda client: client.steering.thaw())
+    assert held(folder) == (True, False)
+    folder.look(lambda client: client.steering.resume("backend"))
+    done = folder.look(lambda client: client.completion("backend", message, timeout_s=50))
+    assert done.outcome == "done"
+    assert len(folder.completions(message)) == 1
+    assert len(list((folder.state / "workspaces" / "backend" / "notes").iterdir())) == 12
+
+
+def test_a_role_that_was_left_alone_is_started_again_and_a_restart_is_no_crash(folder: Folder) -> None:
+    folder.up()
+    killed: set[int] = set()
+    for _ in range(5):
+        pid = until(lambda: (found := folder.pid_of("backend")) not in {0, *killed} and found)
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    until(lambda: folder.events("quarantined"))
+    crashes = len(folder.events("crashed"))
+    for _ in range(2):
+        folder.look(lambda client: client.steering.restart("backend"))
+        pid = until(lambda: (found := folder.pid_of("backend")) not in {0, *killed} and found)
+        killed.add(pid)
+    assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
+    assert len(folder.events("crashed")) == crashes
 
 
 async def command(hub: Hub, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from agenthub.asks import Ask
 from agenthub.client import RoleStatus
+from agenthub.control import Standing
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.messages import Absence, Heartbeat, Priority
 
@@ -30,6 +31,8 @@ NEEDS_YOU = State("◆", "needs you", "hot", 0)
 DOWN = State("✖", "down", "bad", 1)
 CIRCUIT = State("▲", "circuit", "bad", 2)
 STUCK = State("▲", "stuck", "bad", 3)
+HELD = State("■", "stopped", "bad", 4)
+"""A person has stopped it."""
 PAUSED = State("‖", "paused", "warn", 5)
 WORKING = State("●", "working", "good", 6)
 STOPPING = State("◌", "stopping", "dim", 7)
@@ -126,6 +129,8 @@ def agents(picture: Picture) -> list[Agent]:
         role, beat = status.role.partition(".")[0], status.heartbeat
         ask, breaker = asks.get(role), breakers.get(role)
         state, doing = _state(beat, status.absence, ask, breaker)
+        if beat is not None and state is not NEEDS_YOU:
+            state, doing = _held(status.standing, beat) or (state, doing)
         spent = picture.money.get(role, Money(0.0))
         if beat is not None:
             spent = spent._replace(usd=max(spent.usd, beat.usage_today.cost_usd))
@@ -159,6 +164,15 @@ def _state(
     if not doing and beat.parked:
         doing = f"{beat.parked} parked, waits for others"
     return state, doing
+
+
+def _held(standing: Standing, beat: Heartbeat) -> tuple[State, str] | None:
+    """How a person holds a role; None: nobody does."""
+    if standing.stopped is not None:
+        return HELD, standing.stopped.words
+    if standing.paused is not None and not beat.message_id:
+        return PAUSED, standing.paused.words
+    return None
 
 
 def ordered(found: Iterable[Agent], by: Sorting) -> list[Agent]:
