@@ -68,7 +68,7 @@ class Steered:
         """Let people reach the turn that runs in the block.
 
         Raises:
-            TurnCancelledError: If they have ended it, and it did not end by itself.
+            TurnCancelledError: If they have ended it, also if it came to its end in that very moment: they were told.
         """
         self.check(task)
         nudge = self._steering.about("nudge", task.id)  # a crash may have come before the model heard it
@@ -76,6 +76,7 @@ class Steered:
         try:
             async with asyncio.timeout(None) as self._limit:
                 yield
+            self._steering.check_cancelled(task.id)
         except TimeoutError:
             if self._limit is not None and self._limit.expired():
                 self.check(task)

@@ -89,6 +89,14 @@ class Steering:
             TurnCancelledError: If a person has cancelled it.
         """
         self.check()
+        self.check_cancelled(message_id)
+
+    def check_cancelled(self, message_id: str) -> None:
+        """Return unless a person has cancelled a message for good.
+
+        Raises:
+            TurnCancelledError: Says who, and why.
+        """
         cancelled = self.about("cancel", message_id)
         if cancelled is not None and not cancelled.requeue:
             raise TurnCancelledError(cancelled.words)
