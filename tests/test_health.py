@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -199,6 +200,7 @@ async def test_a_process_that_stands_still_is_told_from_one_that_is_gone(hub: Hu
 
 async def test_where_no_process_runs_the_heartbeats_count(hub: Hub, tmp_path: Path) -> None:
     async with hub.role("backend", says("done")):
+        shutil.copytree(hub.settings.keys, tmp_path / "elsewhere" / "keys")
         elsewhere = ("--state", str(tmp_path / "elsewhere"))
         await until(lambda: _beats(hub, *elsewhere))
         code, said = await check(hub, *elsewhere)
