@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from agenthub.bus.connection import connect
+from agenthub.bus.identity import OPERATOR, Keyring
 from agenthub.client import Client
 from agenthub.messages import Outcome
 from agenthub.rehearsal.server import start_rehearsal
@@ -37,7 +38,8 @@ async def screen(
     hub: Hub, size: tuple[int, int] = WIDE, is_read_only: bool = False
 ) -> AsyncIterator[tuple[HubApp, Pilot[None]]]:
     """The terminal UI with a connection of its own, as `agenthub tui` has it."""
-    async with connect(hub.server.url, name="tui", patience_s=5) as bus:
+    identity = Keyring(hub.settings.keys).find(OPERATOR)
+    async with connect(hub.server.url, name="tui", patience_s=5, identity=identity) as bus:
         app = HubApp(HubSource(Client(bus, hub.organization), is_rehearsal=True), is_read_only=is_read_only)
         async with app.run_test(size=size) as pilot:
             await until(lambda: app.picture is not None)
