@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from agenthub.bus.identity import SYSTEM, Identity, Keyring
 from agenthub.bus.server import NatsServer
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.run_file import RunFile, processes_of
@@ -64,6 +65,11 @@ class Hub:
         self._environment = {name: value for name, value in os.environ.items() if name not in hidden}
         self._environment |= hook.environment(folder, broken=broken) | {"AGENTHUB_API_KEY": "rehearsal"}
         _write_organization(folder, model_url)
+
+    @property
+    def identity(self) -> Identity | None:
+        """As whom the harness itself comes in: it may do all. None: the server asks for no keys."""
+        return None if self.proxy else Keyring(self.state / "keys").find(SYSTEM)
 
     # ── as a platform runs it ──────────────────────────────────────────────────────────────────────
     @contextlib.asynccontextmanager

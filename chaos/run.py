@@ -78,7 +78,7 @@ async def run(
     history, began = History(), time.monotonic()
     async with start_peer(seed) as peer:
         hub = Hub(folder, model_url=peer.url, broken=broken, servers=scene.servers)
-        door = Door(lambda: hub.server_url)
+        door = Door(lambda: (hub.server_url, hub.identity))
         injector = Injector(hub, peer, door)
         waiting = [asyncio.create_task(injector.inject(f)) for f in plan.faults if f.kind == "failpoint" and not f.at_s]
         await asyncio.sleep(0)  # before the first process starts
@@ -126,7 +126,7 @@ async def _read(hub: Hub, door: Door, history: History, *, within_s: float, say:
     while True:
         found = History(accepted=list(door.accepted))
         with contextlib.suppress(HubError, TimeoutError, OSError):
-            async with connect(hub.server_url, name="chaos reader", patience_s=10) as bus:
+            async with connect(hub.server_url, name="chaos reader", identity=hub.identity, patience_s=10) as bus:
                 await read_broker(bus, found, operator=OPERATOR, offered=door.offered)
                 waits = await _waits(bus)
             missing = lost(found)

@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from agenthub import subjects
+from agenthub.bus.identity import Identity
 from chaos.history import Accepted
 from chaos.plan import ROLES, Directive
 
@@ -27,7 +28,7 @@ _WHOLE = 100_000
 class Door:
     """A connection to wherever the server is at this moment, and what it confirmed."""
 
-    def __init__(self, where: Callable[[], str]) -> None:
+    def __init__(self, where: Callable[[], tuple[str, Identity | None]]) -> None:
         self._where = where
         self._client: Client | None = None
         self._url = ""
@@ -110,12 +111,14 @@ class Door:
 
     async def _connected(self) -> Client:
         async with self._connecting:
-            url = self._where()
+            url, identity = self._where()
             if self._client is None or self._url != url:
                 await self.close()
                 client = Client()
                 await client.connect(
                     url.split(","), name="chaos", connect_timeout=1, max_reconnect_attempts=-1, reconnect_time_wait=0.1,  # type: ignore[arg-type]
+                    nkeys_seed_str=identity.seed if identity else None,
+                    inbox_prefix=identity.inbox_prefix if identity else "_INBOX",
                     allow_reconnect=True, error_cb=_quiet, ping_interval=5, max_outstanding_pings=2,
                 )  # fmt: skip
                 self._client, self._url = client, url
