@@ -10,7 +10,8 @@ from typing import Any
 
 from agenthub.cli import GROUP_NAMES, make_app
 from agenthub.cli.cheat_sheet import SHEET
-from agenthub.cli.commands import COMMANDS, Command
+from agenthub.cli.commands import COMMANDS
+from agenthub.cli.commands.entry import Command
 
 TARGET = Path(__file__).parent / "cli.md"
 _COMMON = ("--json", "--fields", "--color", "--config", "--state", "--nats", "*")
