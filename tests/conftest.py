@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from agenthub.bus.connection import Bus, connect
 from agenthub.bus.identity import SYSTEM
 from agenthub.bus.server import NatsServer, start_server
 from tests.organization import Hub, keys_of
+
+# A shell lets what it starts in the background ignore Ctrl-C, and programs hand that on to those that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
