@@ -8,12 +8,15 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from agenthub.bus.dealing import PROCESSES
 from agenthub.errors import ConfigError
 from agenthub.organization import Organization
 from agenthub.settings import Settings
 
 NATS_IMAGE = "nats:2.15.1-alpine"
 REHEARSAL_PORT = 8090
+KNOWLEDGE = "knowledge"
+"""What the organization decided, which the leader writes and the roles read."""
 HEALTH_PORT = 9464
 GRACE_S = 120
 """What a stopping role may take to finish its message: longer than almost every turn. A turn that takes longer
@@ -48,6 +51,8 @@ x-agenthub: &agenthub
 
 x-environment: &environment
   AGENTHUB_NATS_URL: {nats_url}
+  AGENTHUB_NATS_REPLICAS: "{replicas}"
+  AGENTHUB_KEY_WITHIN_S: "60"
   AGENTHUB_GRACE_S: "{grace_s}"
   AGENTHUB_HEALTH_PORT: "{health_port}"
   AGENTHUB_HEALTH_HOST: ${{AGENTHUB_HEALTH_HOST:-127.0.0.1}}
@@ -74,7 +79,15 @@ x-nats: &nats
   pids_limit: 256
   logging: *logging
   tmpfs: [/tmp]
-  entrypoint: [sh, -c, 'printf %s "$$NATS_CONFIG" > /tmp/nats.conf && exec nats-server --config /tmp/nats.conf']
+  entrypoint:  # begins when it knows who may do what, and reads that again whenever it changes
+    - sh
+    - -c
+    - |
+      who=/auth/authorization.conf
+      printf %s "$$NATS_CONFIG" > /tmp/nats.conf
+      until cp $$who /tmp/read 2> /dev/null; do sleep 0.2; done
+      while sleep 2; do cmp -s $$who /tmp/read || {{ cp $$who /tmp/read; kill -HUP 1; }}; done &
+      exec nats-server --config /tmp/nats.conf
   healthcheck:
     test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1:8222/healthz?js-server-only=true"]
     interval: 5s
@@ -82,6 +95,29 @@ x-nats: &nats
     start_period: 20s
 
 services:
+"""
+
+_KEYS = """\
+  keys:  # gives each container its own key, and the servers the list of who may do what, and ends; all wait for it
+    <<: *agenthub
+    command: [keys, deal, /deal, --auth, /auth/authorization.conf, --owner, "10001:10001"]
+    user: "0:0"  # to hand over volumes; without a network, and with no other right
+    cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]
+    network_mode: none
+    environment: *environment
+    restart: "no"
+    healthcheck: {disable: true}
+    volumes:
+"""
+
+_LEADER = """\
+  leader:  # looks after the roles, reminds, fires schedules: without a model, and the only one with that key
+    <<: *role
+    command: [lead]
+    depends_on:
+      keys: {condition: service_completed_successfully}
+      provision: {condition: service_completed_successfully}
+    volumes:
 """
 
 _PROVISION = """\
@@ -122,6 +158,8 @@ max_payload: 1MB
 feature_flags {{ js_ack_fc_v2: false }}
 # What was acknowledged is on disk: the default loses up to two minutes when the power fails.
 jetstream {{ store_dir: /data, sync_interval: always, max_file: 20GB, max_mem: 64MB }}
+# Who may do what. The path is seen from the file's own folder.
+include "../auth/authorization.conf"
 """
 
 _CLUSTER = """\
@@ -139,7 +177,7 @@ def compose_file(settings: Settings, organization: Organization, *, servers: int
         ConfigError: If a role has the name of another service.
     """
     names = ["nats"] if servers == 1 else [f"nats-{number}" for number in range(1, servers + 1)]
-    taken = {*names, "provision", "rehearsal", "cli"} & organization.roles.keys()
+    taken = {*names, *PROCESSES, "keys", "auth", "knowledge", "rehearsal"} & organization.roles.keys()
     if taken:
         raise ConfigError(f"A service of the compose file has the name of the role `{min(taken)}`. Rename the role.")
     head = next(iter(organization.reports(organization.operator)), next(iter(organization.roles)))
@@ -147,22 +185,27 @@ def compose_file(settings: Settings, organization: Organization, *, servers: int
     text = _HEAD.format(
         org=organization.org.lower(), servers="one NATS server" if servers == 1 else f"{servers} NATS servers",
         flag=" --small" if servers == 1 else "", head=head, stop_s=GRACE_S + _LEAST_TIME_TO_STOP_S, grace_s=GRACE_S,
-        nats_url=",".join(f"nats://{name}:4222" for name in names), health_port=HEALTH_PORT, nats_image=NATS_IMAGE,
+        replicas=servers, nats_url=",".join(f"nats://{name}:4222" for name in names), health_port=HEALTH_PORT,
+        nats_image=NATS_IMAGE,
     )  # fmt: skip
     routes = ", ".join(f"nats://{name}:6222" for name in names)
     cluster = _CLUSTER.format(org=organization.org, routes=routes) if servers > 1 else ""
     for number, name in enumerate(names):
         text += _server(name, 4222 + number, cluster)
     healthy = "".join(f"      {name}: {{condition: service_healthy}}\n" for name in names)
-    text += f"\n{_PROVISION}{_listed(mounts)}    depends_on:\n{healthy}"
+    dealt = [f"{name}:/deal/{name}" for name in (*PROCESSES, *organization.roles)]
+    text += f"\n{_KEYS}{_listed([*mounts, 'keys:/data', 'auth:/auth', f'{KNOWLEDGE}:/deal/{KNOWLEDGE}', *dealt])}"
+    text += f"\n{_PROVISION}{_listed([*mounts, 'provision:/data'])}    depends_on:\n{healthy}"
     text += f"\n{_REHEARSAL.format(port=REHEARSAL_PORT)}{_listed(mounts)}"
-    text += f"\n{_CLI}{_listed(mounts)}"
+    text += f"\n{_CLI}{_listed([*mounts, 'cli:/data'])}"
+    text += f"\n{_LEADER}{_listed([*mounts, 'leader:/data', f'{KNOWLEDGE}:/data/{KNOWLEDGE}'])}"
     for role in organization.roles.values():
         text += f"\n  {role.name}:\n    <<: *role\n    command: [role, {role.name}]\n"
-        text += f"    volumes:\n{_listed([*mounts, f'{role.name}:/data'])}"
+        text += f"    volumes:\n{_listed([*mounts, f'{role.name}:/data', f'{KNOWLEDGE}:/data/{KNOWLEDGE}:ro'])}"
         if role.settings.replicas > 1:
             text += f"    deploy: {{replicas: {role.settings.replicas}}}\n"
-    text += "\nvolumes:\n" + "".join(f"  {name}:\n" for name in [*names, *organization.roles])
+    volumes = [*names, "keys", "auth", KNOWLEDGE, *PROCESSES, *organization.roles]
+    text += "\nvolumes:\n" + "".join(f"  {name}:\n" for name in volumes)
     return text
 
 
@@ -172,7 +215,7 @@ def _server(name: str, port: int, cluster: str) -> str:
     return (
         f"  {name}:\n    <<: *nats\n    environment:\n      NATS_CONFIG: |\n{config}"
         f'    ports: ["127.0.0.1:${{AGENTHUB_{name.upper().replace("-", "_")}_PORT:-{port}}}:4222"]\n'
-        f"    volumes: [{name}:/data]\n"
+        f"    volumes: [{name}:/data, auth:/auth:ro]\n"
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from pathlib import Path
 
 from agenthub.errors import NotFoundError
 from agenthub.messages import Message
+from agenthub.whole_files import write_whole
 
 KEPT_S = 30 * 24 * 3600.0
 MESSAGE_CHARACTERS = 12_000
@@ -30,9 +30,7 @@ class LongTexts:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / identity
-        beside = target.with_suffix(f".new-{os.getpid()}")
-        beside.write_text(text, errors="replace")
-        beside.replace(target)
+        write_whole(target, text.encode(errors="replace"))
 
     def read(self, identity: str) -> str:
         """The whole text.

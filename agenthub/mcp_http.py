@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agenthub.errors import ConfigError
+from agenthub.whole_files import write_whole
 
 TOKEN_FILE = "mcp.token"  # noqa: S105  # the name of the file, in the state folder
 MAX_BODY_BYTES = 1024 * 1024
@@ -52,11 +52,7 @@ def token(state: Path) -> str:
             return said
     state.mkdir(parents=True, exist_ok=True)
     made = secrets.token_urlsafe(32)
-    beside = path.with_suffix(f".{os.getpid()}")
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(file, "w") as out:
-        out.write(made + "\n")
-    beside.replace(path)
+    write_whole(path, made + "\n", mode=0o600)
     return made
 
 

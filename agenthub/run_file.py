@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import HubRunningError
 from agenthub.messages import Moment
+from agenthub.whole_files import write_whole
 
 
 class RunFile(BaseModel):
@@ -52,9 +53,7 @@ class RunFile(BaseModel):
 
     def write(self, state: Path) -> None:
         """Replace the file in one step: a reader finds the old one or the new one."""
-        beside = self.path(state).with_suffix(".new")
-        beside.write_text(self.model_dump_json(indent=2))
-        beside.replace(self.path(state))
+        write_whole(self.path(state), self.model_dump_json(indent=2))
 
 
 def lock(state: Path, org: str) -> IO[str]:

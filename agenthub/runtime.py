@@ -18,23 +18,22 @@ from agenthub.breakers import Breakers, account_key, role_key
 from agenthub.budgets import Budgets
 from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus, connect
-from agenthub.bus.identity import LEADER, Identity, Keyring
+from agenthub.bus.identity import Identity, Keyring
 from agenthub.bus.lanes import Lanes, open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
-from agenthub.errors import ConfigError, HubError, LeaseLostError, RestartAskedError
+from agenthub.errors import ConfigError, HubError, RestartAskedError
 from agenthub.guards.circuit_breaker import Rules, account_of
 from agenthub.guards.repeats import Memory
 from agenthub.health import open_health
 from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
-from agenthub.leader import Duty, lead
+from agenthub.leading import lead_if_free
 from agenthub.learning.lessons import TaughtSession
 from agenthub.live import Live, LiveSession
 from agenthub.long_texts import LongTexts
 from agenthub.loop import Loop, LoopLimits
 from agenthub.masking import Mask
-from agenthub.meetings import Meetings
 from agenthub.messages import Absence, Message, now
 from agenthub.metrics import CIRCUIT_STATES, Metrics
 from agenthub.notices import Notices
@@ -47,8 +46,6 @@ from agenthub.org.traces import Traces
 from agenthub.organization import Organization
 from agenthub.pings import answer_pings
 from agenthub.preemption import Preemption
-from agenthub.reminders import Reminders
-from agenthub.scheduler import Scheduler
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session
 from agenthub.settings import Settings
@@ -58,7 +55,6 @@ from agenthub.standing_in import stand_in_for
 from agenthub.steered import Steered
 from agenthub.trace_guard import TraceGuard, TraceLimits
 from agenthub.turn_gate import TurnGate
-from agenthub.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -261,16 +257,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(breakers.follow(trips), name="breakers"),
                     group.create_task(lease.keep(), name="lease"),
                     group.create_task(learner.run(), name="learner"),
-                    group.create_task(
-                        lead(
-                            bus,
-                            lambda: _as_leader(place, bus),
-                            lambda own: _duties(place, own),
-                            ttl_s=settings.lease_ttl_s,
-                            clock=time.monotonic,
-                        ),
-                        name="leader",
-                    ),
+                    group.create_task(lead_if_free(bus, settings, organization, process=place.key), name="leader"),
                 ]
                 if checks := equipment.checks_of(settings, organization, place.key, bus):
                     services.append(group.create_task(checks.run(), name="checks"))
@@ -363,41 +350,6 @@ def _redelivered_after_s(settings: Settings) -> float:
 def _trace_limits(organization: Organization) -> TraceLimits:
     limits = organization.defaults
     return TraceLimits(limits.max_trace_messages, limits.max_trace_usd, limits.max_repeats)
-
-
-@contextlib.asynccontextmanager
-async def _as_leader(place: RolePlace, bus: Bus) -> AsyncIterator[Bus]:
-    """A connection that may look after everybody; the role's own, where there are no keys.
-
-    Raises:
-        LeaseLostError: If the key of the leader is not here: then another process leads.
-    """
-    if bus.identity is None:
-        yield bus
-        return
-    identity = place.keyring.find(LEADER)
-    if identity is None:
-        raise LeaseLostError(f"`{place.key}` has no key to lead with")
-    async with connect(place.settings.nats_url, name=f"agenthub leader, in {place.key}", identity=identity) as own:
-        yield own
-
-
-def _duties(place: RolePlace, bus: Bus) -> list[Duty]:
-    """What one role process does for the whole organization, whichever of them leads."""
-
-    async def look_after_all() -> None:
-        watchdog = Watchdog(
-            bus, place.organization, heartbeat_s=place.settings.heartbeat_s,
-            lease_ttl_s=place.settings.lease_ttl_s, clock=time.monotonic, now=now,
-        )  # fmt: skip
-        await watchdog.run()
-
-    return [
-        look_after_all,
-        Reminders(bus, place.organization, clock=now).run,
-        Scheduler(bus, place.organization).run,
-        Meetings(bus, place.organization, knowledge=place.settings.state / "knowledge").run,
-    ]
 
 
 async def _sign_off(bus: Bus, place: RolePlace, events: Events) -> None:

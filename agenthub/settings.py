@@ -50,6 +50,10 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+_AS_NUMBER = BeforeValidator(lambda value: int(value) if isinstance(value, str) and value.isdecimal() else value)
+"""Variables are text; a choice of numbers takes numbers only."""
+
+
 class Settings(BaseSettings):
     """Where the organization lives, whom its processes connect to, and how patient they are."""
 
@@ -71,10 +75,12 @@ class Settings(BaseSettings):
 
     nats_url: str = ""
     """NATS server to connect to; of a cluster several, separated by commas. Empty: the hub runs its own."""
-    nats_servers: Literal[1, 3, 5] = 1
+    nats_servers: Annotated[Literal[1, 3, 5], _AS_NUMBER] = 1
     """How many servers the hub runs, if it runs its own; more than one are a cluster."""
-    nats_replicas: Literal[1, 3, 5] | None = None
+    nats_replicas: Annotated[Literal[1, 3, 5] | None, _AS_NUMBER] = None
     """Servers that hold each stream. None: 3 on a cluster of at least three, else 1."""
+    key_within_s: float = Field(default=0.0, ge=0)
+    """How long a process that starts waits for its key, and for the servers to hear of it. In containers."""
     model_url: str = ""
     """Base URL of a Messages API. Empty: Anthropic's."""
     api_key: SecretStr | None = Field(

@@ -178,6 +178,8 @@ NEWCOMER: list[tuple[str, list[str]]] = [
     ("traces ls", []),
     ("traces release", ["1111"]),
     ("traces end", ["2222"]),
+    ("keys ls", []),
+    ("keys deal", ["dealt", "--auth", "dealt.conf"]),
     ("init", ["--dry-run"]),
     ("roles check", []),
     ("roles ls", []),

@@ -49,10 +49,23 @@ def test_every_container_is_walled_in_limited_and_given_time_to_stop(tmp_path: P
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["mem_limit"] and service["pids_limit"] and service["logging"]["options"]["max-size"], name
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
-        assert all(mount.endswith((":ro", ":/data")) for mount in service["volumes"]), name
+        if name != "keys":  # hands the volumes over
+            assert "user" not in service and "cap_add" not in service and "network_mode" not in service, name
+            assert all(mount.endswith((":ro", ":/data")) or name == "leader" for mount in service["volumes"]), name
         if service.get("command", [""])[0] == "role":
             assert int(service["stop_grace_period"].rstrip("s")) > GRACE_S, name
             assert service["depends_on"]["provision"] == {"condition": "service_completed_successfully"}
+
+
+def test_the_job_that_has_all_keys_has_no_network_and_nobody_else_mounts_them(tmp_path: Path) -> None:
+    write_organization(tmp_path)
+    services = compose(tmp_path)["services"]
+    assert services["keys"]["network_mode"] == "none" and "keys:/data" in services["keys"]["volumes"]
+    for name, service in services.items():
+        of_keys = [mount for mount in service["volumes"] if mount.startswith(("keys:", "auth:")) or "/deal/" in mount]
+        assert name == "keys" or of_keys in ([], ["auth:/auth:ro"]), name
+        # Who depends on a container is made anew with it: a new role would restart everybody.
+        assert name == "leader" or "keys" not in service.get("depends_on", {}), name
 
 
 def test_a_role_cannot_be_called_as_another_service(tmp_path: Path) -> None:

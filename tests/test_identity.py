@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,10 +18,13 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from agenthub import subjects
-from agenthub.bus.access import access_for
+from agenthub.bus.access import access_for, write
+from agenthub.bus.admission import let_in
 from agenthub.bus.connection import Bus, PermissionDeniedError, connect
-from agenthub.bus.identity import LEADER, OPERATOR, VIEWER, Identity, Keyring, verify
+from agenthub.bus.dealing import deal
+from agenthub.bus.identity import LEADER, OPERATOR, SERVERS, VIEWER, Identity, Keyring, verify
 from agenthub.bus.permissions import Member
+from agenthub.bus.reloading import reload_servers
 from agenthub.bus.server import NatsServer, reload
 from agenthub.errors import ConfigError, HubError, HubUnreachableError
 from tests.organization import Hub, directive, keys_of, says, until
@@ -288,3 +292,62 @@ async def test_words_that_the_broker_was_made_to_say_in_anothers_name_are_buried
 
 async def _buried(hub: Hub, number: int) -> bool:
     return sum((await hub.bus.counts(subjects.DEAD_LETTERS, subjects.dead_letter("backend"))).values()) >= number
+
+
+async def test_each_process_gets_a_folder_with_its_own_key_only(tmp_path: Path) -> None:
+    keyring = keys_of(tmp_path)
+    keyring.ensure(["backend", "qa"])
+    dealt = deal(keyring, ["backend", "qa"], tmp_path / "dealt")
+    assert dealt["backend"] == ["role.backend"] and dealt["leader"] == ["leader"] and dealt["cli"] == ["operator"]
+    for process, names in dealt.items():
+        keys = tmp_path / "dealt" / process / "keys"
+        assert sorted(path.name for path in keys.iterdir()) == sorted(
+            [*(f"{name}.nk" for name in names), "public.json"]
+        )
+        assert stat.S_IMODE(keys.stat().st_mode) == 0o700
+    own = Keyring(tmp_path / "dealt" / "backend" / "keys")
+    mine = own.find("backend", is_role=True)
+    assert mine is not None and mine.public_key == keyring.public("backend", is_role=True)
+    (tmp_path / "dealt" / "backend" / "keys" / "leader.nk").write_text("once it led")
+    deal(keyring, ["backend"], tmp_path / "dealt")
+    assert own.find(LEADER) is None
+
+
+async def test_servers_elsewhere_read_changed_rights_without_a_restart_by_the_one_key_that_may_tell_them(
+    hub: Hub, tmp_path: Path
+) -> None:
+    keyring = Keyring(hub.settings.keys)
+    teller = keyring.find(SERVERS)
+    async with intruding(hub, key_of(hub, "backend")) as backend, intruding(hub, key_of(hub, OPERATOR)) as operator:
+        topic = "agent-hub.topics.decisions.prices"
+        assert not await backend.publish(topic)
+        members = [Member("backend", granted_topics=(topic,)), Member("qa"), Member("cto"), Member("ceo")]
+        assert isinstance(hub.server, NatsServer)
+        write(hub.server.folder, access_for(keyring, members).text())
+        assert not await backend.publish(topic)
+        async with connect(hub.server.url, name="test", identity=teller) as bus:
+            assert await reload_servers(bus) == ["agenthub"]
+        assert await backend.publish(topic)
+        assert operator.nc.is_connected and backend.nc.is_connected
+    async with intruding(hub, key_of(hub, OPERATOR)) as operator:
+        with pytest.raises(NoRespondersError):  # everything within the organization, and nothing of the broker's own
+            await operator.nc.request("$SYS.REQ.SERVER.PING", timeout=5)
+    async with intruding(hub, teller) as intruder:
+        assert not await intruder.publish("$SYS.REQ.SERVER.x.KICK")
+        assert not await intruder.hear("$SYS.>")
+        assert not await intruder.publish("agent-hub.operators.operator-backend.inbox")
+
+
+async def test_a_process_waits_for_its_key_and_for_servers_to_hear_of_it(hub: Hub, tmp_path: Path) -> None:
+    assert isinstance(hub.server, NatsServer)
+    keyring, brought = Keyring(hub.settings.keys), Keyring(tmp_path / "brought")
+    waiting = asyncio.create_task(let_in(hub.server.url, brought.folder, "sales", is_role=True, within_s=60))
+    new = access_for(keyring, [Member(name) for name in ("backend", "qa", "cto", "ceo", "sales")])
+    brought.folder.mkdir()
+    shutil.copy(keyring.path("sales", is_role=True), brought.folder)
+    assert not waiting.done()
+    await hub.server.admit(new)
+    await asyncio.wait_for(waiting, 30)
+    await let_in(
+        hub.server.url, tmp_path / "nothing", "sales", is_role=True, within_s=0.1
+    )  # others say what is missing

@@ -86,6 +86,13 @@ def test_the_organization_is_found_from_the_current_folder_upwards(
     assert settings.state == settings.folder / ".agenthub"
 
 
+def test_a_choice_of_numbers_can_be_made_by_a_variable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTHUB_NATS_REPLICAS", "3")
+    monkeypatch.setenv("AGENTHUB_NATS_SERVERS", "5")
+    settings = Settings.load(folder=folder)
+    assert (settings.nats_replicas, settings.nats_servers) == (3, 5)
+
+
 def test_an_empty_variable_counts_as_not_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder / "agenthub.toml", "process.grace_s = 7")
     monkeypatch.setenv("AGENTHUB_GRACE_S", "")

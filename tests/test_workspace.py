@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
 from agenthub.tools.workspace import MAX_FILE_BYTES, workspace_tools
+from agenthub.whole_files import BESIDE
 from tests.sessions.scripted import task
 
 
@@ -232,10 +235,14 @@ async def test_a_write_is_on_the_disk_before_it_is_reported(
     assert forced[1] == "a"
 
 
+def _beside() -> str:
+    """Name of the file that this process and thread write before it takes its place."""
+    return f"{BESIDE}{socket.gethostname()}-{threading.get_native_id()}"
+
+
 async def test_a_link_that_lies_where_the_new_file_is_made_is_not_followed(workspace: Workspace) -> None:
     secret = workspace.outside / "secret.txt"
-    for name in (".x.new", f".agenthub-new-{os.getpid()}"):
-        (workspace.path / name).symlink_to(secret)
+    (workspace.path / _beside()).symlink_to(secret)
     await workspace.write("x", "mine")
     assert (secret.read_text(), await workspace.read("x")) == ("secret", "mine")
 
@@ -244,7 +251,7 @@ async def test_a_link_that_is_made_in_the_very_moment_is_not_followed_either(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = workspace.outside / "secret.txt"
-    (workspace.path / f".agenthub-new-{os.getpid()}").symlink_to(secret)
+    (workspace.path / _beside()).symlink_to(secret)
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # as if it came right after this
     with pytest.raises(RefusedError, match="File exists"):
         await workspace.write("x", "mine")

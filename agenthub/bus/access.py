@@ -12,6 +12,7 @@ from pathlib import Path
 from agenthub.bus.identity import Keyring
 from agenthub.bus.permissions import EVERYTHING, STRANGER, Member, Rights, rights_of
 from agenthub.errors import ConfigError
+from agenthub.whole_files import write_whole
 
 FILE = "authorization.conf"
 
@@ -33,13 +34,15 @@ class Access:
         Raises:
             ConfigError: If a key is missing.
         """
-        users = [
-            _user(f"nkey: {self._public(name)}", rights) for name, rights in self._rights.items() if name != STRANGER
-        ]
+        keys = {name: f"nkey: {self._public(name)}" for name in self._rights if name != STRANGER}
+        users = [_user(key, self._rights[name]) for name, key in keys.items() if not self._rights[name].account]
         if self._admits_strangers:
             users.append(_user(f'user: "{STRANGER}", password: "{STRANGER}"', self._rights[STRANGER]))
         listed = "\n".join(users)
         block = f"authorization {{\n  timeout: 5\n  users: [\n{listed}\n  ]\n}}\n"
+        for name, key in keys.items():
+            if account := self._rights[name].account:
+                block += f"accounts {{ {account} {{ users: [\n{_user(key, self._rights[name])}\n] }} }}\n"
         return block + (f"no_auth_user: {STRANGER}\n" if self._admits_strangers else "")
 
     def _public(self, name: str) -> str:
@@ -78,7 +81,5 @@ def write(folder: Path, text: str) -> bool:
     path = folder / FILE
     if path.exists() and path.read_text() == text:
         return False
-    beside = path.with_suffix(".new")
-    beside.write_text(text)
-    beside.replace(path)
+    write_whole(path, text)
     return True

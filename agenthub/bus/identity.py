@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from agenthub import subjects
 from agenthub.errors import ConfigError
+from agenthub.whole_files import write_whole
 
 if TYPE_CHECKING:
     from nacl.signing import VerifyKey
@@ -30,10 +31,13 @@ BRIDGE = "bridge"
 """MCP and other programs that send in their own name and watch."""
 VIEWER = "viewer"
 """Who only watches."""
-SHARED = (SYSTEM, LEADER, OPERATOR, BRIDGE, VIEWER)
+SERVERS = "servers"
+"""Who has servers that run elsewhere read their permissions again, and can do nothing else."""
+SHARED = (SYSTEM, LEADER, OPERATOR, BRIDGE, VIEWER, SERVERS)
 """Identities that every organization has, besides those of its roles."""
 
-_PUBLIC = "public.json"
+PUBLIC = "public.json"
+"""File of the public keys, beside the seeds."""
 
 
 class Identity:
@@ -82,7 +86,7 @@ class Keyring:
     @property
     def is_there(self) -> bool:
         """True if this hub has identities: then what is not signed is not believed."""
-        return (self.folder / _PUBLIC).exists()
+        return (self.folder / PUBLIC).exists()
 
     def find(self, name: str, *, is_role: bool = False) -> Identity | None:
         """The identity of that name; None if its key is not here.
@@ -114,24 +118,22 @@ class Keyring:
         public: dict[str, str] = {}
         for path, name in wanted.items():
             if not path.exists():
-                _write_secret(path, _new_seed())
+                write_secret(path, _new_seed())
                 made.append(name)
             public[path.stem] = Identity(name, path.read_text()).public_key
         for path in self.folder.glob("role.*.nk"):
             if path not in wanted:
                 path.unlink()
         text = json.dumps(public, indent=1, sort_keys=True)
-        beside = self.folder / f"{_PUBLIC}.new"
-        beside.write_text(text)
-        beside.replace(self.folder / _PUBLIC)
+        write_whole(self.folder / PUBLIC, text)
         return made
 
     def public(self, name: str, *, is_role: bool = False) -> str | None:
         """Public key of an identity; None if there is none of that name. Notices when keys are added or changed."""
         with contextlib.suppress(OSError):
-            changed = (self.folder / _PUBLIC).stat().st_mtime_ns
+            changed = (self.folder / PUBLIC).stat().st_mtime_ns
             if changed != self._known_of:
-                self._known = json.loads((self.folder / _PUBLIC).read_text())
+                self._known = json.loads((self.folder / PUBLIC).read_text())
                 self._known_of = changed
         return self._known.get(self.path(name, is_role=is_role).stem)
 
@@ -180,10 +182,6 @@ def _pair(seed: str, name: str) -> KeyPair:
     return pair
 
 
-def _write_secret(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str) -> None:
     """A file that nobody else may read at any moment, complete or not there."""
-    beside = path.with_suffix(".new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text + "\n")
-    beside.replace(path)
+    write_whole(path, text + "\n", mode=0o600)

@@ -21,6 +21,7 @@ from agenthub.bus.deliveries import Delivery, Pull
 from agenthub.bus.in_flight import reclaim
 from agenthub.errors import HubError
 from agenthub.messages import Priority
+from agenthub.whole_files import write_whole
 
 PROBE_S = 1.0
 """How often a busy replica asks for critical messages. One that is free waits for them and gets them first."""
@@ -106,9 +107,7 @@ class Lanes:
     def _save(self) -> None:
         """Keep beside the journal what is worked on: the broker lets a role read no inbox but through its lanes."""
         taken = [delivery.saved() for delivery in self._taken if not delivery.is_settled]
-        beside = self._saved.with_suffix(".new")
-        beside.write_text(json.dumps(taken))
-        beside.replace(self._saved)
+        write_whole(self._saved, json.dumps(taken))
 
     @property
     def _saved(self) -> Path:

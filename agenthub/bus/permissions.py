@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from agenthub import subjects
-from agenthub.bus.identity import BRIDGE, LEADER, OPERATOR, SYSTEM, VIEWER, inbox_prefix
+from agenthub.bus.identity import BRIDGE, LEADER, OPERATOR, SERVERS, SYSTEM, VIEWER, inbox_prefix
 from agenthub.messages import Priority
 
 STRANGER = "stranger"
@@ -38,6 +38,12 @@ class Rights(NamedTuple):
     subscribe: tuple[str, ...]
     never: tuple[str, ...] = ()
     """What it may not publish, though `publish` allows it."""
+    account: str = ""
+    """Account of the broker that it belongs to; nothing: the one in which everybody works."""
+
+
+_ADMINISTRATION = "$SYS"
+"""The broker's own account, in which it takes orders."""
 
 
 _SHARED_BUCKETS = (
@@ -69,6 +75,12 @@ def rights_of(members: Sequence[Member], *, is_cluster: bool = False) -> dict[st
         _operator([member.name for member in members]),
         _bridge(),
         Rights(VIEWER, (*_WATCHING, subjects.watch("*", VIEWER), subjects.ping("*", VIEWER)), _heard(VIEWER)),
+        Rights(
+            SERVERS,
+            ("$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.*.RELOAD"),
+            (f"{inbox_prefix(SERVERS)}.>",),
+            account=_ADMINISTRATION,
+        ),
         # One literal subject at a time: who does not know the id of a message does not find its end.
         Rights(
             STRANGER,

@@ -23,6 +23,7 @@ from agenthub.bus import access
 from agenthub.bus.access import Access
 from agenthub.cradle import die_with_parent
 from agenthub.errors import ConfigError, HubError, HubRunningError
+from agenthub.whole_files import write_whole
 
 READY_WITHIN_S = 20.0
 FREE_WITHIN_S = 5.0
@@ -183,9 +184,8 @@ class NatsServer:
             access.write(self.folder, self._access.text())
             text += f"include {access.FILE}\n"
         config = self.folder / CONFIG
-        beside = config.with_suffix(".new")
-        beside.write_text(text)
-        return beside.replace(config)
+        write_whole(config, text)
+        return config
 
     async def admit(self, to: Access) -> bool:
         """Let other people in, or others do other things, from now on; nobody who may stay is cut off.

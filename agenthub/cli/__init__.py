@@ -39,6 +39,7 @@ _GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(GROU
 _FAMILIES = {
     "inbox": "Look into inboxes, and rearrange what waits.",
     "roles": "The role files.",
+    "keys": "By which keys roles, people and programs come in at the broker.",
     "meeting": "Meetings of roles: convene one, read its minutes.",
     "schedule": "What is due when, by plain code: add, fire, pause, remove.",
     "dlq": "Dead letters: look at what was buried, give it another life, throw it away.",

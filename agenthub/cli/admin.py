@@ -10,7 +10,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agenthub import __version__
-from agenthub.bus.identity import SYSTEM
+from agenthub.bus.admission import let_in
+from agenthub.bus.connection import connect
+from agenthub.bus.identity import SERVERS, SYSTEM, Keyring
+from agenthub.bus.reloading import reload_servers
 from agenthub.bus.server import admit_all, binary
 from agenthub.bus.topology import provision as provision_bus
 from agenthub.bus.topology import topology_of
@@ -18,7 +21,9 @@ from agenthub.cli import EXIT_OK, EXIT_USAGE
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.client import access_of, open_client, role_queues
+from agenthub.errors import HubUnreachableError
 from agenthub.organization import Organization, load_organization
+from agenthub.settings import Settings
 
 
 async def provision(
@@ -40,6 +45,10 @@ async def provision(
         return EXIT_OK
     if not dry_run and not settings.nats_url:  # our own servers; others are told by who runs them
         await admit_all(settings.state / "nats", access_of(organization, settings))
+    if settings.nats_url:
+        await let_in(settings.nats_url, settings.keys, SYSTEM, within_s=settings.key_within_s)
+    if not dry_run and settings.nats_url:
+        await _have_read_again(settings)
     async with open_client(settings, organization, as_=SYSTEM) as client:
         queues = role_queues(organization, settings)
         wanted = await topology_of(client.bus, queues, replicas=settings.nats_replicas)
@@ -52,6 +61,19 @@ async def provision(
         console().print(f"{signs[change.action]} {change.kind:<8} {change.name}  [dim]{escaped(change.detail)}[/]")
     say(f"{len(changes)} changes{' would be made' if dry_run else ''}")
     return EXIT_OK
+
+
+async def _have_read_again(settings: Settings) -> None:
+    """Have servers that run elsewhere read who may come in, where the key to tell them is here."""
+    identity = Keyring(settings.keys).find(SERVERS)
+    if identity is None:
+        return
+    try:
+        async with connect(settings.nats_url, name="agenthub provision", identity=identity) as bus:
+            for name in await reload_servers(bus):
+                say(f"{name} has read who may come in")
+    except HubUnreachableError as error:  # a server without keys, or one that was told of another organization
+        say(f"no server was told to read its permissions again: {error}")
 
 
 async def version(*, options: Options = DEFAULT) -> int:

@@ -186,19 +186,14 @@ async def role(name: str, /, *, replica: int | None = None, options: Options = D
     """
     from pydantic import SecretStr
 
+    from agenthub.bus.admission import let_in
     from agenthub.equipment import secrets_of
     from agenthub.logs import log_to_stderr
     from agenthub.organization import load_organization
     from agenthub.replica_slots import free_replica
-    from agenthub.run_file import RunFile
     from agenthub.runtime import RolePlace, run_role, stop_on_signals
 
-    settings = options.settings()
-    if not settings.nats_url:
-        run = RunFile.read(settings.state)
-        if run is None:
-            raise ConfigError("There is no NATS server to work with. Name one with --nats, or use `agenthub up`.")
-        settings = settings.model_copy(update={"nats_url": run.nats_url})
+    settings = _with_nats(options.settings())
     if settings.rehearse:
         if not settings.model_url:
             raise ConfigError("Rehearsing needs a rehearsal model: start `agenthub rehearsal`, set AGENTHUB_MODEL_URL.")
@@ -218,11 +213,31 @@ async def role(name: str, /, *, replica: int | None = None, options: Options = D
                 settings.log_level, form=settings.log_format, bound={"org": organization.org, "role": place.key},
                 secrets=secrets_of(settings, organization, name),
             )  # fmt: skip
+            await let_in(settings.nats_url, settings.keys, name, is_role=True, within_s=settings.key_within_s)
             await _end_if_stuck(run_role(place, stop=stop))
     except BaseExceptionGroup as group:
         for error in group.exceptions:
             say(f"agenthub: {error}")
         return EXIT_FAILED
+    return EXIT_OK
+
+
+async def lead(*, options: Options = DEFAULT) -> int:
+    """Do what is done once for the whole organization, in a process of its own, until SIGTERM."""
+    from agenthub.bus.admission import let_in
+    from agenthub.bus.identity import LEADER
+    from agenthub.leading import run_leader
+    from agenthub.logs import log_to_stderr
+    from agenthub.organization import load_organization
+    from agenthub.runtime import stop_on_signals
+
+    settings = _with_nats(options.settings())
+    organization = load_organization(settings)
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    log_to_stderr(settings.log_level, form=settings.log_format, bound={"org": organization.org, "role": LEADER})
+    await let_in(settings.nats_url, settings.keys, LEADER, within_s=settings.key_within_s)
+    await _end_if_stuck(run_leader(settings, organization, stop=stop))
     return EXIT_OK
 
 
@@ -313,6 +328,22 @@ def _model_line(settings: Settings, organization: Organization) -> str:
 
 def _secrets(settings: Settings) -> dict[str, str]:
     return {"API key": settings.api_key.get_secret_value()} if settings.api_key else {}
+
+
+def _with_nats(settings: Settings) -> Settings:
+    """Settings that name a server: the one that is configured, else the one of the hub that runs here.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    from agenthub.run_file import RunFile
+
+    if settings.nats_url:
+        return settings
+    run = RunFile.read(settings.state)
+    if run is None:
+        raise ConfigError("There is no NATS server to work with. Name one with --nats, or use `agenthub up`.")
+    return settings.model_copy(update={"nats_url": run.nats_url})
 
 
 async def _end_if_stuck(work: Coroutine[Any, Any, None]) -> None:

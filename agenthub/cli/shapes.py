@@ -47,6 +47,14 @@ class Ponged(TypedDict):
     host: str
 
 
+class KeyShown(TypedDict):
+    """A key by which somebody comes in."""
+
+    name: str
+    public: str
+    has_seed: bool
+
+
 class Held(TypedDict):
     """Who holds a role, since when and why."""
 
@@ -422,6 +430,8 @@ SHAPES: dict[str, Any] = {
     "roles new": list[WrittenShown],
     "roles import": list[WrittenShown],
     "roles export": list[WrittenShown],
+    "keys ls": list[KeyShown],
+    "keys deal": dict[str, list[str]],
     "compose": Compose | ComposeChecked,
     "provision": list[ChangeShown],
     "config": list[SettingShown],
@@ -432,5 +442,5 @@ SHAPES: dict[str, Any] = {
 }
 """By the command as it is typed."""
 
-NO_JSON = frozenset({"role", "rehearsal", "mcp", "tui"})
+NO_JSON = frozenset({"role", "lead", "rehearsal", "mcp", "tui"})
 """Commands whose stdout is something else: a log, MCP itself, a screen."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from agenthub.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +38,7 @@ class Overrides:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         text = self._path.read_text() if self._path.exists() else _HEAD.format(role=self._role)
         lines = "".join(f"{name} = {_toml(value)}\n" for name, value in entry.items())
-        beside = self._path.with_suffix(f".{os.getpid()}.new")
-        beside.write_text(f"{text.rstrip()}\n\n[[always]]\n{lines}approved_at = {at:%Y-%m-%dT%H:%M:%SZ}\n")
-        beside.replace(self._path)
+        write_whole(self._path, f"{text.rstrip()}\n\n[[always]]\n{lines}approved_at = {at:%Y-%m-%dT%H:%M:%SZ}\n")
 
     def _entry(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, str]:
         command = arguments.get("command")

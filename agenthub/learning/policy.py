@@ -8,7 +8,6 @@ begins, so that the provider's cache keeps the conversation; its rules hold at o
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 from agenthub.org.learned import Held
 from agenthub.permission_rules import PermissionRules, split_rule
+from agenthub.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -120,9 +120,7 @@ class Policy:
 
     def _write(self, text: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(f".{os.getpid()}.new")
-        beside.write_text(text, "utf-8")
-        beside.replace(self.path)
+        write_whole(self.path, text)
 
 
 def entry(held: Held) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agenthub.messages import Message
+from agenthub.whole_files import write_whole
 
 FOLDERS = ("decisions", "meetings")
 _KNOWN = ".known"
@@ -132,6 +133,4 @@ def title_of(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(f".{path.name}.new")
-    written.write_text(text, "utf-8")
-    written.replace(path)
+    write_whole(path, text)

@@ -17,6 +17,8 @@ from urllib.parse import quote
 import anthropic
 import httpx2
 
+from agenthub.whole_files import write_whole
+
 logger = logging.getLogger(__name__)
 
 KEEP_S = 7 * 24 * 3600.0
@@ -73,9 +75,7 @@ class Window:
             return
         with contextlib.suppress(OSError):  # a full disk is said elsewhere
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            new = self._file.with_suffix(f".{id(self)}.new")
-            new.write_text(json.dumps({"tokens": self._learned, "url": self._url, "at": time.time()}))
-            new.replace(self._file)
+            write_whole(self._file, json.dumps({"tokens": self._learned, "url": self._url, "at": time.time()}))
 
 
 @functools.lru_cache

@@ -14,7 +14,7 @@ from agenthub.bus.connection import Bus
 from agenthub.errors import RefusedError
 from agenthub.messages import Attachment, attachment_name, derived_id
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
-from agenthub.tools.workspace import resolve, write_whole
+from agenthub.tools.workspace import resolve, write_text
 
 FETCH_ATTACHMENT = "fetch_attachment"
 MAX_FILES = 20
@@ -62,7 +62,7 @@ def attachment_tools(bus: Bus, workspace: Path) -> list[Tool]:
         path = arguments.path or f"attachments/{name}"
         target = resolve(workspace, path)
         data = await get_attachment(bus, arguments.key)
-        write_whole(target, data, path, at_most=len(data))
+        write_text(target, data, path, at_most=len(data))
         return ToolOutcome(f"{len(data):,} bytes are in `{path}`.", summary=f"{path}, {len(data):,} bytes")
 
     return [

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome
-from agenthub.tools.workspace import read_whole, resolve, write_whole
+from agenthub.tools.workspace import read_whole, resolve, write_text
 
 _AROUND = 3
 _MAX_SHOWN = 60
@@ -97,7 +97,7 @@ def edit_tools(workspace: Path) -> list[Tool]:
         if "\r\n" in before and "\r\n" not in old:  # models write line feeds; the file keeps its own ends of lines
             old, new = old.replace("\n", "\r\n"), new.replace("\n", "\r\n")
         after = replaced(before, old, new, everywhere=arguments.replace_all, path=arguments.path)
-        write_whole(target, after.encode(errors="replace"), arguments.path)
+        write_text(target, after.encode(errors="replace"), arguments.path)
         times = before.count(old)
         return ToolOutcome(
             f"Replaced {'once' if times == 1 else f'{times} times'} in {arguments.path}:\n{around(before, after)}",

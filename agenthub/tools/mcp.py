@@ -42,6 +42,7 @@ from agenthub.cradle import RUN_VARIABLE
 from agenthub.mcp_files import McpServer
 from agenthub.sessions import prompts
 from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome
+from agenthub.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -203,9 +204,7 @@ class Server:
 
     def _keep(self, listed: list[Listed]) -> None:
         self._known.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._known.with_suffix(".new")
-        beside.write_bytes(_LISTING.dump_json(listed, by_alias=True, exclude_none=True))
-        beside.replace(self._known)
+        write_whole(self._known, _LISTING.dump_json(listed, by_alias=True, exclude_none=True))
 
 
 @contextlib.asynccontextmanager

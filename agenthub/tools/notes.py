@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
-from agenthub.tools.workspace import write_whole
+from agenthub.tools.workspace import write_text
 
 NOTES_TOOLS = ("remember", "recall_notes")
 MAX_NOTES_BYTES = 64 * 1024
@@ -93,7 +93,7 @@ def notes_tools(file: Path, role: str, *, clock: Callable[[], datetime]) -> list
                     f"The notes may have {MAX_NOTES_BYTES // 1024} KiB and are full. Sum up older ones: `instead_of` "
                     "replaces one."
                 )
-            write_whole(file, data, file.name)
+            write_text(file, data, file.name)
         return ToolOutcome(f"Noted; there are {len(notes)} notes.", summary=folded.splitlines()[0][:80])
 
     async def recall_notes(arguments: RecallNotes, call: ToolCall) -> ToolOutcome:

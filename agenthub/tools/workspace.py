@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
+from agenthub.whole_files import BESIDE, write_whole
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_READ_BYTES = 32 * 1024 * 1024
 _SHOWN_CHARACTERS = 28_000
 _MAX_LISTED = 500
-_BESIDE = ".agenthub-new-"
-"""Begins the name of a file that is being written."""
 
 
 class _Arguments(BaseModel):
@@ -67,24 +66,15 @@ def _refused(path: str) -> Iterator[None]:
         raise RefusedError(f"`{path[:200]!a}` is no path that can be used here.") from error
 
 
-def _replace(target: Path, data: bytes) -> None:
-    """Set the whole content of a file: a crash leaves the old file or the new one, never half of it."""
-    beside = target.with_name(f"{_BESIDE}{os.getpid()}")
-    beside.unlink(missing_ok=True)  # what a crash left there
-    # O_EXCL: a link that somebody put there is not followed.
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if target.exists():
-        beside.chmod(target.stat().st_mode & 0o777)  # a script stays one
-    _hand_over(beside)
-    beside.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _as_it_was(target: Path) -> Callable[[Path], None]:
+    """What makes a new file like the one whose place it takes, or belong to whom the folder belongs to."""
+
+    def prepare(made: Path) -> None:
+        if target.exists():
+            made.chmod(target.stat().st_mode & 0o777)  # a script stays one
+        _hand_over(made)
+
+    return prepare
 
 
 def read_whole(target: Path, path: str, *, at_most: int = MAX_FILE_BYTES) -> bytes:
@@ -104,7 +94,7 @@ def read_whole(target: Path, path: str, *, at_most: int = MAX_FILE_BYTES) -> byt
     return data
 
 
-def write_whole(target: Path, data: bytes, path: str, *, at_most: int = MAX_FILE_BYTES) -> None:
+def write_text(target: Path, data: bytes, path: str, *, at_most: int = MAX_FILE_BYTES) -> None:
     """Set the content of a file; folders are made.
 
     Raises:
@@ -116,7 +106,7 @@ def write_whole(target: Path, data: bytes, path: str, *, at_most: int = MAX_FILE
         raise RefusedError(f"`{path}` is a folder.")
     with _refused(path):
         _make(target.parent)
-        _replace(target, data)
+        write_whole(target, data, is_durable=True, before=_as_it_was(target))
 
 
 def _make(folder: Path) -> None:
@@ -161,7 +151,7 @@ def workspace_tools(workspace: Path) -> list[Tool]:
 
     async def write_file(arguments: WriteFile, call: ToolCall) -> ToolOutcome:
         data = arguments.content.encode(errors="replace")
-        write_whole(resolve(workspace, arguments.path), data, arguments.path)
+        write_text(resolve(workspace, arguments.path), data, arguments.path)
         return ToolOutcome(
             f"Wrote {len(data):,} bytes to {arguments.path}.",
             summary=f"{arguments.path}, {len(arguments.content.splitlines())} lines",
@@ -176,7 +166,7 @@ def workspace_tools(workspace: Path) -> list[Tool]:
         for where, folders, files in os.walk(folder):
             folders[:] = sorted(name for name in folders if name != ".git")
             inner = Path(where).relative_to(root)
-            names += [str(inner / name) for name in sorted(files) if not name.startswith(_BESIDE)]
+            names += [str(inner / name) for name in sorted(files) if not name.startswith(BESIDE)]
             if len(names) > _MAX_LISTED:
                 names = [*names[:_MAX_LISTED], f"... and more; list a folder below `{arguments.path}`"]
                 break

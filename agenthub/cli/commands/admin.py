@@ -37,6 +37,29 @@ Our own servers read changed permissions without a restart. Keys lie in .agenthu
 Running it twice changes nothing the second time. `agenthub up` does it by itself.""",
     ),
     Command(
+        "keys ls",
+        "Admin",
+        "keys:ls",
+        """List by which keys roles, people and programs come in: the public halves, and whether the seed is here.
+
+$ agenthub keys ls
+
+`agenthub up` and `agenthub provision` make what is missing.""",
+    ),
+    Command(
+        "keys deal",
+        "Admin",
+        "keys:deal",
+        """Make what keys are missing, and give each process a folder with its own key only; needs no broker.
+
+$ agenthub keys deal ./dealt                                  dealt/backend/keys, dealt/leader/keys, ...
+$ agenthub keys deal /deal --auth /auth/authorization.conf --owner 10001:10001
+
+For containers and machines that must not have the keys of others. `leader` is for `agenthub lead`, `cli` speaks for the
+operator, `provision` makes queues and has servers read their permissions again. --auth writes who may come in, for
+`include` in the configuration of an external nats-server.""",
+    ),
+    Command(
         "compose",
         "Admin",
         "deploy:compose",

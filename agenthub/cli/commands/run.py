@@ -65,6 +65,17 @@ The queues must exist: `agenthub provision` makes them. Several copies of a role
 folder take one number each. One whose event loop stands still ends itself, so that the platform starts it again.""",
     ),
     Command(
+        "lead",
+        "Run",
+        "run:lead",
+        """Do what is done once for the whole organization, and nothing else: look after roles, remind, fire schedules.
+
+$ agenthub lead --nats nats://nats:4222
+
+Any role does that beside its work if the leader's key is there; where each role has only its own key, as in the compose
+file, this does it, without a model and without tools. Several take turns. SIGTERM ends it.""",
+    ),
+    Command(
         "rehearsal",
         "Run",
         "run:rehearsal",

@@ -21,6 +21,7 @@ from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import ConfigError
 from agenthub.organization_file import Price
 from agenthub.sessions.claude_code import launch
+from agenthub.whole_files import write_whole
 
 SERVER = "agenthub"
 """Name of the MCP server that offers our tools."""
@@ -95,10 +96,7 @@ def write_launcher(home: Path, program: str) -> Path:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = home / "claude"
     words = shlex.join([sys.executable, "-IS", str(Path(launch.__file__).resolve()), program])
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_text(f'#!/bin/sh\nexec {words} "$@"\n', "utf-8")
-    beside.chmod(0o700)
-    beside.replace(path)
+    write_whole(path, f'#!/bin/sh\nexec {words} "$@"\n', mode=0o700)
     return path
 
 

@@ -1,0 +1,68 @@
+"""Commands about the keys by which processes prove who they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agenthub.bus.dealing import Owner
+from agenthub.bus.dealing import deal as deal_keys
+from agenthub.bus.identity import SHARED, Keyring
+from agenthub.cli import EXIT_OK
+from agenthub.cli.options import DEFAULT, Options
+from agenthub.cli.output import print_json, say
+from agenthub.client import access_of
+from agenthub.errors import ConfigError
+from agenthub.organization import load_organization
+from agenthub.whole_files import write_whole
+
+
+async def ls(*, options: Options = DEFAULT) -> int:
+    """List whose keys there are, with their public halves."""
+    settings = options.settings()
+    keyring = Keyring(settings.keys)
+    roles = load_organization(settings).roles
+    found = [
+        {"name": name, "public": public, "has_seed": keyring.path(name, is_role=is_role).exists()}
+        for name, is_role in [*((name, False) for name in SHARED), *((name, True) for name in roles)]
+        if (public := keyring.public(name, is_role=is_role))
+    ]
+    if options.json:
+        print_json(found, options)
+        return EXIT_OK
+    for key in found:
+        print(f"{key['name']:<14} {key['public']}  {'' if key['has_seed'] else 'the seed is not here'}".rstrip())
+    if not found:
+        say(f"There are no keys in {settings.keys}. `agenthub up` and `agenthub provision` make them.")
+    return EXIT_OK
+
+
+async def deal(
+    folder: Path, /, *, auth: Path | None = None, owner: str | None = None, options: Options = DEFAULT
+) -> int:
+    """Make what keys are missing, and give each process a folder with its own only; needs no broker.
+
+    Args:
+        folder: Gets `<role>/keys`, `leader/keys`, `cli/keys` and `provision/keys`.
+        auth: Also write the authorization block for the servers' configuration here.
+        owner: Numbers of user and group to whom each folder is given: `10001:10001`.
+    """
+    settings = options.settings()
+    organization = load_organization(settings)
+    access = access_of(organization, settings, admits_strangers=False)
+    dealt = deal_keys(Keyring(settings.keys), organization.roles, folder, owner=_owner(owner))
+    if auth is not None:
+        write_whole(auth, access.text())
+    if options.json:
+        print_json(dealt, options)
+    else:
+        say(f"{len(dealt)} processes have their keys in {folder}" + (f"; {auth} is written" if auth else ""))
+    return EXIT_OK
+
+
+def _owner(text: str | None) -> Owner | None:
+    if text is None:
+        return None
+    user, _, group = text.partition(":")
+    if not (user.isdecimal() and group.isdecimal()):
+        raise ConfigError(f"`--owner {text}` is no pair of numbers. Write it as 10001:10001.")
+    return Owner(int(user), int(group))
