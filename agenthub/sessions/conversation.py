@@ -331,10 +331,12 @@ class Conversation:
         await self._before_effect()
         if self._meter is not None:
             await self._meter.reserve(turn_id, input_tokens=self._expected_tokens(request))
-        reach(Failpoint.MODEL_ASKED)
-        answering = self._model.answer(system=self._system, tools=self._tool_calls.definitions, messages=request)
         took: Usage | None = None
         try:
+            if self._meter is not None:  # it waited for the broker, and the process may have stood still meanwhile
+                await self._before_effect()
+            reach(Failpoint.MODEL_ASKED)
+            answering = self._model.answer(system=self._system, tools=self._tool_calls.definitions, messages=request)
             async with aclosing(answering) as items:
                 async for item in items:
                     if not isinstance(item, TextDelta):

@@ -19,6 +19,7 @@ from agenthub.sessions.session import (
     ToolStarted,
     TurnEnd,
     TurnResult,
+    Usage,
 )
 from agenthub.sessions.tool_calls import MAX_RESULT_CHARACTERS
 from tests.sessions.conftest import Opens
@@ -300,6 +301,31 @@ async def test_nothing_is_asked_or_done_by_a_process_that_may_not_act(desk: Open
     with pytest.raises(LeaseLostError):
         await role.turn()
     assert (len(role.model.requests), role.toolbox.done) == (1, [])
+
+
+async def test_a_process_that_stood_still_while_its_money_was_set_aside_asks_nothing_and_pays_nothing(
+    desk: Opens,
+) -> None:
+    class Slow:
+        """A meter that waits for the broker; meanwhile another process takes the role."""
+
+        def __init__(self) -> None:
+            self.settled: list[Usage | None] = []
+
+        async def reserve(self, turn_id: str, *, input_tokens: int) -> None:
+            role.before_effect = forbidden
+
+        def settle(self, usage: Usage | None) -> None:
+            self.settled.append(usage)
+
+    async def forbidden() -> None:
+        raise LeaseLostError("another process has the role")
+
+    meter = Slow()
+    role = await desk(says("y"), meter=meter)
+    with pytest.raises(LeaseLostError):
+        await role.turn()
+    assert role.model.requests == [] and meter.settled == [Usage()]
 
 
 # ── words of the host ──────────────────────────────────────────────────────────────────────────────

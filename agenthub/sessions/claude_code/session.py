@@ -138,7 +138,7 @@ class ClaudeCodeSession:
             await self._before_call()
         if self._meter is not None:
             await self._meter.reserve(turn_id, input_tokens=self._context.tokens)
-        took: Usage | None = None
+        took: Usage | None = Usage()
         if prompt.granted is not None:
             prompt, events = await self._granted(prompt, prompt.granted, turn_id)
             for granted_event in events:
@@ -164,6 +164,8 @@ class ClaudeCodeSession:
             listening = asyncio.create_task(
                 running.listen(self._client.receive_messages(), identity), name="claude code"
             )
+            await self._before_effect()  # Claude Code took its time to start
+            took = None
             await self._client.query(_message(opening, identity))
             while True:
                 event = await running.events.get()
