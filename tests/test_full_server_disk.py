@@ -53,9 +53,7 @@ def fill(path: Path) -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    "count", [1, 3]
-)
+@pytest.mark.parametrize("count", [1, 3])
 async def test_a_full_disk_is_said_and_everything_goes_on_when_there_is_room(
     count: int, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
