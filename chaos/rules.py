@@ -103,14 +103,18 @@ def calls_in_flight(history: History) -> int:
 
 
 def out_of_order(history: History) -> list[Violation]:
-    """H6: of one sender, door and priority a later message was taken before an earlier one."""
+    """H6: of one sender, door and priority a later message was taken before an earlier one.
+
+    Of what a role itself stored once more, since it could not work on it then, no journal says when it was taken first.
+    """
     taken: dict[tuple[str, str], float] = {}
     for opened in history.opened:
         key = (opened.role, opened.id)
         taken[key] = min(opened.at, taken.get(key, opened.at))
     queues: dict[tuple[str, str, str, str], list[tuple[int, str]]] = defaultdict(list)
+    put_off = {(one.role, one.id) for one in history.accepted if one.sender == one.role}
     for one in _unique(history):
-        if one.is_work and (one.role, one.id) in taken:
+        if one.is_work and (one.role, one.id) in taken.keys() - put_off:
             queues[one.role, one.sender, one.way, one.priority].append((one.sequence, one.id))
     found = []
     for (role, sender, way, priority), messages in queues.items():

@@ -114,3 +114,9 @@ def test_the_table_has_every_rule_and_fault_and_complaints_name_what_was_seen() 
         assert any(line.strip().startswith(row) for line in shown.splitlines())
     assert complaints(verdict) == "own server: lost: qa/a: accepted by lane as 1, no end"
     assert verdict.to_json()["violations"]["lost"][0]["about"] == "qa/a"
+
+
+def test_what_a_role_put_off_is_first_taken_when_no_journal_says() -> None:
+    accepted = [*clean().accepted, Accepted("a", "qa", 3, sender="qa")]
+    opened = [Opened("qa", "a", 2.0), Opened("qa", "b", 1.0)]
+    assert not check(dataclasses.replace(clean(), accepted=accepted, opened=opened))["order violations"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agenthub.errors import HubUnreachableError, LeaseLostError, ModelUnavailableError, RefusedError, SessionError
-from agenthub.messages import Outcome
+from agenthub.messages import Outcome, Usage
 from agenthub.sessions.conversation import Answer
 from agenthub.sessions.session import (
     ModelCalled,
@@ -19,7 +19,6 @@ from agenthub.sessions.session import (
     ToolStarted,
     TurnEnd,
     TurnResult,
-    Usage,
 )
 from agenthub.sessions.tool_calls import MAX_RESULT_CHARACTERS
 from tests.sessions.conftest import Opens
