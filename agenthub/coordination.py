@@ -64,18 +64,24 @@ class Coordination:
         self._bus, self._organization, self._role = bus, organization, role
         self._ledger, self._events, self._clock = ledger, events, clock
         self._parked: dict[str, set[str]] = {}
+        self._of_people: set[str] = set()
         limits = organization.defaults
         self._gate = RateGate(rate=limits.pair_rate, window_s=limits.pair_window_s)
 
     async def start(self) -> None:
         """Load what this role waits for."""
         for ask in await self._ledger.of(self._role):
-            self._parked.setdefault(ask.task.id, set()).add(ask.id)
+            self._note_open(ask)
 
     @property
     def parked(self) -> int:
         """How many tasks wait for answers."""
         return len(self._parked)
+
+    @property
+    def approvals_waiting(self) -> int:
+        """How many calls and questions of this role wait for a person."""
+        return len(self._of_people)
 
     def waits(self, task_id: str, *, besides: Ask | None = None) -> bool:
         """True if the task waits for an answer to any other ask than `besides`."""
@@ -170,13 +176,18 @@ class Coordination:
         """Enter an ask, then send what is asked; in this order, so that no answer finds nobody waiting."""
         await asyncio.gather(self._ledger.open(ask), self._schedule_deadline(ask))
         reach(Failpoint.ASK_OPENED)
-        self._parked.setdefault(ask.task.id, set()).add(ask.id)
+        self._note_open(ask)
         sending = [self._send(part.role, message) for part, message in zip(ask.parts, messages, strict=True)]
         failed = [found for found in await asyncio.gather(*sending, return_exceptions=True) if found is not None]
         if failed:
             if isinstance(failed[0], RefusedError | StreamFullError):
                 await self.close(ask)  # the model hears of it and decides anew: nothing waits for these answers
             raise failed[0]
+
+    def _note_open(self, ask: Ask) -> None:
+        self._parked.setdefault(ask.task.id, set()).add(ask.id)
+        if ask.approval is not None:
+            self._of_people.add(ask.id)
 
     def check_decider(self, publisher: str) -> None:
         """Return if who published a decision may decide about what this role waits for.
@@ -222,12 +233,14 @@ class Coordination:
         await self._ledger.close(self._role, ask.id)
         waiting = self._parked.get(ask.task.id, set())
         waiting.discard(ask.id)
+        self._of_people.discard(ask.id)
         if not waiting:
             self._parked.pop(ask.task.id, None)
 
     async def close_all(self, task: Message) -> None:
         """Forget whatever a finished task still waited for; late answers are only noted."""
         for ask_id in self._parked.pop(task.id, set()):
+            self._of_people.discard(ask_id)
             await self._ledger.close(self._role, ask_id)
 
     async def reply(self, task: Message, completion: Completion) -> None:

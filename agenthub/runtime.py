@@ -8,18 +8,18 @@ import logging
 import math
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agenthub import equipment, failpoints
+from agenthub import equipment, failpoints, gauges
 from agenthub.breakers import Breakers, account_key, role_key
 from agenthub.budgets import Budgets
 from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus, connect
 from agenthub.bus.identity import Identity, Keyring
-from agenthub.bus.lanes import Lanes, open_lanes
+from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
 from agenthub.coordination import Coordination
 from agenthub.errors import ConfigError, HubError, RestartAskedError
@@ -35,7 +35,7 @@ from agenthub.long_texts import LongTexts
 from agenthub.loop import Loop, LoopLimits
 from agenthub.masking import Mask
 from agenthub.messages import Absence, Message, now
-from agenthub.metrics import CIRCUIT_STATES, Metrics
+from agenthub.metrics import Metrics
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
@@ -229,15 +229,10 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             health.ready = lambda: {
                 "connected": bus.is_connected, "holding the lease": lease.is_held, "at work": not stop.is_set(),
             }  # fmt: skip
-            _show(
-                metrics,
-                activity,
-                pulse,
-                lanes,
-                spending,
-                breakers,
-                {"role": role_key(name), "account": account_key(account)},
-            )
+            gauges.show(
+                metrics, activity=activity, pulse=pulse, lanes=lanes, spending=spending, breakers=breakers,
+                coordination=coordination, learner=learner, circuits=(role_key(name), account_key(account)),
+            )  # fmt: skip
             if not stop.is_set():
                 bus.patience_s = math.inf  # a broker that is away or does not store is waited for; the log says so
             await events.tell("ready", f"pid {activity.beat().pid}")
@@ -278,36 +273,6 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     memory.close()
     if steered.restart_asked.is_set() and not stop.is_set():
         raise RestartAskedError(f"`{place.key}` ends since a person asked for its restart.")
-
-
-def _show(
-    metrics: Metrics, activity: Activity, pulse: Pulse, lanes: Lanes, spending: Spending, breakers: Breakers,
-    circuits: Mapping[str, str],
-) -> None:  # fmt: skip
-    """What can be read off a working role at any moment."""
-
-    async def waiting() -> dict[tuple[str, ...], float]:
-        return {(str(priority),): count for priority, count in (await lanes.waiting()).items()}
-
-    def context() -> float:
-        used, window = activity.context
-        return used / window if window else 0.0
-
-    metrics.asked_gauge("agenthub_inbox_messages", "Messages that wait or are in hand", waiting, ("priority",))
-    metrics.gauge("agenthub_working", "1 while a message is worked on", lambda: float(activity.message is not None))
-    metrics.gauge("agenthub_parked_tasks", "Tasks that wait for answers", lambda: float(activity.parked()))
-    metrics.gauge("agenthub_context_ratio", "How full the conversation is", context)
-    metrics.gauge(
-        "agenthub_budget_ratio", "How far a limit is used up", spending.shares, ("account", "limit")
-    )  # fmt: skip
-    metrics.gauge(
-        "agenthub_circuit_state", "0 closed, 1 half-open, 2 open",
-        lambda: {(name,): CIRCUIT_STATES[breakers.state(key)] for name, key in circuits.items()}, ("circuit",),
-    )  # fmt: skip
-    metrics.gauge(
-        "agenthub_heartbeat_age_seconds", "Since the broker stored the last one",
-        lambda: (now() - pulse.last.beat_at).total_seconds() if pulse.last else 0.0,
-    )  # fmt: skip
 
 
 @contextlib.asynccontextmanager

@@ -180,13 +180,13 @@ class Hub:
 
     async def kill_server(self, name: str = "server") -> bool:
         """Kill a server. The supervisor starts its own again; ours is started again here."""
-        process = self.process(name)
-        if process is None:
-            return False
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-        if self._server is not None:
-            async with self._serving:
+        async with self._serving:  # one that is just being started again is killed when it serves
+            process = self.process(name)
+            if process is None:
+                return False
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+            if self._server is not None:
                 await self._server.wait()
                 await self._server.start()
         return True

@@ -12,6 +12,7 @@ import pytest
 from agenthub.client import Client
 from agenthub.client.approvals import Approvals
 from agenthub.messages import Message, Outcome
+from agenthub.org.registry import Registry
 from agenthub.organization import load_organization
 from agenthub.rehearsal.server import Endpoint, start_rehearsal
 from agenthub.runtime import RolePlace, run_role
@@ -19,6 +20,7 @@ from agenthub.sessions.journal import Journal
 from agenthub.settings import Settings
 from tests.organization import Hub, directive, until, write_organization
 from tests.test_cli import in_hub
+from tests.test_health import get
 
 WRITE = 'rehearse: tool write_file {"path": "plan.md", "content": "ship it"}\nrehearse: say written'
 ASKS = {"backend": {"permissions": "{ask: [write_file], deny: ['Write(secrets/**)']}"}, "qa": {}}
@@ -57,6 +59,13 @@ class Desk:
         found = await self.approvals.waiting()
         return found if len(found) == count else None
 
+    async def counted(self) -> float:
+        """How many wait, as the role tells Prometheus."""
+        beat = await Registry(self.hub.bus).find("backend")
+        assert beat is not None
+        _, page = await get(beat.health_port, "/metrics")
+        return next(float(line.split()[-1]) for line in page.splitlines() if line.startswith("agenthub_approvals_w"))
+
     def written(self, path: str = "plan.md") -> bool:
         return (self.hub.folder / ".agenthub" / "workspaces" / "backend" / path).exists()
 
@@ -91,6 +100,7 @@ async def test_what_must_be_asked_waits_for_a_yes_and_is_then_done(desk: Desk) -
         assert (asked.type, asked.from_role, asked.correlation_id) == ("approval", "backend", identity)
         assert "ship it" in asked.payload.message
         assert not desk.written()
+        assert await desk.counted() == 1
         listed = (await in_hub(desk.hub, "approvals", "--json")).json
         assert [(item["id"], item["tool"], item["rule"]) for item in listed] == [(identity, "write_file", "write_file")]
         between = await desk.hub.send("backend", "rehearse: say the role is free")  # other work goes on meanwhile
@@ -98,6 +108,7 @@ async def test_what_must_be_asked_waits_for_a_yes_and_is_then_done(desk: Desk) -
         ran = await in_hub(desk.hub, "approve", identity[:8])
         assert (ran.code, ran.out) == (0, ""), ran
         done = await desk.hub.completion("backend", message_id)
+        assert await desk.counted() == 0
     assert (done.outcome, done.text) == (Outcome.DONE, "written")
     assert desk.written()
     (decided,) = [prompt for prompt in desk.prompts() if "<hub:decision" in prompt]

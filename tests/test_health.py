@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import sys
@@ -120,6 +121,15 @@ async def test_work_is_counted_for_prometheus(hub: Hub, bus: Bus) -> None:
     assert found[("agenthub_circuit_state", "role")] == 0
     assert ("agenthub_budget_ratio", "backend", "usd_day") in found
     assert found[("process_open_fds",)] > 0
+    assert found[("agenthub_approvals_waiting",)] == 0
+    assert found[("agenthub_learnings", "hint")] == 0
+    shown = {name.removesuffix("_created") for name, *_ in found}
+    deploy = Path(__file__).parent.parent / "deploy"
+    for name in ("grafana.json", "alerts.yaml"):
+        wanted = set(re.findall(r"\bagenthub_\w+", (deploy / name).read_text()))
+        # Of what has not happened yet there is no sample.
+        missing = wanted - shown - {"agenthub_tokens_total", "agenthub_cost_usd_total"}
+        assert wanted and not missing, f"deploy/{name} shows what no role tells: {missing}"
 
 
 async def test_tokens_and_money_are_counted_by_model() -> None:

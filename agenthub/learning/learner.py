@@ -64,6 +64,11 @@ class Learner:
         consumer = subjects.learning_consumer(place.role)
         self._pull = Pull(bus, subjects.LEARNING, consumer, self._woken.set, batch=_BATCH)
 
+    def states(self) -> dict[str, int]:
+        """How many learnings are in which state."""
+        held = self._learned.all(at=self._clock())
+        return {str(state): sum(one.state is state for one in held) for state in State}
+
     # ── what the session asks ──────────────────────────────────────────────────────────────────────
     def hints(self, task: str, text: str) -> list[Held]:
         """Unproven learnings that fit a task, at most five; the same for a task that is begun again."""
