@@ -13,8 +13,9 @@ from agenthub.coordination import Coordination, Request
 from agenthub.messages import Outcome, Priority, Usage
 from agenthub.organization import Organization
 from agenthub.runtime import RolePlace, run_role
-from agenthub.sessions.conversation import Answer, Conversation
+from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
+from agenthub.sessions.model_calls import Answer
 from agenthub.sessions.session import (
     ContextInfo,
     Prompt,

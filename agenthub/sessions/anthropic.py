@@ -28,7 +28,7 @@ from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavai
 from agenthub.messages import Usage
 from agenthub.organization_file import Price
 from agenthub.sessions.caching import MARK, Diagnosis, marked
-from agenthub.sessions.conversation import Answer
+from agenthub.sessions.model_calls import Answer
 from agenthub.sessions.prices import cost_usd
 from agenthub.sessions.session import TextDelta
 from agenthub.sessions.windows import Window

@@ -7,13 +7,12 @@ the call in flight.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from agenthub.errors import ContextOverflowError, ModelRefusedError, SessionError
 from agenthub.failpoints import Failpoint, reach
@@ -21,6 +20,7 @@ from agenthub.messages import Outcome, Usage
 from agenthub.sessions import compaction, prompts
 from agenthub.sessions.compaction import CompactAt, extended
 from agenthub.sessions.journal import Answered, Block, Journal
+from agenthub.sessions.model_calls import Answer, Model, ModelCalls
 from agenthub.sessions.session import (
     ContextInfo,
     MayCall,
@@ -51,40 +51,6 @@ _REPEATED = (
 _ENDS = (TurnEnd.FINISHED, TurnEnd.PARKED)
 """Ends after which nothing of a turn is left to do."""
 _TOO_LONG = "The conversation is too long: the answer did not fit behind it."
-_BYTES_PER_TOKEN = 3
-"""Few, so that the size of what nobody has counted yet is rather taken for too large."""
-
-
-class Answer(NamedTuple):
-    """What one model call gave."""
-
-    blocks: list[Block]
-    stop_reason: str
-    usage: Usage
-
-
-class Model(Protocol):
-    """A model behind an API; raises the `SessionError` that fits each failure."""
-
-    name: str
-
-    @property
-    def window(self) -> int:
-        """Tokens that fit into a request; 0 if unknown."""
-
-    async def start(self) -> None:
-        """Learn about the model; called once."""
-
-    def answer(
-        self, *, system: str, tools: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]
-    ) -> AsyncGenerator[TextDelta | Usage | Answer]:
-        """Stream an answer; the last item is the `Answer`. A `Usage` is what a try took that brought none."""
-
-    def interrupt(self) -> None:
-        """Do not wait for the next try of a request that failed: raise `ModelUnavailableError` instead."""
-
-    async def close(self) -> None:
-        """Let go of connections."""
 
 
 class Conversation:
@@ -118,7 +84,9 @@ class Conversation:
         self._model, self._journal, self._system = model, journal, system
         self._tool_calls = ToolCalls(tools, journal, before_effect, may_call)
         self._max_steps = max_steps
-        self._before_effect, self._meter = before_effect, meter
+        self._model_calls = ModelCalls(
+            model, system=system, tools=self._tool_calls.definitions, before_effect=before_effect, meter=meter
+        )
         self._compact_at, self._is_per_task, self._begins_with = compact_at, is_per_task, begins_with
         self._place: str | None = None
         """Which conversation of the journal it is; None as long as it is none."""
@@ -327,34 +295,8 @@ class Conversation:
                     self._record_usage(item, turn_id, prompt)
                     yield ModelCalled(item, self._model.name, took_s)
 
-    async def _call(self, request: list[dict[str, Any]], turn_id: str) -> AsyncGenerator[TextDelta | Usage | Answer]:
-        await self._before_effect()
-        if self._meter is not None:
-            await self._meter.reserve(turn_id, input_tokens=self._expected_tokens(request))
-        took: Usage | None = None
-        try:
-            if self._meter is not None:  # it waited for the broker, and the process may have stood still meanwhile
-                await self._before_effect()
-            reach(Failpoint.MODEL_ASKED)
-            answering = self._model.answer(system=self._system, tools=self._tool_calls.definitions, messages=request)
-            async with aclosing(answering) as items:
-                async for item in items:
-                    if not isinstance(item, TextDelta):
-                        took = (took or Usage()) + (item.usage if isinstance(item, Answer) else item)
-                    yield item
-        except Exception:
-            took = took or Usage()  # the provider gave nothing
-            raise
-        finally:
-            if self._meter is not None:
-                self._meter.settle(took)
-
-    def _expected_tokens(self, request: list[dict[str, Any]]) -> int:
-        """How large a request is: as the last one and its answer were, and what is new."""
-        if self._context_tokens:
-            return self._context_tokens + _size(request[-1:]) // _BYTES_PER_TOKEN
-        known = len(self._system) + _size(self._tool_calls.definitions) + _size(request)
-        return known // _BYTES_PER_TOKEN
+    def _call(self, request: list[dict[str, Any]], turn_id: str) -> AsyncGenerator[TextDelta | Usage | Answer]:
+        return self._model_calls.call(request, turn_id, context_tokens=self._context_tokens)
 
     # ── when it becomes long ───────────────────────────────────────────────────────────────────────
     @property
@@ -448,10 +390,6 @@ class Conversation:
 
     def _record_usage(self, usage: Usage, turn_id: str, prompt: Prompt) -> None:
         self._journal.record_usage(turn_id, message_id=prompt.task.id, model=self._model.name, usage=usage)
-
-
-def _size(values: Sequence[dict[str, Any]]) -> int:
-    return len(json.dumps(list(values), ensure_ascii=False).encode(errors="replace"))
 
 
 def _said(blocks: Sequence[Block]) -> str:

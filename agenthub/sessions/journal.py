@@ -1,6 +1,6 @@
 """The journal of one role: turns, the conversation, every step. On disk before anything is published.
 
-One SQLite file, WAL, `synchronous=FULL`: a commit survives power loss. Calls block for one fsync (0.2 ms on
+One SQLite file; a commit survives power loss. Calls block for one fsync (0.2 ms on
 a local disk), which is less than a thread costs. What was answered is never paid again, what was done is
 never done again: after a crash a turn goes on from the last record here.
 """
@@ -9,57 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agenthub.errors import ConfigError, LeaseLostError
+from agenthub.errors import LeaseLostError
 from agenthub.messages import Usage
+from agenthub.sessions.journal_file import is_writable, open_file, unsynced
 from agenthub.sessions.pruning import prune
 
 Block = dict[str, Any]
 """One content block of the Messages API, as JSON."""
 
-_VERSION = 3
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS turn (
-  id TEXT PRIMARY KEY, message_id TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('open', 'done')),
-  attempts INTEGER NOT NULL, failures INTEGER NOT NULL, ack_subject TEXT NOT NULL,
-  opened_at REAL NOT NULL, ended_at REAL, result TEXT
-) STRICT;
-CREATE INDEX IF NOT EXISTS turn_message ON turn (message_id);
-CREATE TABLE IF NOT EXISTS entry (
-  seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, turn_id TEXT NOT NULL,
-  role TEXT NOT NULL CHECK (role IN ('user', 'assistant')), content TEXT NOT NULL, at REAL NOT NULL,
-  stop_reason TEXT NOT NULL DEFAULT '', conversation TEXT NOT NULL DEFAULT '', tokens INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX IF NOT EXISTS entry_turn ON entry (turn_id);
-CREATE INDEX IF NOT EXISTS entry_conversation ON entry (conversation, epoch);
-CREATE TABLE IF NOT EXISTS step (
-  turn_id TEXT NOT NULL, number INTEGER NOT NULL, tool TEXT NOT NULL, state TEXT NOT NULL
-  CHECK (state IN ('intent', 'done')), result TEXT, at REAL NOT NULL, PRIMARY KEY (turn_id, number)
-) STRICT;
-CREATE TABLE IF NOT EXISTS usage (
-  at REAL NOT NULL, turn_id TEXT NOT NULL, message_id TEXT NOT NULL, model TEXT NOT NULL, input INTEGER NOT NULL,
-  output INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL, cost_usd REAL NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS usage_at ON usage (at);
-CREATE INDEX IF NOT EXISTS usage_message ON usage (message_id);
-CREATE TABLE IF NOT EXISTS note (id TEXT PRIMARY KEY, text TEXT NOT NULL, at REAL NOT NULL, turn_id TEXT) STRICT;
-"""
 _INSERT_ENTRY = (
     "INSERT INTO entry (conversation, epoch, turn_id, role, content, at, stop_reason, tokens)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_SINCE_2 = """
-ALTER TABLE entry ADD COLUMN conversation TEXT NOT NULL DEFAULT '';
-ALTER TABLE entry ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0;
-"""
-_UPGRADES = {1: f"ALTER TABLE entry ADD COLUMN stop_reason TEXT NOT NULL DEFAULT ''; {_SINCE_2}", 2: _SINCE_2}
-"""What an older version lacks; tables and indexes that are new are made anyway."""
 
 
 class Turn(NamedTuple):
@@ -99,52 +66,19 @@ class Journal:
     """See the module. One process at a time writes; others may read the file."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._prepare()
+        self._db = open_file(path)
         self._conversation = ""
         self._epoch = self._newest_epoch()
         self._end: int | None = None
         """Number of the last entry that this process knows; None until it has read the conversation."""
-
-    def _prepare(self) -> None:
-        """Make the tables, or bring those of an older version up to date. Writes nothing if all is right."""
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == _VERSION:
-            return
-        if version > _VERSION:
-            raise ConfigError(
-                f"{self.path} was written by a newer agenthub (journal version {version}, this one knows {_VERSION}). "
-                "Run that version, or move the file away to begin a new journal."
-            )
-        upgrade = _UPGRADES.get(version, "")
-        self._db.executescript(f"BEGIN IMMEDIATE; {upgrade} {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
 
     def close(self) -> None:
         self._db.close()
 
     def is_writable(self) -> bool:
         """True if the disk takes a record of some size."""
-        try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.execute("INSERT INTO note VALUES ('probe', hex(zeroblob(32768)), 0, '')")
-                self._db.execute("DELETE FROM note WHERE id = 'probe'")
-        except sqlite3.OperationalError:
-            return False
-        return True
-
-    @contextlib.contextmanager
-    def _unsynced(self) -> Iterator[None]:
-        """For records that survive the death of this process, but not of the machine until the next synced one."""
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        try:
-            yield
-        finally:
-            self._db.execute("PRAGMA synchronous = FULL")
+        return is_writable(self._db)
 
     # ── turns ──────────────────────────────────────────────────────────────────────────────────────
     def open_turn(self, turn_id: str, *, message_id: str, ack_subject: str, failures_before: int = 0) -> Turn:
@@ -152,7 +86,7 @@ class Journal:
 
         What power loss could take of this is a count of crashes.
         """
-        with self._unsynced():
+        with unsynced(self._db):
             (state, attempts, failures, result), = self._db.execute(
                 "INSERT INTO turn VALUES (?, ?, 'open', 1, ?, ?, ?, NULL, NULL) ON CONFLICT (id) DO UPDATE"
                 " SET attempts = attempts + (state = 'open'), failures = max(failures, excluded.failures),"
@@ -177,7 +111,7 @@ class Journal:
         The record survives the death of the process at once, and power loss soon after. It may do so: what it says
         is published next, and a turn that is found open is held against that.
         """
-        with self._unsynced():
+        with unsynced(self._db):
             self._db.execute(
                 "UPDATE turn SET state = 'done', ended_at = ?, result = ? WHERE id = ? AND state = 'open'",
                 (time.time(), json.dumps(result), turn_id),
@@ -353,7 +287,7 @@ class Journal:
         self, turn_id: str, number: int, tool: str, result: dict[str, Any], *, may_repeat: bool = False
     ) -> None:
         """Record how a tool call ended. Of one that `may_repeat` the record need not survive power loss."""
-        with self._unsynced() if may_repeat else contextlib.nullcontext():
+        with unsynced(self._db) if may_repeat else contextlib.nullcontext():
             self._db.execute(
                 "INSERT INTO step VALUES (?, ?, ?, 'done', ?, ?)"
                 " ON CONFLICT (turn_id, number) DO UPDATE SET state = 'done', result = excluded.result",

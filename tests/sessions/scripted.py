@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from agenthub.messages import Message, Outcome, Payload, Usage
-from agenthub.sessions.conversation import Answer, Conversation
+from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Block, Journal
+from agenthub.sessions.model_calls import Answer
 from agenthub.sessions.session import (
     ModelCalled,
     Prompt,

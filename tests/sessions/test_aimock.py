@@ -24,8 +24,9 @@ import pytest
 from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
 from agenthub.sessions.anthropic import TRIES, AnthropicModel
-from agenthub.sessions.conversation import Answer, Conversation
+from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
+from agenthub.sessions.model_calls import Answer
 from agenthub.sessions.session import ModelCalled, Prompt, TextDelta, TurnEnd, TurnResult
 from tests.sessions.scripted import Toolbox, task
 

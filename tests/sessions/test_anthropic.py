@@ -18,8 +18,9 @@ from agenthub.messages import Usage
 from agenthub.rehearsal import Endpoint, start_rehearsal
 from agenthub.rehearsal.faults import Fault
 from agenthub.sessions.anthropic import LONGEST_WAIT_S, TRIES, AnthropicModel, _retry_after
-from agenthub.sessions.conversation import Answer, Conversation
+from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
+from agenthub.sessions.model_calls import Answer
 from agenthub.sessions.session import Prompt, TextDelta, Tool, TurnResult
 from tests.organization import until
 from tests.sessions.scripted import Toolbox, task
@@ -355,7 +356,7 @@ async def test_the_api_itself_says_that_the_prefix_stayed_the_same(models: Model
         [_ async for _ in talk.turn(Prompt(f"Question {n}?", task(f"m{n}")), turn_id=f"m{n}")]
     assert model.diagnosis is not None
     assert (model.diagnosis.asked, model.diagnosis.misses) == (4, [])
-    talk._system += " It is now 10:31."
+    talk._model_calls._system += " It is now 10:31."
     [_ async for _ in talk.turn(Prompt("Question 5?", task("m5")), turn_id="m5")]
     assert model.diagnosis.misses == ["system_changed"]
     journal.close()

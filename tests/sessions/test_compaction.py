@@ -11,7 +11,7 @@ import pytest
 from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavailableError
 from agenthub.failpoints import Failpoint
 from agenthub.messages import Usage
-from agenthub.sessions import compaction, conversation, prompts
+from agenthub.sessions import compaction, conversation, model_calls, prompts
 from agenthub.sessions.compaction import CompactAt
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import ModelCalled, Prompt, TurnEnd, TurnResult
@@ -168,7 +168,8 @@ async def test_a_crash_amid_it_repeats_it_or_finds_it_done(
             raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(conversation, "reach", dies)
+        for module in (conversation, model_calls):
+            patch.setattr(module, "reach", dies)
         with pytest.raises(Crash):
             await role.turn("b", "next")
     await role.restart()

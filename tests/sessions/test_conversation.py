@@ -9,7 +9,7 @@ import pytest
 
 from agenthub.errors import HubUnreachableError, LeaseLostError, ModelUnavailableError, RefusedError, SessionError
 from agenthub.messages import Outcome, Usage
-from agenthub.sessions.conversation import Answer
+from agenthub.sessions.model_calls import Answer
 from agenthub.sessions.session import (
     ModelCalled,
     Prompt,

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from agenthub.errors import SessionError
 from agenthub.messages import Usage
-from agenthub.sessions.conversation import Answer
 from agenthub.sessions.journal import Journal
+from agenthub.sessions.model_calls import Answer
 from agenthub.sessions.session import TextDelta, TurnEnd, TurnResult
 from tests.sessions.conftest import Opens
 from tests.sessions.scripted import (
