@@ -79,6 +79,11 @@ class Coordination:
         return len(self._parked)
 
     @property
+    def parked_tasks(self) -> list[str]:
+        """Ids of the tasks that wait for answers."""
+        return list(self._parked)
+
+    @property
     def approvals_waiting(self) -> int:
         """How many calls and questions of this role wait for a person."""
         return len(self._of_people)

@@ -47,13 +47,36 @@ from agenthub.tools.long_messages import long_message_tools
 from agenthub.tools.masked import masked
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.notes import NOTES_TOOLS
-from agenthub.tools.offer import has_shell, role_tools, sandbox_of
+from agenthub.tools.offer import has_shell, role_tools, sandbox_of, workspace_of
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
 from agenthub.tools.recall import recall_tools
 from agenthub.tools.sandbox import isolation, own, shell
 from agenthub.tools.schedule import schedule_tools
+from agenthub.tools.working_copies import WorkingCopies
+from agenthub.tools.workplace import OneFolder, Workplace
 from agenthub.turn_gate import TurnGate
+
+
+def workplace_of(settings: Settings, organization: Organization, name: str) -> Workplace:
+    """Where the tools of a role work.
+
+    Raises:
+        ConfigError: If that shall be a repository, and there is none, or its session cannot do that.
+    """
+    role = organization.role(name)
+    if not role.settings.repository:
+        return OneFolder(workspace_of(name, settings.state))
+    if organization.terms(name).session == "claude-code":
+        raise ConfigError(
+            f"`{name}` is played by Claude Code, which works in one folder: leave out `agenthub.repository`, or "
+            "set `session: anthropic`."
+        )
+    return WorkingCopies(
+        (settings.folder / role.settings.repository).resolve(), settings.state / "working-copies" / name,
+        role=name, org=organization.org,
+        sandbox=sandbox_of(role, workspace_of(name, settings.state)) if has_shell(role) else None,
+    )  # fmt: skip
 
 
 def session_for(
@@ -71,6 +94,7 @@ def session_for(
     texts: LongTexts,
     learner: Learner,
     acceptance: Acceptance,
+    place: Workplace,
     *,
     is_urgent: Callable[[], bool],
 ) -> Session:
@@ -81,6 +105,7 @@ def session_for(
         mcp_tools: Tools of its MCP servers, which run.
         mask: Takes secrets out of what tools give back.
         texts: What came in and is too long to be shown at once.
+        place: Where its tools work.
         is_urgent: True while a critical message waits.
     """
     terms, role = organization.terms(name), organization.role(name)
@@ -89,18 +114,18 @@ def session_for(
         await lease.ensure()
         journal.check_alone()  # the lease may have come back, with what another process did meanwhile
 
-    within_s, workspace = organization.defaults.approval_within_s, settings.state / "workspaces" / name
+    within_s = organization.defaults.approval_within_s
     with_others = [
         *mesh_tools(
             coordination,
-            attach=attaching(bus, name, workspace),
+            attach=attaching(bus, name, place),
             ask_within_s=terms.ask_within_s,
             judge=acceptance.judge,
             check_s=role.settings.limits.command_timeout_s,
             is_urgent=is_urgent,
         ),
         *people_tools(coordination, within_s=within_s),
-        *attachment_tools(bus, workspace),
+        *attachment_tools(bus, place),
         *long_message_tools(texts),
         *colleague_tools(organization, name, _track_record(organization, bus)),
         *learning_tools(name, org=organization.org, bus=bus, learner=learner, mask=mask),
@@ -113,7 +138,7 @@ def session_for(
     system = prompts.standing_instructions(organization, role)
     tools = [
         masked(tool, mask)
-        for tool in (*with_others, *role_tools(role, state=settings.state), *mcp_tools)
+        for tool in (*with_others, *role_tools(role, place, state=settings.state), *mcp_tools)
         if offers(permissions, tool.name)
     ]
     if terms.session == "claude-code":
@@ -162,15 +187,17 @@ def acceptance_of(
     coordination: Coordination,
     mask: Callable[[str], str],
     learner: Learner,
+    place: Workplace,
 ) -> Acceptance:
     """What a role's work must show before it counts as done."""
-    role, workspace = organization.role(name), settings.state / "workspaces" / name
+    role = organization.role(name)
+    sandbox = sandbox_of(role, workspace_of(name, settings.state)) if has_shell(role) else None
     permissions = _permissions(organization, role, frozenset())
     permits = _permits(settings, organization, name, permissions, coordination, learner)
     return Acceptance(
         name, organization, journal=journal, coordination=coordination,
-        run_check=checking(sandbox_of(role, workspace) if has_shell(role) else None, permits, mask=mask),
-        attach=attaching(bus, name, workspace), verify_within_s=organization.terms(name).ask_within_s,
+        run_check=checking(sandbox, place, permits, mask=mask),
+        attach=attaching(bus, name, place), verify_within_s=organization.terms(name).ask_within_s,
         decide_within_s=organization.defaults.approval_within_s,
     )  # fmt: skip
 

@@ -99,6 +99,7 @@ class Loop:
         gate: TurnGate,
         take_in: Callable[[Message], Message],
         acceptance: Acceptance,
+        hand_in: Callable[[Message, TurnResult], Awaitable[TurnResult]],
         steered: Steered,
     ) -> None:
         """The loop of one role.
@@ -107,6 +108,7 @@ class Loop:
             before_effect: Raises if this process may not act as the role any more.
             gate: Asked before each turn whether there is money and a model for it: else none is opened.
             take_in: Called with what comes in before anything is made of it; gives it as it is worked off.
+            hand_in: Called with a task that is over and how it ended, before anybody is told; gives what is told.
             acceptance: Says what a task must show before it counts as done.
             steered: By whom people stop, cancel and move what is in hand.
         """
@@ -115,7 +117,7 @@ class Loop:
         self._traces = traces
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
         self._before_effect, self._gate, self._take_in = before_effect, gate, take_in
-        self._acceptance, self._steered = acceptance, steered
+        self._acceptance, self._steered, self._hand_in = acceptance, steered, hand_in
         self._has_opened = False
         """True if the turn of the delivery in hand was opened."""
 
@@ -340,6 +342,8 @@ class Loop:
             self._put_back(work)
             await self._settling.later(delivery, work.task, "the turn was interrupted", in_s=0, failures=turn.failures)
             return True
+        if result.end is not TurnEnd.PARKED:
+            result = await self._hand_in(work.task, result)
         await self._settling.end(work, result, delivery)
         is_ok = result.outcome is not Outcome.FAILED or bool(work.task.payload.verifies)  # to reject is no failure
         await self._gate.ended(ok=is_ok, reason="" if is_ok else result.text)

@@ -301,6 +301,11 @@ def _across(
             yield problem(role, "fallback", f"`{role.name}` cannot stand in for itself")
         if role.settings.verified_by == role.name:
             yield problem(role, "verified_by", f"`{role.name}` cannot verify its own work")
+        if role.settings.repository:
+            place = (settings.folder / role.settings.repository).resolve()
+            if not any((place / name).exists() for name in (".git", "HEAD")):
+                text = f"{place} is no git repository. Run `git init` there, or leave the key out"
+                yield problem(role, "repository", text)
         for name, schedule in role.settings.schedule.items():
             if not subjects.token(name):
                 yield problem(role, "schedule", f"{name!r} is no name of a schedule: {NAME_RULE}")

@@ -228,6 +228,9 @@ class RoleSettings(_Strict):
     conversation: Literal["rolling", "per_task"] | None = None
     """`rolling`: one conversation for all it does. `per_task`: a fresh one for each task, to which the work on the
     task returns. None: the organization's default."""
+    repository: str = ""
+    """Path of a git repository, from the organization's folder: each task works in a working copy of its own, and
+    comes home as the branch `agenthub/<role>/<id>`. Empty: the role has one folder for all it does."""
     network: bool = False
     """Whether its commands reach the network: all that this machine reaches, the broker too."""
     ask_within_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)

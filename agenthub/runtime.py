@@ -168,10 +168,14 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         )  # fmt: skip
         await spending.recover(journal.usage_since)
         learner = equipment.learner_of(settings, organization, name, bus=bus, events=events, notices=notices)
-        acceptance = equipment.acceptance_of(settings, organization, name, bus, journal, coordination, mask, learner)
+        workplace = equipment.workplace_of(settings, organization, name)
+        await workplace.sweep(still_open=coordination.parked_tasks)
+        acceptance = equipment.acceptance_of(
+            settings, organization, name, bus, journal, coordination, mask, learner, workplace
+        )
         session = session or equipment.session_for(
             settings, organization, name, place.key, bus, journal, coordination, lease, gate, mcp_tools, mask, texts,
-            learner, acceptance,
+            learner, acceptance, workplace,
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
         live = Live(bus, name, place.key, clock=now, mask=mask)
@@ -220,6 +224,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
                 traces=guard, events=events, activity=activity, clock=now, before_effect=lease.ensure,
                 gate=gate, take_in=partial(_taken_in, mask, texts), acceptance=acceptance, steered=steered,
+                hand_in=workplace.hand_in,
                 limits=LoopLimits(
                     max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,

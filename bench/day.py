@@ -27,6 +27,7 @@ from agenthub.sessions.session import Prompt, ToolCall, TurnResult
 from agenthub.settings import Settings
 from agenthub.tools.attachments import Attach
 from agenthub.tools.mesh import mesh_tools
+from agenthub.tools.workplace import OneFolder
 from agenthub.tools.workspace import workspace_tools
 from bench.hub import empty_folder
 from bench.table import Result
@@ -115,7 +116,7 @@ async def day(seed: int, *, number: int = MESSAGES, compact_at_tokens: int | Non
             tools = [
                 # it works alone and asks nobody
                 *mesh_tools(cast(Coordination, None), attach=cast(Attach, None), ask_within_s=1, judge=_as_it_says),
-                *workspace_tools(folder / "workspace"),
+                *workspace_tools(OneFolder(folder / "workspace")),
             ]
             conversation = Conversation(
                 model, journal, system=prompts.standing_instructions(organization, organization.role(_ROLE)),

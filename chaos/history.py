@@ -120,6 +120,9 @@ class History:
     merged: list[Merged] = field(default_factory=list)
     injected: list[Injected] = field(default_factory=list)
     alive: list[Alive] = field(default_factory=list)
+    put_off: set[tuple[str, str]] = field(default_factory=set)
+    """Role, and id or `GENBRAIN_AGENTS-<sequence>`, of what was taken and went back for a while, by the roles' logs:
+    the turn that was begun is not in the journal any more."""
     left_alone: list[str] = field(default_factory=list)
     """Roles that the supervisor gave up."""
     leftovers: list[str] = field(default_factory=list)

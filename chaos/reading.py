@@ -20,6 +20,7 @@ from chaos.plan import ROLES
 _TAG = re.compile(r"d\d{4}")
 _ANSWER = re.compile(r'<hub:answer from="([^"]+)" outcome="[^"]*" subject="([^"]*)">')
 _AGAIN = "You began with the next message before"
+_PUT_OFF = re.compile(r"([\w~-]+) goes back for ")
 _NEEDS_NO_END = ("reply", "task_result", "system_event")
 _AUDIT = "agent-hub.audit."
 
@@ -79,6 +80,8 @@ def read_folder(state: Path, effects: Path, history: History) -> None:
     for role in ROLES:
         if (path := state / "journals" / f"{role}.db").exists():
             _read_journal(path, history)
+        for log in (state / "logs").glob(f"{role}.log*"):
+            history.put_off |= {(role, found) for found in _PUT_OFF.findall(log.read_text(errors="replace"))}
     for log in sorted(effects.glob("*.log")):
         for line in log.read_text().splitlines():
             at, process, key, *_ = line.split(" ", 3)

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from agenthub import subjects
 from chaos.history import Accepted, History
 
 DEAD = "dead"
@@ -105,16 +106,16 @@ def calls_in_flight(history: History) -> int:
 def out_of_order(history: History) -> list[Violation]:
     """H6: of one sender, door and priority a later message was taken before an earlier one.
 
-    Of what a role itself stored once more, since it could not work on it then, no journal says when it was taken first.
+    Of what went back for a while, since the model or its money was away, no journal says when it was taken first.
     """
     taken: dict[tuple[str, str], float] = {}
     for opened in history.opened:
         key = (opened.role, opened.id)
         taken[key] = min(opened.at, taken.get(key, opened.at))
     queues: dict[tuple[str, str, str, str], list[tuple[int, str]]] = defaultdict(list)
-    put_off = {(one.role, one.id) for one in history.accepted if one.sender == one.role}
     for one in _unique(history):
-        if one.is_work and (one.role, one.id) in taken.keys() - put_off:
+        names = {(one.role, one.id), (one.role, f"{subjects.AGENTS}-{one.sequence}")}
+        if one.is_work and (one.role, one.id) in taken and not names & history.put_off:
             queues[one.role, one.sender, one.way, one.priority].append((one.sequence, one.id))
     found = []
     for (role, sender, way, priority), messages in queues.items():

@@ -14,6 +14,7 @@ from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome
 from agenthub.tools import search
 from agenthub.tools.offer import role_tools
 from agenthub.tools.search_program import glob_expression
+from agenthub.tools.workplace import OneFolder
 from tests.sessions.scripted import task
 
 
@@ -22,7 +23,10 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.tools: dict[str, Tool] = {
-            tool.name: tool for tool in role_tools(Role(name="qa", prompt="x", path=Path("qa.md")), state=folder)
+            tool.name: tool
+            for tool in role_tools(
+                Role(name="qa", prompt="x", path=Path("qa.md")), OneFolder(folder / "workspaces" / "qa"), state=folder
+            )
         }
         self.path, self.outside = folder / "workspaces" / "qa", folder / "outside"
         self.outside.mkdir()

@@ -41,6 +41,7 @@ from agenthub.tools import commands, sandbox
 from agenthub.tools.offer import role_tools, sandbox_of
 from agenthub.tools.sandbox import CommandLimits, Sandbox, isolation
 from agenthub.tools.shell import shell_tools
+from agenthub.tools.workplace import OneFolder
 from tests.organization import until
 from tests.sessions.scripted import ScriptedModel, says, task
 from tests.sessions.scripted import calls as run_calls
@@ -57,12 +58,13 @@ class Machine:
         self.state = folder / "state"
         self.workspace, self.neighbour = self.state / "workspaces" / "qa", self.state / "workspaces" / "ceo"
         self.neighbour.mkdir(parents=True)
+        self.workspace.mkdir(parents=True)
         (self.neighbour / "plan.txt").write_text(f"plan {KEY}")
         (self.state / "journals").mkdir()
         (self.state / "journals" / "ceo.db").write_text(f"journal {KEY}")
         # A name of its own: limits of processes count all that a user has, and tests run side by side.
         self.sandbox = Sandbox(self.workspace, f"qa {folder}", **options)
-        self.tool: Tool = shell_tools(self.sandbox)[0]
+        self.tool: Tool = shell_tools(self.sandbox, OneFolder(self.sandbox.workspace))[0]
         self.supervisor: subprocess.Popen[bytes]
         self.port = 0
 
@@ -473,7 +475,7 @@ def test_the_shell_is_for_a_role_whose_file_names_it(
     tmp_path: Path, line: tuple[str, ...] | None, offered: bool
 ) -> None:
     role = Role(name="qa", prompt="x", path=Path("qa.md"), tools=line)
-    assert ("run_command" in [tool.name for tool in role_tools(role, state=tmp_path)]) == offered
+    assert ("run_command" in [tool.name for tool in role_tools(role, OneFolder(tmp_path), state=tmp_path)]) == offered
 
 
 def test_a_command_is_seen_as_the_shell_by_the_rules_of_permission() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
+from agenthub.tools.workplace import OneFolder
 from agenthub.tools.workspace import MAX_FILE_BYTES, workspace_tools
 from agenthub.whole_files import BESIDE
 from tests.sessions.scripted import task
@@ -22,7 +23,7 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         self.path, self.outside = folder / "work", folder / "outside"
-        self._tools: dict[str, Tool] = {tool.name: tool for tool in workspace_tools(self.path)}
+        self._tools: dict[str, Tool] = {tool.name: tool for tool in workspace_tools(OneFolder(self.path))}
         self.outside.mkdir()
         (self.outside / "secret.txt").write_text("secret")
 

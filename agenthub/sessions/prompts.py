@@ -56,6 +56,15 @@ what they need goes with the message (`attach`), and what comes with one you get
 - Keep answers short and concrete. Say what you did, not what one could do."""
 
 
+_REPOSITORY = """\
+# Your workspace
+
+Your workspace is a working copy of a git repository, made for this task alone, on a branch of its own. Commit in \
+small steps with messages that say why. When the task ends, the branch is brought into the repository and named in \
+your report; what you left uncommitted is committed then. Branches of other tasks are `origin/agenthub/<role>/<id>`. \
+You cannot fetch or push."""
+
+
 _REJECTED = "What you said is done was rejected by who verifies it. Mend what is wrong, then finish again."
 _UNPROVEN = (
     "What colleagues found in tasks like this one; unproven here. Follow one only if it fits, and say with "
@@ -73,7 +82,8 @@ _PROVEN = (
 
 def standing_instructions(organization: Organization, role: Role) -> str:
     """System prompt of a role: who it is, how to work here, its place. The same bytes for the same files."""
-    return "\n\n".join([role.prompt.strip(), _RULES, _place(organization, role)])
+    rules = [_RULES, _REPOSITORY] if role.settings.repository else [_RULES]
+    return "\n\n".join([role.prompt.strip(), *rules, _place(organization, role)])
 
 
 def _place(organization: Organization, role: Role) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +13,7 @@ from agenthub.bus.connection import Bus
 from agenthub.errors import RefusedError
 from agenthub.messages import Attachment, attachment_name, derived_id
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
+from agenthub.tools.workplace import Workplace
 from agenthub.tools.workspace import resolve, write_text
 
 FETCH_ATTACHMENT = "fetch_attachment"
@@ -34,13 +34,13 @@ class FetchAttachment(BaseModel):
     name: str = Field(default="", description="Its name in the message.", max_length=200)
 
 
-def attaching(bus: Bus, role: str, workspace: Path) -> Attach:
+def attaching(bus: Bus, role: str, place: Workplace) -> Attach:
     """How a role attaches files of its workspace. Attaching again after a crash stores them once."""
 
     async def attach(paths: Sequence[str], call: ToolCall) -> tuple[Attachment, ...]:
         if len(paths) > MAX_FILES:
             raise RefusedError(f"A message takes {MAX_FILES} files; these are {len(paths)}. Put them into one archive.")
-        found = []
+        found, workspace = [], await place.folder(call.task)
         for number, path in enumerate(paths):
             target = resolve(workspace, path)
             if not target.is_file():
@@ -52,7 +52,7 @@ def attaching(bus: Bus, role: str, workspace: Path) -> Attach:
     return attach
 
 
-def attachment_tools(bus: Bus, workspace: Path) -> list[Tool]:
+def attachment_tools(bus: Bus, place: Workplace) -> list[Tool]:
     """The tool `fetch_attachment`. It may be repeated: it sets the whole content of a file."""
 
     async def fetch(arguments: FetchAttachment, call: ToolCall) -> ToolOutcome:
@@ -60,7 +60,7 @@ def attachment_tools(bus: Bus, workspace: Path) -> list[Tool]:
             raise RefusedError(f"{arguments.key[:80]!r} is no key of an attachment; copy it from the message.")
         name = attachment_name(arguments.name or arguments.key)
         path = arguments.path or f"attachments/{name}"
-        target = resolve(workspace, path)
+        target = resolve(await place.folder(call.task), path)
         data = await get_attachment(bus, arguments.key)
         write_text(target, data, path, at_most=len(data))
         return ToolOutcome(f"{len(data):,} bytes are in `{path}`.", summary=f"{path}, {len(data):,} bytes")

@@ -11,16 +11,18 @@ from agenthub.tools.commands import run
 from agenthub.tools.permits import Permits
 from agenthub.tools.sandbox import Sandbox, isolation, own, shell
 from agenthub.tools.shell import RUN_COMMAND
+from agenthub.tools.workplace import Workplace
 
 MAX_SHOWN_CHARACTERS = 6_000
 """Of the output of a check: its end says what failed."""
 
 
-def checking(sandbox: Sandbox | None, permits: Permits, *, mask: Callable[[str], str]) -> RunCheck:
+def checking(sandbox: Sandbox | None, place: Workplace, permits: Permits, *, mask: Callable[[str], str]) -> RunCheck:
     """How the checks of a role are run.
 
     Args:
-        sandbox: Where its commands run. None: it has no shell, and nobody can have it run one.
+        place: Where its tools work.
+        sandbox: How its commands run. None: it has no shell, and nobody can have it run one.
         mask: Takes secrets out of what a check shows.
     """
 
@@ -28,10 +30,10 @@ def checking(sandbox: Sandbox | None, permits: Permits, *, mask: Callable[[str],
         if why := _refusal(command, sandbox, permits):
             return Check(command=command, problem=f"was not run: {why}")
         assert sandbox is not None
-        sandbox.workspace.mkdir(parents=True, exist_ok=True)
-        own(sandbox.workspace, sandbox)
+        at = sandbox._replace(workspace=await place.folder(call.task), reads=place.reads)
+        own(at.workspace, at)
         argv = [shell(), "-c", command.encode(errors="replace").decode()]
-        finished = await run(argv, sandbox, interrupted=call.interrupted)
+        finished = await run(argv, at, interrupted=call.interrupted)
         output = mask(finished.output.strip())
         if (more := len(output) - MAX_SHOWN_CHARACTERS) > 0:
             output = f"[... {more:,} characters left out ...]\n{output[more:]}"

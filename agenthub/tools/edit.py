@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome
+from agenthub.tools.workplace import Workplace
 from agenthub.tools.workspace import read_whole, resolve, write_text
 
 _AROUND = 3
@@ -83,11 +83,11 @@ def around(before: str, after: str) -> str:
     return "\n".join(shown)
 
 
-def edit_tools(workspace: Path) -> list[Tool]:
+def edit_tools(place: Workplace) -> list[Tool]:
     """The tool to edit files of one workspace. A second call might replace what the first one wrote."""
 
     async def edit_file(arguments: EditFile, call: ToolCall) -> ToolOutcome:
-        target = resolve(workspace, arguments.path)
+        target = resolve(await place.folder(call.task), arguments.path)
         data = read_whole(target, arguments.path)
         try:
             before = data.decode()

@@ -18,15 +18,15 @@ from agenthub.tools.notes import notes_tools
 from agenthub.tools.sandbox import CommandLimits, Sandbox
 from agenthub.tools.search import search_tools
 from agenthub.tools.shell import RUN_COMMAND, shell_tools
+from agenthub.tools.workplace import Workplace
 from agenthub.tools.workspace import workspace_tools
 
 
-def role_tools(role: Role, *, state: Path) -> list[Tool]:
-    """The tools of a role for its files and commands; its folders are below `state`."""
-    workspace = state / "workspaces" / role.name
-    tools = [*workspace_tools(workspace), *edit_tools(workspace), *search_tools(workspace)]
+def role_tools(role: Role, place: Workplace, *, state: Path) -> list[Tool]:
+    """The tools of a role for its files and commands, which work at `place`; its notes are below `state`."""
+    tools = [*workspace_tools(place), *edit_tools(place), *search_tools(place)]
     if has_shell(role):
-        tools += shell_tools(sandbox_of(role, workspace))
+        tools += shell_tools(sandbox_of(role, workspace_of(role.name, state)), place)
     notes = notes_tools(state / "notes" / f"{role.name}.md", role.name, clock=now)  # part of working here: for all
     return [*_offered(role, tools), *notes]
 
@@ -34,6 +34,11 @@ def role_tools(role: Role, *, state: Path) -> list[Tool]:
 def has_shell(role: Role) -> bool:
     """True if the role's file names the shell among its tools."""
     return role.tools is not None and offers(Permissions(only=role.tools), RUN_COMMAND)
+
+
+def workspace_of(role: str, state: Path) -> Path:
+    """The folder of a role that works in no repository."""
+    return state / "workspaces" / role
 
 
 def sandbox_of(role: Role, workspace: Path) -> Sandbox:

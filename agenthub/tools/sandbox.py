@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,7 +106,7 @@ class Sandbox(NamedTuple):
         return [part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")]
 
     def _tree(self) -> list[str]:
-        parts: list[str] = []
+        parts = _enterable([Path("/etc")])
         for path in _READ_ONLY + (_FOR_NETWORK if self.has_network else ()):
             parts += ["--ro-bind-try", path, path]
         for name in _TOP_FOLDERS:
@@ -118,6 +118,7 @@ class Sandbox(NamedTuple):
         parts += ["--proc", "/proc", "--dev", "/dev"]
         for scratch in ("/tmp", "/dev/shm"):  # noqa: S108
             parts += ["--perms", "1777", "--size", str(_SCRATCH_BYTES), "--tmpfs", scratch]
+        parts += _enterable({parent for folder in self.reads for parent in folder.parents} - {Path("/")})
         for folder in self.reads:
             parts += ["--ro-bind", str(folder), str(folder)]
         parts += ["--bind", str(self.workspace.resolve()), INSIDE]
@@ -139,6 +140,11 @@ class Sandbox(NamedTuple):
             "prlimit", f"--nproc={limits.processes}", f"--data={limits.memory_bytes}", f"--fsize={limits.file_bytes}",
             f"--cpu={int(limits.timeout_s) + 1}", "--core=0", "--nofile=4096", "--",
         ]  # fmt: skip
+
+
+def _enterable(folders: Iterable[Path]) -> list[str]:
+    """What makes folders on the way to what is bound below: those that bubblewrap makes by itself are root's alone."""
+    return [part for folder in sorted(folders) for part in ("--perms", "0755", "--dir", str(folder))]
 
 
 def environment() -> dict[str, str]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
+from agenthub.tools.workplace import Workplace
 from agenthub.tools.workspace import resolve
 
 SEARCH_WITHIN_S = 20.0
@@ -30,10 +31,11 @@ class SearchFiles(BaseModel):
     most: int = Field(default=100, ge=1, le=500, description="Lines to show.")
 
 
-def search_tools(workspace: Path) -> list[Tool]:
+def search_tools(place: Workplace) -> list[Tool]:
     """The tool to search one workspace; it changes nothing and may be repeated."""
 
     async def search_files(arguments: SearchFiles, call: ToolCall) -> ToolOutcome:
+        workspace = await place.folder(call.task)
         folder = resolve(workspace, arguments.path)
         if not folder.is_dir():
             raise RefusedError(f"There is no folder `{arguments.path}` in your workspace.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,7 @@ from agenthub.errors import RefusedError
 from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome
 from agenthub.tools.commands import Finished, run
 from agenthub.tools.sandbox import INSIDE, Sandbox, isolation, own, shell
+from agenthub.tools.workplace import Workplace
 
 RUN_COMMAND = "run_command"
 
@@ -20,10 +22,9 @@ class RunCommand(BaseModel):
     timeout_s: float | None = Field(default=None, gt=0, description="Seconds; less than your limit, if it counts.")
 
 
-def shell_tools(sandbox: Sandbox) -> list[Tool]:
-    """The tool to run commands in a sandbox. It may act twice if it is called twice."""
-    sandbox.workspace.mkdir(parents=True, exist_ok=True)
-    own(sandbox.workspace, sandbox)
+def shell_tools(sandbox: Sandbox, place: Workplace) -> list[Tool]:
+    """The tool to run commands in a sandbox, at the place of the task. It may act twice if it is called twice."""
+    owned: set[Path] = set()
 
     async def run_command(arguments: RunCommand, call: ToolCall) -> ToolOutcome:
         can = isolation()
@@ -37,7 +38,11 @@ def shell_tools(sandbox: Sandbox) -> list[Tool]:
         command = [shell(), "-c", arguments.command.encode(errors="replace").decode()]
         limits = sandbox.limits
         timeout_s = min(arguments.timeout_s or limits.timeout_s, limits.timeout_s)
-        return _outcome(await run(command, sandbox, timeout_s=timeout_s, interrupted=call.interrupted))
+        at = sandbox._replace(workspace=await place.folder(call.task), reads=place.reads)
+        if at.workspace not in owned:
+            own(at.workspace, at)
+            owned.add(at.workspace)
+        return _outcome(await run(command, at, timeout_s=timeout_s, interrupted=call.interrupted))
 
     def patience_s(arguments: Any) -> float:
         return min(arguments.timeout_s or sandbox.limits.timeout_s, sandbox.limits.timeout_s)

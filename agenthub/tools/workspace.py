@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
+from agenthub.tools.workplace import Workplace
 from agenthub.whole_files import BESIDE, write_whole
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -104,6 +105,8 @@ def write_text(target: Path, data: bytes, path: str, *, at_most: int = MAX_FILE_
         raise RefusedError(f"The content has {len(data):,} bytes, a file may have {at_most:,}.")
     if target.is_dir():
         raise RefusedError(f"`{path}` is a folder.")
+    if ".git" in target.parts:  # what stands there is executed by whoever uses git next
+        raise RefusedError(f"`{path}` is git's own. Change it by git commands.")
     with _refused(path):
         _make(target.parent)
         write_whole(target, data, is_durable=True, before=_as_it_was(target))
@@ -135,12 +138,13 @@ def _part(lines: list[str], first: int, most: int | None) -> tuple[str, int]:
     return "".join(lines[first - 1 : last]), last
 
 
-def workspace_tools(workspace: Path) -> list[Tool]:
+def workspace_tools(place: Workplace) -> list[Tool]:
     """The tools for one workspace. All may be repeated: writing sets the whole content."""
-    workspace.mkdir(parents=True, exist_ok=True)
 
     async def read_file(arguments: ReadFile, call: ToolCall) -> ToolOutcome:
-        data = read_whole(resolve(workspace, arguments.path), arguments.path, at_most=MAX_READ_BYTES)
+        data = read_whole(
+            resolve(await place.folder(call.task), arguments.path), arguments.path, at_most=MAX_READ_BYTES
+        )
         lines = data.decode(errors="replace").splitlines(keepends=True)
         if arguments.from_line > max(1, len(lines)):
             raise RefusedError(f"`{arguments.path}` has only {len(lines)} lines.")
@@ -151,13 +155,14 @@ def workspace_tools(workspace: Path) -> list[Tool]:
 
     async def write_file(arguments: WriteFile, call: ToolCall) -> ToolOutcome:
         data = arguments.content.encode(errors="replace")
-        write_text(resolve(workspace, arguments.path), data, arguments.path)
+        write_text(resolve(await place.folder(call.task), arguments.path), data, arguments.path)
         return ToolOutcome(
             f"Wrote {len(data):,} bytes to {arguments.path}.",
             summary=f"{arguments.path}, {len(arguments.content.splitlines())} lines",
         )
 
     async def list_files(arguments: ListFiles, call: ToolCall) -> ToolOutcome:
+        workspace = await place.folder(call.task)
         folder = resolve(workspace, arguments.path)
         if not folder.is_dir():
             raise RefusedError(f"There is no folder `{arguments.path}` in your workspace.")

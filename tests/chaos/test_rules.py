@@ -116,7 +116,8 @@ def test_the_table_has_every_rule_and_fault_and_complaints_name_what_was_seen() 
     assert verdict.to_json()["violations"]["lost"][0]["about"] == "qa/a"
 
 
-def test_what_a_role_put_off_is_first_taken_when_no_journal_says() -> None:
-    accepted = [*clean().accepted, Accepted("a", "qa", 3, sender="qa")]
-    opened = [Opened("qa", "a", 2.0), Opened("qa", "b", 1.0)]
-    assert not check(dataclasses.replace(clean(), accepted=accepted, opened=opened))["order violations"]
+@pytest.mark.parametrize("name", ["a", "GENBRAIN_AGENTS-1"])
+def test_of_what_a_role_put_off_no_journal_says_when_it_was_taken_first(name: str) -> None:
+    late = dataclasses.replace(clean(), opened=[Opened("qa", "a", 2.0), Opened("qa", "b", 1.0)])
+    assert check(late)["order violations"]
+    assert not check(dataclasses.replace(late, put_off={("qa", name)}))["order violations"]
