@@ -225,7 +225,8 @@ async def test_what_a_lost_event_stream_leaves_is_still_a_tree(hub: Hub) -> None
         message_id = await hub.send("backend", "look")
         await hub.completion("backend", message_id)
     for stream in (subjects.EVENTS, subjects.AUDIT):
-        await hub.bus.js.purge_stream(stream)
+        await hub.bus.js.delete_stream(stream)
+    await hub.provision()
     (tree,) = await Client(hub.bus, hub.organization).tracing.trace(message_id[:8])
     assert (tree.state, tree.from_role, [stage.kind for stage in tree.stages]) == ("done", "you", ["settled"])
 

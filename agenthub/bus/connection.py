@@ -20,13 +20,13 @@ from nats.aio.msg import Msg
 from nats.errors import BadSubjectError, MaxPayloadError, NoServersError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NoStreamResponseError
 from nats.js.errors import NotFoundError as StreamMissing
 
 from agenthub import subjects
 from agenthub.bus.identity import Identity
 from agenthub.bus.nats_client import HeedingClient
+from agenthub.bus.reading import read_stream
 from agenthub.bus.received import Heard, Received
 from agenthub.errors import HubError, HubUnreachableError, RefusedError
 
@@ -249,29 +249,7 @@ class Bus:
         self, stream: str, subject: str, *, last: int | None = None, since: datetime | None = None
     ) -> list[Received]:
         """What a stream holds under a subject, oldest first: the `last` few, what came `since`, or all."""
-        state = (await self.patiently(lambda: self.js.stream_info(stream), stream)).state
-        if not state.messages:
-            return []
-        config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
-        if since is not None:
-            config.deliver_policy, config.opt_start_time = DeliverPolicy.BY_START_TIME, since.isoformat()  # type: ignore[assignment]
-        elif last is not None:
-            config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
-            config.opt_start_seq = max(state.first_seq, state.last_seq - last + 1)
-        subscription = await self.js.subscribe(subject, stream=stream, ordered_consumer=True, config=config)
-        found: list[Received] = []
-        try:
-            info = await subscription.consumer_info()  # it delivers already while we ask
-            wanted = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
-            while len(found) < wanted:
-                msg = await subscription.next_msg(timeout=_TRY_S)
-                place, headers = msg.metadata, dict(msg.headers or {})
-                found.append(Received(msg.subject, msg.data, headers, place.sequence.stream, place.timestamp))
-        except TimeoutError:
-            logger.info("%s fell silent after %d of its messages", stream, len(found))
-        finally:
-            await subscription.unsubscribe()
-        return found
+        return [received async for received in read_stream(self, stream, subject, last=last, since=since)]
 
     async def look(self, stream: str, subject: str, *, most: int, after: int = 0) -> list[Received]:
         """The oldest messages of a stream under a subject behind the sequence `after`, without taking them."""

@@ -155,6 +155,7 @@ def _operator(roles: Iterable[str]) -> Rights:
         *(subjects.lanes_from(role) for role in roles),
         *(f"$JS.API.STREAM.{verb}.>" for verb in ("CREATE", "UPDATE", "DELETE", "RESTORE")),
         *(f"$JS.API.STREAM.{verb}.{subjects.AUDIT}" for verb in ("PURGE", "MSG.DELETE")),
+        subjects.AUDIT_COPIES,
         subjects.key_value(subjects.LEASES, ">"),
     ]  # fmt: skip
     return Rights(OPERATOR, EVERYTHING, EVERYTHING, tuple(never))

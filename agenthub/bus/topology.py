@@ -164,6 +164,7 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
         ),
         stream(
             subjects.AUDIT, [subjects.ALL_AUDIT], max_age=30 * DAY_S, max_bytes=2 * 1024**3,
+            deny_delete=True, deny_purge=True,  # by nobody: it only grows, and forgets what is old
             compression=StoreCompression.S2, **fleeting,
         ),
         # A window long enough for a message that is delivered again; what goes back for longer, its role remembers.

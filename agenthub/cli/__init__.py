@@ -39,6 +39,7 @@ _GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(GROU
 _FAMILIES = {
     "inbox": "Look into inboxes, and rearrange what waits.",
     "roles": "The role files.",
+    "audit": "The record of who did what: look at it, export it, see whether it is whole.",
     "keys": "By which keys roles, people and programs come in at the broker.",
     "meeting": "Meetings of roles: convene one, read its minutes.",
     "schedule": "What is due when, by plain code: add, fire, pause, remove.",

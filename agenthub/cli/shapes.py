@@ -47,6 +47,42 @@ class Ponged(TypedDict):
     host: str
 
 
+class AuditShown(TypedDict):
+    """One thing that somebody did."""
+
+    sequence: int
+    at: str
+    who: str
+    what: str
+    to: str
+    message_id: str
+    title: str
+
+
+class AuditExported(TypedDict):
+    """What was added to an export."""
+
+    file: str
+    added: int
+    last_sequence: int
+    last_hash: str
+
+
+class GapShown(TypedDict):
+    """Where something is missing, or was changed."""
+
+    place: str
+    reason: str
+
+
+class AuditVerdict(TypedDict):
+    """Whether a record is whole."""
+
+    count: int
+    gaps: list[GapShown]
+    last_hash: str
+
+
 class KeyShown(TypedDict):
     """A key by which somebody comes in."""
 
@@ -430,6 +466,9 @@ SHAPES: dict[str, Any] = {
     "roles new": list[WrittenShown],
     "roles import": list[WrittenShown],
     "roles export": list[WrittenShown],
+    "audit ls": list[AuditShown],
+    "audit export": AuditExported,
+    "audit verify": AuditVerdict,
     "keys ls": list[KeyShown],
     "keys deal": dict[str, list[str]],
     "compose": Compose | ComposeChecked,

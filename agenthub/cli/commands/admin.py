@@ -134,6 +134,40 @@ $ agenthub schema config > .agenthub/schema.json
 Errors have one schema for all commands: `agenthub schema error`.""",
     ),
     Command(
+        "audit ls",
+        "Admin",
+        "audit:ls",
+        """List who did what, oldest first: each message that was stored, and what guards and people decided.
+
+$ agenthub audit ls --since 1h
+$ agenthub audit ls --who backend --what task_assignment -n 20
+
+Who is what the broker enforces, not what a message says. Kept for thirty days.""",
+    ),
+    Command(
+        "audit export",
+        "Admin",
+        "audit:export",
+        """Write the record into a file, a JSON line for each entry, chained by hashes; goes on where the file ends.
+
+$ agenthub audit export audit.jsonl            from cron, nightly: only what is new is added
+
+Prints the hash of the last line. Noted down elsewhere, it shows any later change. Exit codes: 0 ok, 2 the file is not
+whole or cannot be written, 4 no hub.""",
+    ),
+    Command(
+        "audit verify",
+        "Admin",
+        "audit:verify",
+        """See whether anything is missing from the record, or was changed in an export of it.
+
+$ agenthub audit verify                        at the broker: no entry and no message is missing
+$ agenthub audit verify audit.jsonl --ends-with 5f2c…
+
+What was stored in the last moment before a server without replicas crashed may be missing, and is told.
+Exit codes: 0 whole, 1 gaps, 2 the file cannot be read, 4 no hub.""",
+    ),
+    Command(
         "completion",
         "Admin",
         "setup:completion",
