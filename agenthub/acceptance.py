@@ -112,6 +112,7 @@ class Acceptance:
             return None
         claim, part = ask.verification, ask.parts[0]
         claimed = TurnResult(TurnEnd.FINISHED, Outcome.DONE, claim.text, tuple(claim.evidence), claim.check)
+        claimed = replace(claimed, attachments=tuple(claim.attachments))
         answer = part.answer
         if answer is None:
             return _unverified(claimed, f"`{part.role}` has not verified it by {ask.deadline:%Y-%m-%d %H:%M} UTC")
@@ -191,12 +192,13 @@ class Acceptance:
         before = self._journal.steps_of(call.task.id, _VERDICT)
         rejections = [str(text) for text in before[-1]["rejections"]] if before else []
         claim = Verification(
-            text=result.text, evidence=list(result.evidence), check=result.check, rejections=rejections
+            text=result.text, evidence=list(result.evidence), check=result.check, rejections=rejections,
+            attachments=list(result.attachments),
         )  # fmt: skip
         words = claim.words(call.task, self._role)
         if verifier == self._organization.operator:
             return await self._ask_person(words, claim, call)
-        files: list[Attachment] = []
+        files = list(result.attachments)
         for item in result.evidence[:_MAX_FILES]:
             with contextlib.suppress(RefusedError):  # evidence may be anything; what is a file goes along
                 files += await self._attach([item], call)

@@ -263,7 +263,7 @@ class Coordination:
             payload=Payload(
                 subject=f"Re: {task.title}"[:200], message=completion.text, priority=task.payload.priority,
                 outcome=completion.outcome, evidence=completion.evidence, checked=completion.check,
-                verified_by=completion.verified_by or None,
+                verified_by=completion.verified_by or None, attachments=completion.attachments,
             ),
         )  # fmt: skip
         try:

@@ -343,6 +343,8 @@ class Completion(_Wire):
     text: str = ""
     """What the role says about it; for `dead`, the reason."""
     evidence: list[str] = Field(default_factory=list)
+    attachments: list[Attachment] = Field(default_factory=list)
+    """Files that the role hands in."""
     implicit: bool = False
     """True if the model stopped without saying how it ended."""
     check: Check | None = None

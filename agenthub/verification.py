@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agenthub.messages import Check, Message, Outcome
+from agenthub.messages import Attachment, Check, Message, Outcome
 
 MAX_REJECTIONS = 3
 """After so many a person decides. agent.ceo's rule; what is rejected three times is no misunderstanding."""
@@ -28,6 +28,8 @@ class Verification(BaseModel):
     evidence: list[str] = Field(default_factory=list)
     check: Check | None = None
     """What came of the task's check before."""
+    attachments: list[Attachment] = Field(default_factory=list)
+    """Files that go with it."""
     rejections: list[str] = Field(default_factory=list)
     """What the verifier said before, oldest first."""
 

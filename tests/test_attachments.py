@@ -17,9 +17,10 @@ from agenthub.long_texts import ANSWER_CHARACTERS, MESSAGE_CHARACTERS, LongTexts
 from agenthub.messages import Event, Message, Outcome, Payload, attachment_name, now
 from agenthub.rehearsal import start_rehearsal
 from agenthub.sessions import prompts
-from agenthub.sessions.session import ToolCall
+from agenthub.sessions.session import ToolCall, TurnEnd, TurnResult
 from agenthub.tools.long_messages import long_message_tools
-from tests.organization import Hub, says
+from tests.organization import Hub, says, until
+from tests.test_acceptance import asks
 from tests.test_breakers import at_work
 from tests.test_cli import in_hub
 
@@ -89,6 +90,42 @@ async def test_a_role_sends_a_file_of_its_workspace_to_another(hub: Hub) -> None
     assert (got.code, (hub.folder / "got.md").read_text()) == (0, "GET /orders")
     assert (await in_hub(hub, "attachment", "backend.nothing")).code == 3
     assert (await in_hub(hub, "attachment", "no key at all")).code == 3
+
+
+FINISH = {"outcome": "done", "summary": "built", "attach": ["api.md"]}
+
+
+async def test_a_reply_carries_the_files_that_a_task_is_finished_with(hub: Hub) -> None:
+    workspace = hub.settings.state / "workspaces" / "backend"
+    workspace.mkdir(parents=True)
+    (workspace / "api.md").write_text("GET /orders")
+    text = f"rehearse: tool finish {json.dumps(FINISH)}"
+    async with start_rehearsal(speed=0) as endpoint, at_work(hub, endpoint, "backend"):
+        done = await hub.completion("backend", await hub.send("backend", text, sender="cto"))
+        outside = {**FINISH, "attach": ["../../agenthub.toml"]}
+        text = f"rehearse: tool finish {json.dumps(outside)}\nrehearse: say sorry"
+        other = await hub.completion("backend", await hub.send("backend", text, sender="cto"))
+    (first, second) = sorted(await hub.waiting("cto"), key=lambda reply: reply.payload.message != "built")
+    (file,) = first.payload.attachments
+    assert (done.outcome, done.attachments, file.name) == (Outcome.DONE, [file], "api.md")
+    assert await get_attachment(hub.bus, file.key) == b"GET /orders"
+    assert (other.attachments, second.payload.attachments) == ([], [])
+    shown = prompts.framed(first)
+    assert f'<hub:attachment name="api.md" key="{file.key}" bytes="11"/>' in shown
+
+
+async def test_files_outlast_the_wait_for_a_verifier_who_gets_them_too(hub: Hub) -> None:
+    workspace = hub.settings.state / "workspaces" / "backend"
+    workspace.mkdir(parents=True)
+    (workspace / "api.md").write_text("GET /orders")
+    text = f"rehearse: tool finish {json.dumps(FINISH)}"
+    async with start_rehearsal(speed=0) as endpoint, at_work(hub, endpoint, "backend"):
+        message_id = await asks(hub, "backend", text, verify="qa")
+        (asked,) = await until(lambda: hub.waiting("qa"))
+        async with hub.role("qa", says(TurnResult(TurnEnd.FINISHED, Outcome.DONE, "good"))):
+            done = await hub.completion("backend", message_id)
+    assert (done.verified_by, [file.name for file in done.attachments]) == ("qa", ["api.md"])
+    assert asked.payload.attachments == done.attachments
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pydantic import BaseModel
 
-from agenthub.messages import Check, Message, Outcome, Usage
+from agenthub.messages import Attachment, Check, Message, Outcome, Usage
 
 
 class Granted(NamedTuple):
@@ -62,6 +62,8 @@ class TurnResult:
     """What came of the command that the task named."""
     verified_by: str = ""
     """Who other than the doer approved."""
+    attachments: tuple[Attachment, ...] = ()
+    """Stored files that go to who asked."""
 
 
 class TextDelta(NamedTuple):

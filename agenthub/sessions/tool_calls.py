@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from agenthub.errors import AgenthubError, HubUnreachableError, LeaseLostError
 from agenthub.failpoints import Failpoint, reach
-from agenthub.messages import Check, Message, Outcome
+from agenthub.messages import Attachment, Check, Message, Outcome
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.session import Granted, MayCall, Repeat, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
 
@@ -202,6 +202,7 @@ def outcome_to(outcome: ToolOutcome) -> dict[str, Any]:
         "is_error": outcome.is_error,
         "summary": outcome.summary,
         "ends": None if ends is None else [ends.end.value, ends.outcome.value, ends.text, list(ends.evidence)],
+        "attachments": [] if ends is None else [file.model_dump(mode="json") for file in ends.attachments],
         "check": ends.check.model_dump(mode="json") if ends is not None and ends.check is not None else None,
     }
 
@@ -210,9 +211,15 @@ def outcome_from(record: dict[str, Any]) -> ToolOutcome:
     """An outcome that the journal kept."""
     ends, check = record["ends"], record.get("check")
     checked = None if check is None else Check.model_validate(check)
+    files = tuple(Attachment.model_validate(file) for file in record.get("attachments", ()))
+    turn_end = None
+    if ends is not None:
+        turn_end = TurnResult(
+            TurnEnd(ends[0]), Outcome(ends[1]), ends[2], tuple(ends[3]), checked, attachments=files
+        )  # fmt: skip
     return ToolOutcome(
         record["content"],
         record["is_error"],
-        None if ends is None else TurnResult(TurnEnd(ends[0]), Outcome(ends[1]), ends[2], tuple(ends[3]), checked),
+        turn_end,
         record["summary"],
     )

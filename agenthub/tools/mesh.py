@@ -68,6 +68,7 @@ class Finish(_Arguments):
     evidence: list[str] = Field(
         default_factory=list, description="What shows it: paths, commands, ids of messages.", max_length=50
     )
+    attach: _Attach
 
 
 class YieldTurn(_Arguments):
@@ -121,7 +122,10 @@ def mesh_tools(
         return ToolOutcome(f"Published on {subjects.status_topic(arguments.type)}.")
 
     async def finish(arguments: Finish, call: ToolCall) -> ToolOutcome:
-        end = TurnResult(TurnEnd.FINISHED, Outcome(arguments.outcome), arguments.summary, tuple(arguments.evidence))
+        end = TurnResult(
+            TurnEnd.FINISHED, Outcome(arguments.outcome), arguments.summary, tuple(arguments.evidence),
+            attachments=await attach(arguments.attach, call),
+        )  # fmt: skip
         judged = await judge(end, call)
         if isinstance(judged, Rework):
             return ToolOutcome(judged.text, is_error=True, summary=judged.check.words)
