@@ -17,12 +17,10 @@ from datetime import datetime
 
 from agenthub import subjects
 from agenthub.acceptance import Acceptance
-from agenthub.approvals import DECISION
 from agenthub.asks import Ask
 from agenthub.bus.connection import StreamFullError
 from agenthub.bus.deliveries import Delivery
 from agenthub.control import Control
-from agenthub.coordination import ASK_DEADLINE, Coordination
 from agenthub.errors import (
     BreakerOpenError,
     BudgetExhaustedError,
@@ -41,19 +39,17 @@ from agenthub.errors import (
 )
 from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.circuit_breaker import ramp_s
-from agenthub.guards.loop_guard import check_hops
-from agenthub.guards.senders import check_sender, sender_of
 from agenthub.inbox import Inbox
 from agenthub.messages import Message, Outcome
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
 from agenthub.preemption import Preemption
-from agenthub.sessions import prompts
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Granted, ModelCalled, Prompt, Session, ToolEnded, ToolStarted, TurnEnd, TurnResult
 from agenthub.settling import Settling, Work
 from agenthub.steered import Steered
 from agenthub.trace_guard import TraceGuard
+from agenthub.triage import Triage
 from agenthub.turn_gate import TurnGate
 
 logger = logging.getLogger(__name__)
@@ -71,7 +67,6 @@ class LoopLimits:
     """How much one message may take."""
 
     max_tries: int = 3
-    max_hops: int = 16
     turn_timeout_s: float = 1800.0
     first_retry_s: float = 1.0
     """Back-off before the second try; doubled for each further one."""
@@ -87,7 +82,7 @@ class Loop:
         inbox: Inbox,
         session: Session,
         journal: Journal,
-        coordination: Coordination,
+        triage: Triage,
         settling: Settling,
         preemption: Preemption,
         traces: TraceGuard,
@@ -113,7 +108,7 @@ class Loop:
             steered: By whom people stop, cancel and move what is in hand.
         """
         self._role, self._inbox, self._session, self._journal = role, inbox, session, journal
-        self._coordination, self._settling, self._preemption = coordination, settling, preemption
+        self._triage, self._settling, self._preemption = triage, settling, preemption
         self._traces = traces
         self._events, self._activity, self._limits, self._clock = events, activity, limits, clock
         self._before_effect, self._gate, self._take_in = before_effect, gate, take_in
@@ -166,11 +161,11 @@ class Loop:
             await self._before_effect()
             message = self._take_in(Message.read(delivery.data, default_id=delivery.default_id))
             message = message.model_copy(update={"at_door": subjects.DOOR in delivery.headers or None})
-            self._check(message, delivery)
+            self._triage.check(message, delivery)
             if message.coalesce and await self._inbox.has_newer(message, delivery):
                 await self._settling.complete(message, Outcome.NOTED, "a newer one of the same kind waits")
                 return True
-            work = await self._sort(message)
+            work = await self._triage.sort(message)
             if work is None:
                 return True
             with self._steered.in_hand(work.task) as order:
@@ -232,56 +227,6 @@ class Loop:
                 await self._settling.later(delivery, message, error, in_s=self._back_off_s(failures), failures=failures)
 
         return True
-
-    # ── what is to be done ─────────────────────────────────────────────────────────────────────────
-    def _check(self, message: Message, delivery: Delivery) -> None:
-        check_sender(message, delivery.subject, delivery.headers)
-        if message.type == DECISION:
-            self._coordination.check_decider(sender_of(delivery.subject, delivery.headers))
-        if message.deadline is not None and message.deadline < self._clock():
-            raise MessageError(f"its deadline {message.deadline:%Y-%m-%d %H:%M:%S} UTC has passed")
-        check_hops(message, max_hops=self._limits.max_hops)
-
-    async def _sort(self, message: Message) -> Work | None:
-        """The turn that a message asks for; None if it asks for none and is done with."""
-        if message.type == "system_event" and message.payload.subject == ASK_DEADLINE:
-            ask = await self._coordination.expired(message.correlation_id)
-            return await self._continuation(ask) if ask is not None else None
-        if message.from_role == self._role and not message.on_behalf_of:
-            await self._note(message)  # own output never wakes its author
-            return None
-        if message.is_answer:
-            await self._traces.answered(message)
-            ask = await self._coordination.collect(message)
-            if ask is None:
-                if not self._journal.is_done(_continuation_id(message.correlation_id)):
-                    await self._note(message)
-                return None
-            return await self._continuation(ask) if ask.is_over(self._clock()) else None
-        if not message.is_actionable:
-            await self._note(message)
-            return None
-        return Work(message, message.id, prompts.framed(message))
-
-    async def _continuation(self, ask: Ask) -> Work | None:
-        turn_id = _continuation_id(ask.id)
-        if not self._journal.is_done(turn_id) and await self._settling.has_ended(ask.task):
-            await self._coordination.close(ask)  # another replica has finished the task without this answer
-            return None
-        # After a crash between asking and recording, the answers may be here before the task itself comes again.
-        self._journal.finish(ask.turn_id, {"parked": "its answers are here"})
-        prompt = prompts.continued(ask)
-        if not self._journal.turns_of(ask.task.id):  # this session never saw the task
-            prompt = f"{prompts.framed(ask.task)}\n{prompt}"
-        return Work(ask.task, turn_id, prompt, ask)
-
-    async def _note(self, message: Message) -> None:
-        """Keep a message that asks for no work for the next turn to read."""
-        is_stale = message.type == "reminder" and self._journal.is_done(message.causation_id)
-        if message.from_role != self._role and not is_stale:
-            self._journal.add_note(message.id, prompts.note(message))
-        if not message.is_answer:
-            await self._settling.complete(message, Outcome.NOTED)
 
     # ── doing it ───────────────────────────────────────────────────────────────────────────────────
     async def _work(self, work: Work, delivery: Delivery, order: Control | None) -> bool:
@@ -419,7 +364,3 @@ def _granted(ask: Ask | None) -> Granted | None:
         return None
     answer = ask.parts[0].answer
     return Granted(ask.approval.tool, ask.approval.input, always=answer is not None and answer.always)
-
-
-def _continuation_id(ask_id: str) -> str:
-    return f"{ask_id}~r"

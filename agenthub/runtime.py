@@ -54,6 +54,7 @@ from agenthub.spending import Spending
 from agenthub.standing_in import stand_in_for
 from agenthub.steered import Steered
 from agenthub.trace_guard import TraceGuard, TraceLimits
+from agenthub.triage import Triage
 from agenthub.turn_gate import TurnGate
 
 logger = logging.getLogger(__name__)
@@ -219,14 +220,18 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             )  # fmt: skip
             for delivery in await lanes.left_open(journal.open_deliveries(), within_s=_redelivered_after_s(settings)):
                 inbox.keep(delivery)
+            triage = Triage(
+                name, journal=journal, coordination=coordination, settling=settling, traces=guard, clock=now,
+                max_hops=organization.defaults.max_hops,
+            )  # fmt: skip
             loop = Loop(
-                name, inbox=inbox, session=session, journal=journal, coordination=coordination, settling=settling,
+                name, inbox=inbox, session=session, journal=journal, triage=triage, settling=settling,
                 preemption=Preemption(inbox, session, events, grace_s=organization.defaults.critical_grace_s),
                 traces=guard, events=events, activity=activity, clock=now, before_effect=lease.ensure,
                 gate=gate, take_in=partial(_taken_in, mask, texts), acceptance=acceptance, steered=steered,
                 hand_in=workplace.hand_in,
                 limits=LoopLimits(
-                    max_tries=organization.defaults.max_tries, max_hops=organization.defaults.max_hops,
+                    max_tries=organization.defaults.max_tries,
                     turn_timeout_s=organization.terms(name).turn_timeout_s,
                 ),
             )  # fmt: skip
