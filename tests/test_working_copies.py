@@ -23,8 +23,9 @@ from agenthub.rehearsal.server import start_rehearsal
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
 from agenthub.settings import Settings
+from agenthub.tools import sandbox
 from agenthub.tools.edit import edit_tools
-from agenthub.tools.sandbox import Sandbox, isolation
+from agenthub.tools.sandbox import Sandbox, isolation, own
 from agenthub.tools.shell import shell_tools
 from agenthub.tools.working_copies import KEEP_S, WorkingCopies
 from agenthub.tools.workspace import workspace_tools
@@ -155,6 +156,83 @@ async def test_what_a_role_writes_into_its_git_is_executed_by_nobody_else(tmp_pa
     assert git(repository, "status", "--porcelain") == ""
     assert not marker.exists() and (repository / ".git" / "config").read_text() == before
     assert not list((repository / ".git" / "hooks").glob("*[!e]")) and git(repository, "rev-parse", "main")
+
+
+async def test_git_of_the_hub_reads_no_configuration_where_others_could_leave_one(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands have `/tmp` as their home, which is the sandbox's own there, and everybody's outside."""
+    home, marker = tmp_path / "everybody's", tmp_path / "executed"
+    home.mkdir()
+    (home / ".gitconfig").write_text(f'[filter "evil"]\n\tsmudge = "touch {marker}; cat"\n')
+    (repository / ".gitattributes").write_text("* filter=evil\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "attributes")
+    monkeypatch.setitem(sandbox._ENVIRONMENT, "HOME", str(home))
+    await Role(tmp_path, repository).write("t1", "plan.md", "the plan")
+    assert (tmp_path / "copies" / "t1" / "README.md").read_text() == "one\n"
+    assert not marker.exists()
+
+
+ATTACKS = {
+    "overwrite main": "git checkout -qB main; echo x > x; git add x; git commit -qm x; git push -q -f origin main",
+    "send another branch": "git branch -f agenthub/ceo/t9; git push -q origin HEAD:agenthub/ceo/t9",
+    "delete objects": "rm -rf REPOSITORY/.git/objects/* REPOSITORY/.git/refs",
+    "leave a hook": "mkdir -p REPOSITORY/.git/hooks; echo x > REPOSITORY/.git/hooks/pre-commit",
+    "link the bundle elsewhere": "echo y > y; ln -sf REPOSITORY/README.md .git/agenthub.bundle",
+    "give evil the name of another": (
+        "echo good > good; git add good; git commit -qm good; blob=$(git rev-parse HEAD:good); echo evil > evil; "
+        "evil=$(git hash-object -w evil); cd .git/objects; chmod -R u+w .; cp ${evil:0:2}/${evil:2} "
+        "${blob:0:2}/${blob:2}"
+    ),
+}
+
+
+@walled
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=[name.replace(" ", "-") for name in ATTACKS])
+async def test_a_task_changes_nothing_of_the_repository_but_its_own_branch(
+    tmp_path: Path, repository: Path, attack: str
+) -> None:
+    role = Role(tmp_path, repository, has_shell=True)
+    assert role.sandbox is not None
+    own(repository, role.sandbox)  # else root's files would be safe from its commands whatever they see
+    before = _whole(repository)
+    await role.run("t1", attack.replace("REPOSITORY", str(repository)))
+    await role.copies.hand_in(task("t1"), DONE)
+    after = _whole(repository)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    its_own = (".git/refs/heads/agenthub/backend/t1", ".git/logs/refs/heads/agenthub/backend/t1", ".git/objects/")
+    assert {name for name in changed if not name.startswith(its_own)} == set()
+    assert not [name for name in before if name not in after]
+    git(repository, "fsck", "--strict", "--no-dangling")
+
+
+def _whole(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@walled
+async def test_keys_in_the_configuration_and_objects_of_others_are_not_reached(
+    tmp_path: Path, repository: Path
+) -> None:
+    git(repository, "config", "remote.up.url", "https://ghp-canary-4711@example.invalid/x")
+    other = tmp_path / "private"
+    shutil.copytree(repository, other)
+    (other / "secret.md").write_text("secret")
+    git(other, "add", "-A")
+    git(other, "commit", "-q", "-m", "secret")
+    tip = git(other, "rev-parse", "HEAD")
+    role = Role(tmp_path, repository, has_shell=True)
+    said = await role.run("t1", f"git config --list; grep -r ghp- . {repository}")
+    assert "user.name=backend" in said
+    assert "ghp-canary" not in said
+    await role.run(
+        "t1", f"echo {other}/.git/objects >> .git/objects/info/alternates; echo {tip} > .git/refs/heads/stolen; "
+        "git symbolic-ref HEAD refs/heads/stolen",
+    )  # fmt: skip
+    await role.copies.hand_in(task("t1"), DONE)
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repository, "cat-file", "-e", tip)
 
 
 async def test_file_tools_do_not_write_what_git_executes(tmp_path: Path, repository: Path) -> None:

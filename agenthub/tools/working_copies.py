@@ -34,6 +34,10 @@ _GIT_WITHIN_S = 300.0
 _BUNDLE = ".git/agenthub.bundle"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SAFE = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "safe.directory=*")
+_ITS_CONFIGURATION = {
+    # A file: what `-c` says does not reach the process that a clone starts in the other repository.
+    "GIT_CONFIG_GLOBAL": str(Path(__file__).with_name("hub.gitconfig")), "GIT_CONFIG_NOSYSTEM": "1",
+}  # fmt: skip
 # What was not committed is, so that nothing is lost; then whatever the repository does not have goes into a bundle.
 _PACK = f"""
 set -e
@@ -190,8 +194,8 @@ def _objects(repository: Path) -> Path | None:
 async def _run(*command: str, at: Path) -> Finished:
     began_at_s = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=at, env=environment(), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        *command, cwd=at, env={**environment(), **_ITS_CONFIGURATION},
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
         async with asyncio.timeout(_GIT_WITHIN_S):
