@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from nats.js.api import DeliverPolicy, RetentionPolicy, StreamConfig
 
 from agenthub.bus.connection import Bus, connect
+from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.server import NatsServer
 from agenthub.bus.topology import provision, topology
-from agenthub.client import role_queues
+from agenthub.client import access_of, role_queues
 from agenthub.organization import Organization, load_organization
 from agenthub.settings import Settings
 from bench import floors
@@ -122,15 +123,24 @@ def empty_folder() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def open_hub(folder: Path, roles: Sequence[str], *, durable: bool = True) -> AsyncIterator[Hub]:
-    """A hub in this folder for the length of the block; opened again, it goes on with what is stored there."""
+async def open_hub(
+    folder: Path, roles: Sequence[str], *, durable: bool = True, has_keys: bool = False
+) -> AsyncIterator[Hub]:
+    """A hub in this folder for the length of the block; opened again, it goes on with what is stored there.
+
+    Args:
+        has_keys: Whether NATS admits only who has a key, and each for what it may do.
+    """
     _write_organization(folder, roles)
-    server = NatsServer(folder / "nats", durable=durable)
+    settings = Settings.load(config=folder / "agenthub.toml")
+    organization = load_organization(settings)
+    access = access_of(organization, settings) if has_keys else None
+    server = NatsServer(folder / "nats", durable=durable, access=access)
     await server.start()
     try:
         settings = Settings.load(config=folder / "agenthub.toml", nats_url=server.url)
-        organization = load_organization(settings)
-        async with connect(server.url, name="bench") as bus:
+        identity = Keyring(settings.keys).find(SYSTEM) if has_keys else None
+        async with connect(server.url, name="bench", identity=identity) as bus:
             await provision(bus, topology(role_queues(organization, settings)))
             await _provision_floor(bus)
             yield Hub(server, bus, settings, organization)

@@ -102,7 +102,7 @@ async def work(stop: asyncio.Event, settings: Settings, organization: Organizati
 async def soak(messages: int) -> list[Bound]:
     """Run it and say what was seen."""
     with empty_folder() as folder:
-        async with start_rehearsal(speed=0) as endpoint, open_hub(folder, [_ROLE], durable=False) as hub:
+        async with start_rehearsal(speed=0) as endpoint, open_hub(folder, [_ROLE], durable=False, has_keys=True) as hub:
             settings = Settings.load(
                 config=folder / "agenthub.toml", nats_url=hub.server.url, model_url=endpoint.url, api_key="rehearsal",
                 rehearse=True,
