@@ -25,6 +25,7 @@ from agenthub.coordination import Coordination
 from agenthub.errors import ConfigError, HubError, RestartAskedError
 from agenthub.guards.circuit_breaker import Rules, account_of
 from agenthub.guards.repeats import Memory
+from agenthub.guards.senders import Senders
 from agenthub.health import open_health
 from agenthub.inbox import Inbox
 from agenthub.ladder import Ladder
@@ -160,8 +161,10 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         breakers = Breakers(bus, rules=rules, clock=now)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         account = account_of(settings.model_url, key)
+        senders = Senders(place.keyring, operator=organization.operator)
         steering = Steering(
-            bus, name, operator=organization.operator, managers=organization.managers_chain(name)
+            bus, name, operator=organization.operator, managers=organization.managers_chain(name),
+            has_signed=senders.has_signed,
         )  # fmt: skip
         gate = TurnGate(
             name, place.key, account, spending=spending, breakers=breakers, rules=rules,
@@ -206,7 +209,13 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 bus, name, keep_alive_s=keep_s, is_shared=is_shared, owns=lambda: lease.is_held, alive=place.alive()
             ) as lanes,
             open_sorter(
-                bus, name, has_topics=has_topics, keep_alive_s=keep_s, owns=lambda: lease.is_held, bury=settling.bury
+                bus,
+                name,
+                has_topics=has_topics,
+                keep_alive_s=keep_s,
+                owns=lambda: lease.is_held,
+                bury=settling.bury,
+                came_due=senders.came_due,
             ) as sorter,
         ):
             activity.holds = lambda: lanes.holding
@@ -221,8 +230,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             for delivery in await lanes.left_open(journal.open_deliveries(), within_s=_redelivered_after_s(settings)):
                 inbox.keep(delivery)
             triage = Triage(
-                name, journal=journal, coordination=coordination, settling=settling, traces=guard, clock=now,
-                max_hops=organization.defaults.max_hops,
+                name, journal=journal, coordination=coordination, settling=settling, traces=guard, senders=senders,
+                clock=now, max_hops=organization.defaults.max_hops,
             )  # fmt: skip
             loop = Loop(
                 name, inbox=inbox, session=session, journal=journal, triage=triage, settling=settling,

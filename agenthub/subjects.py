@@ -70,6 +70,8 @@ ID = "Agenthub-Id"
 """Id that the sorter gave to a message whose sender gave it none."""
 WAITS_FOR = "Agenthub-Waits-For"
 """What a delayed message waits for: `money`, `model`, `decision`; none: its next try."""
+SIGNATURE = "Agenthub-Signature"
+"""Of who published a message, over its subject, our other headers and its body; see `bus/signing.py`."""
 ATTEMPTS = "Agenthub-Attempts"
 """How often a delayed message was tried before."""
 
@@ -79,6 +81,9 @@ EVERY_DOOR = "agent-hub.operators.*.inbox"
 ALL_TOPICS = ("agent-hub.topics.>", "agent-hub.global.>")
 ALL_LEARNINGS = "genbrain.learning.*"
 ALL_DONE = "agent-hub.done.*.*"
+EVERY_END = "agent-hub.done."
+ALL_DUE = "agent-hub.due."
+"""How these subjects begin."""
 ALL_EVENTS = "agent-hub.events.>"
 ALL_SCHEDULES = ("agent-hub.sched.>", "agent-hub.due.*")
 ALL_DEAD_LETTERS = "agent-hub.dlq.*"

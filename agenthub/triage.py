@@ -11,7 +11,7 @@ from agenthub.bus.deliveries import Delivery
 from agenthub.coordination import ASK_DEADLINE, Coordination
 from agenthub.errors import MessageError
 from agenthub.guards.loop_guard import check_hops
-from agenthub.guards.senders import check_sender, sender_of
+from agenthub.guards.senders import Senders, sender_of
 from agenthub.messages import Message, Outcome
 from agenthub.sessions import prompts
 from agenthub.sessions.journal import Journal
@@ -30,16 +30,18 @@ class Triage:
         coordination: Coordination,
         settling: Settling,
         traces: TraceGuard,
+        senders: Senders,
         clock: Callable[[], datetime],
         max_hops: int,
     ) -> None:
         """The triage of one role.
 
         Args:
+            senders: Says whether a message is from whom it names.
             max_hops: How often a message may have been passed on.
         """
         self._role, self._journal, self._coordination, self._settling = role, journal, coordination, settling
-        self._traces, self._clock, self._max_hops = traces, clock, max_hops
+        self._traces, self._senders, self._clock, self._max_hops = traces, senders, clock, max_hops
 
     def check(self, message: Message, delivery: Delivery) -> None:
         """Return if the message may be worked off.
@@ -48,7 +50,7 @@ class Triage:
             ForgedError: If it is not from whom it says.
             MessageError: If it came too late, or has been passed on too often.
         """
-        check_sender(message, delivery.subject, delivery.headers)
+        self._senders.check(message, delivery.subject, delivery.signed_headers, delivery.data)
         if message.type == DECISION:
             self._coordination.check_decider(sender_of(delivery.subject, delivery.headers))
         if message.deadline is not None and message.deadline < self._clock():

@@ -28,6 +28,7 @@ from agenthub.bus.identity import Identity
 from agenthub.bus.nats_client import HeedingClient
 from agenthub.bus.reading import read_stream
 from agenthub.bus.received import Heard, Received
+from agenthub.bus.signing import received_as, signature
 from agenthub.errors import HubError, HubUnreachableError, RefusedError
 
 logger = logging.getLogger(__name__)
@@ -130,8 +131,11 @@ class Bus:
         """
         only_after = 0 if only_first else only_after
         patience = _Patience(self, f"did not confirm that it stored {subject}")
+        signed = dict(headers or {})
+        if self.identity is not None and (place := received_as(subject, signed)):
+            signed[subjects.SIGNATURE] = signature(self.identity, place, data, signed)
         while True:
-            sent = dict(headers or {})  # nats-py writes into the mapping
+            sent = dict(signed)  # nats-py writes into the mapping
             if message_id is not None:
                 sent[subjects.MESSAGE_ID] = message_id
             if only_after is not None:

@@ -39,7 +39,9 @@ class Delivery:
         self._bus = bus
         self.data: bytes = msg.data
         self.subject: str = msg.subject
-        self.headers: dict[str, str] = {name: str(value) for name, value in (msg.headers or {}).items()}
+        self.signed_headers: dict[str, str] = {name: str(value) for name, value in (msg.headers or {}).items()}
+        """As they were published."""
+        self.headers = dict(self.signed_headers)
         if not subjects.is_of_the_role(msg.subject):
             for ours in (subjects.ID, subjects.ATTEMPTS):  # what only the role itself may say of a message
                 self.headers.pop(ours, None)

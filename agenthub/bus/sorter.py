@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from nats.errors import Error as NatsError
 
@@ -40,13 +40,21 @@ class _Door:
         self.moving: list[Delivery] = []
 
 
+CameDue = Callable[[str, Mapping[str, str], bytes], bool]
+
+
 class Sorter:
     """The doors of one role. Messages that cannot be read are buried here, on their first delivery."""
 
     def __init__(
-        self, bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool], bury: Bury
-    ) -> None:
-        """`bury` gives up on a delivery, for a reason, and tells its sender."""
+        self, bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool], bury: Bury,
+        came_due: CameDue,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            bury: Gives up on a delivery, for a reason, and tells its sender.
+            came_due: Says whether what came due was put off by who may; else somebody slipped it in.
+        """
         doors = [
             (subjects.AGENTS, subjects.door_consumer(role), subjects.inbox(role)),
             (subjects.SCHEDULES, subjects.due_consumer(role), subjects.due(role)),
@@ -55,7 +63,7 @@ class Sorter:
             doors.append((subjects.TOPICS, subjects.topics_consumer(role), ""))
         self._doors = [_Door(bus, *door) for door in doors]
         self._bus, self._role = bus, role
-        self._keep_alive_s, self._owns, self._bury = keep_alive_s, owns, bury
+        self._keep_alive_s, self._owns, self._bury, self._came_due = keep_alive_s, owns, bury, came_due
         self._returning: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -136,6 +144,11 @@ class Sorter:
         except MessageError as error:
             await self._bury(delivery, None, str(error))
             return
+        if delivery.stream == subjects.SCHEDULES and not self._came_due(
+            delivery.subject, delivery.signed_headers, delivery.data
+        ):
+            await self._bury(delivery, None, "nobody who may has put it off: it has no signature of theirs")
+            return
         if delivery.stream == subjects.TOPICS and message.from_role == self._role:
             return  # own output never wakes its author
         headers = {subjects.DOOR: delivery.headers.get(subjects.DOOR, delivery.subject), subjects.ID: message.id}
@@ -151,10 +164,13 @@ class Sorter:
 
 @contextlib.asynccontextmanager
 async def open_sorter(
-    bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool], bury: Bury
-) -> AsyncIterator[Sorter]:
+    bus: Bus, role: str, *, has_topics: bool, keep_alive_s: float, owns: Callable[[], bool], bury: Bury,
+    came_due: CameDue,
+) -> AsyncIterator[Sorter]:  # fmt: skip
     """The doors of one role, read for the length of the block."""
-    sorter = Sorter(bus, role, has_topics=has_topics, keep_alive_s=keep_alive_s, owns=owns, bury=bury)
+    sorter = Sorter(
+        bus, role, has_topics=has_topics, keep_alive_s=keep_alive_s, owns=owns, bury=bury, came_due=came_due
+    )
     bus.on_reconnect(sorter.pull_again)
     await sorter.reclaim()
     await sorter.open()

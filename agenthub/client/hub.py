@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from agenthub.client.live import watch
 from agenthub.client.rearranging import Rearranging
 from agenthub.client.steering import Steering
 from agenthub.client.tracing import Tracing
-from agenthub.errors import HubUnreachableError, NotFoundError, RefusedError
+from agenthub.errors import HubError, HubUnreachableError, NotFoundError, RefusedError
+from agenthub.guards.senders import Senders
 from agenthub.messages import (
     Attachment,
     Completion,
@@ -43,8 +44,9 @@ from agenthub.transcript import LiveEvent
 class Client:
     """A hub as a person or a program uses it."""
 
-    def __init__(self, bus: Bus, organization: Organization) -> None:
-        self.bus, self.organization = bus, organization
+    def __init__(self, bus: Bus, organization: Organization, *, senders: Senders | None = None) -> None:
+        """`senders` knows whose signature stands for whom; None: what the broker let through is believed."""
+        self.bus, self.organization, self._senders = bus, organization, senders
         self.letters = Letters(bus, organization)
         self.tracing = Tracing(bus, organization, self.letters)
         self.steering = Steering(bus, organization)
@@ -141,12 +143,20 @@ class Client:
         subject = subjects.done(role, message_id)
         async with self.bus.listen(subject) as heard:
             while True:
-                stored = await self.bus.last(subjects.DONE, subject)
+                stored = await self.bus.last_with_revision(subjects.DONE, subject)
                 if stored is not None:
-                    return Completion.decode(stored)
+                    return self._genuine(subject, stored[2], stored[0])
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(5):  # what is published while we reconnect is not heard
-                        return Completion.decode((await anext(heard)).data)
+                        received = await anext(heard)
+                        return self._genuine(subject, received.headers, received.data)
+
+    def _genuine(self, subject: str, headers: Mapping[str, str], data: bytes) -> Completion:
+        if self._senders is not None and not self._senders.ended(subject, headers, data):
+            raise HubError(
+                f"{subject} says how a message ended, but nobody who may has signed it. See `agenthub audit`."
+            )
+        return Completion.decode(data)
 
     async def roles(self) -> list[RoleStatus]:
         """Every configured role and every process that beats, in the order of the organization."""
@@ -251,7 +261,7 @@ async def open_client(
         url = found.nats_url
     identity = _identity(settings) if as_ is None else Keyring(settings.keys).find(as_)
     async with connect(url, name="agenthub client", identity=identity, patience_s=10) as bus:
-        yield Client(bus, organization)
+        yield Client(bus, organization, senders=Senders(Keyring(settings.keys), operator=organization.operator))
 
 
 def _identity(settings: Settings) -> Identity | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.bus.received import Heard
+from agenthub.bus.received import Heard, Received
 from agenthub.control import LASTING, Control, Decided, Standing, may_decide, standing
 from agenthub.errors import FrozenError, MessageError, TurnCancelledError
 
@@ -24,13 +24,24 @@ _LASTING = [verb for pair in LASTING for verb in pair]
 _ABOUT_MESSAGES = ("cancel", "move", "nudge")
 
 Act = Callable[[Control], Awaitable[None]]
+HasSigned = Callable[[str, str, Mapping[str, str], bytes], bool]
+"""Name, subject, headers, body."""
+
+
+def anybody(name: str, subject: str, headers: Mapping[str, str], data: bytes) -> bool:
+    """Where nothing is signed, the broker's word is enough."""
+    return True
 
 
 class Steering:
     """What was decided about one role, as its process knows it. Looking costs nothing."""
 
-    def __init__(self, bus: Bus, role: str, *, operator: str, managers: Collection[str]) -> None:
+    def __init__(
+        self, bus: Bus, role: str, *, operator: str, managers: Collection[str], has_signed: HasSigned = anybody
+    ) -> None:
+        """`has_signed` says whether who is named first signed what stands under a subject."""
         self._bus, self._role, self._operator, self._managers = bus, role, operator, managers
+        self._has_signed = has_signed
         self._lasting: list[Decided] = []
         self._about: dict[tuple[str, str], Control] = {}
         """By verb and message, the newest."""
@@ -55,7 +66,7 @@ class Steering:
         async for received in heard:
             sequence = received.headers.get(subjects.COPY_SEQUENCE, "")
             if sequence.isdecimal():
-                await self._hear(received.subject, received.data, int(sequence), acts=True)
+                await self._hear(received, int(sequence), acts=True)
 
     @property
     def standing(self) -> Standing:
@@ -113,17 +124,18 @@ class Steering:
         acts, self._has_loaded = self._has_loaded, True
         names = await self._bus.counts(subjects.CONTROL, subjects.ALL_CONTROLS)
         # What lasts is read from the stream's leader, one by one: that a role is stopped must not be overlooked.
-        for one in await _newest(self._bus, _lasting_by(self._operator, names)):
+        for one in await _newest(self._bus, _lasting_by(self._operator, names), self._has_signed):
             await self._learn(one, acts=acts)
         for name in names:  # one by one again: a role makes no consumers
             place = subjects.control_of(name)
             if place is not None and place.role == self._role and place.verb in _ABOUT_MESSAGES:
                 for received in await self._bus.look(subjects.CONTROL, name, most=KEPT):
-                    await self._hear(received.subject, received.data, received.sequence, acts=acts)
+                    await self._hear(received, received.sequence, acts=acts)
 
-    async def _hear(self, subject: str, data: bytes, sequence: int, *, acts: bool) -> None:
+    async def _hear(self, received: Received, sequence: int, *, acts: bool) -> None:
         try:
-            await self._learn(Decided(sequence, Control.read(subject, data)), acts=acts)
+            control = _read(received.subject, received.headers, received.data, self._has_signed)
+            await self._learn(Decided(sequence, control), acts=acts)
         except MessageError as error:
             logger.warning("%s", error)
 
@@ -149,13 +161,21 @@ async def decided(bus: Bus, *, operator: str) -> list[Decided]:
     return await _newest(bus, _lasting_by(operator, names))
 
 
-async def _newest(bus: Bus, names: Iterable[str]) -> list[Decided]:
+def _read(subject: str, headers: Mapping[str, str], data: bytes, has_signed: HasSigned) -> Control:
+    """A decision whose signature holds; of the broker's copy that of what it copied."""
+    control = Control.read(subject, data)
+    if not has_signed(control.by, subjects.control(control.role, control.verb, control.by), headers, data):
+        raise MessageError(f"{subject}: `{control.by}` has not signed this decision; it is ignored")
+    return control
+
+
+async def _newest(bus: Bus, names: Iterable[str], has_signed: HasSigned = anybody) -> list[Decided]:
     found: list[Decided] = []
     for name in names:
         last = await bus.last_with_revision(subjects.CONTROL, name)
         with contextlib.suppress(MessageError):
             if last is not None:
-                found.append(Decided(last[1], Control.read(name, last[0])))
+                found.append(Decided(last[1], _read(name, last[2], last[0], has_signed)))
     return found
 
 
