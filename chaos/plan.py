@@ -62,7 +62,8 @@ _RARE = (Failpoint.DELAYED, Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_
 _OF_LONG_CONVERSATIONS = (Failpoint.HAND_OVER_WRITTEN, Failpoint.HAND_OVER_RECORDED)
 """No conversation of a run becomes long enough to come by."""
 _OF_CHECKS = (Failpoint.CHECK_RUN, Failpoint.CHECK_RECORDED)
-POINTS = [point for point in Failpoint if point not in (*_OF_LONG_CONVERSATIONS, *_OF_CHECKS)]
+_OF_REPOSITORIES = (Failpoint.COPY_MADE, Failpoint.COPY_FETCHED)
+POINTS = [point for point in Failpoint if point not in (*_OF_LONG_CONVERSATIONS, *_OF_CHECKS, *_OF_REPOSITORIES)]
 _ANYWHERE = [point for point in POINTS if point not in (*_OF_MANAGERS, *_RARE)]
 
 GENTLE = ("cut", "delay", "half-open", "pause", "model", "garbage", "full")

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from agenthub.client import Client
 from agenthub.errors import SessionError
 from agenthub.guards.circuit_breaker import (
+    RAMP_S,
     Action,
     Breaker,
     Rules,
@@ -145,8 +146,12 @@ async def test_when_a_provider_asks_one_role_for_patience_all_on_its_account_wai
             assert len(endpoint.model.journal) == asked  # the other role paid nothing to learn of it
             listed = (await in_hub(hub, "breaker", "ls", "--json=name,state")).json
             assert [line["state"] for line in listed] == ["open"]
-            for role, message_id in (("backend", first), ("qa", second)):
-                await hub.completion(role, message_id, within_s=60)
+            low = await hub.send("qa", "rehearse: say low", priority="low")
+            high = await hub.send("qa", "rehearse: say high", priority="high")
+            await hub.completion("backend", first, within_s=60)
+            ends = [(await hub.completion("qa", one, within_s=60)).ended_at for one in (high, second, low)]
+            assert ends == sorted(ends), "the urgent first, though it came last"
+            assert (ends[-1] - ends[0]).total_seconds() > RAMP_S / 4, "and not all in the same second"
         assert [line["state"] for line in (await in_hub(hub, "breaker", "ls", "--json=state")).json] == ["closed"]
 
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import getpass
 import json
+import multiprocessing
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from pydantic import SecretStr
 
 from agenthub.budgets import AccountName, Budgets
 from agenthub.bus.connection import Bus, connect
+from agenthub.bus.identity import SYSTEM
 from agenthub.guards.budget import (
     Account,
     Amount,
@@ -41,7 +44,7 @@ from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.rehearsal.server import Endpoint
 from agenthub.runtime import RolePlace, run_role
-from tests.organization import Hub, until, write_organization
+from tests.organization import Hub, keys_of, until, write_organization
 from tests.test_cli import Ran, agenthub
 
 NOON = datetime(2026, 5, 17, 12, 20, tzinfo=UTC)
@@ -230,6 +233,52 @@ async def test_replicas_that_spend_at_the_same_moment_begin_one_call_too_many_at
     account = (await Budgets(hub.bus).accounts())[name.key]
     assert account.spent["day"].usd == pytest.approx(len(began) * price)
     assert (account.reserved, len(began)) == ({}, 34)  # 33 are 4.95 USD: one more may begin
+
+
+def spend(url: str, folder: str, key: str, begin: Any, began: Any) -> None:
+    """A process of its own that calls until there is no money; tells how many calls it began."""
+
+    async def run() -> int:
+        name, limits, price, count = AccountName("backend", is_rehearsal=False), {"usd_day": 5.0}, 0.15, 0
+        identity = keys_of(Path(folder)).find(SYSTEM)
+        async with connect(url, name=key, identity=identity) as bus:
+            budgets = Budgets(bus)
+            async with budgets.watched() as accounts:
+                following = asyncio.create_task(budgets.follow(accounts))
+                await asyncio.to_thread(begin.wait, 60)
+                for number in range(100):
+                    held = call(price, number=number, at=now()).model_copy(update={"id": f"{key}.{number}"})
+                    short = await budgets.reserve(name, limits, key, held, at=now())
+                    if short is not None and not short.is_busy:
+                        break
+                    if short is None:
+                        count += 1
+                        await budgets.settle(name, key, held.id, Amount(usd=price), at=now())
+                following.cancel()
+        return count
+
+    began.put(asyncio.run(run()))
+
+
+async def test_processes_that_spend_at_the_same_moment_begin_one_call_too_many_at_the_most(hub: Hub) -> None:
+    """The same with processes of their own, as replicas are."""
+    own = multiprocessing.get_context("forkserver")
+    begin, began = own.Barrier(6), own.Queue()
+    processes = [
+        own.Process(target=spend, args=(hub.server.url, str(hub.folder), f"backend.{number}", begin, began))
+        for number in range(6)
+    ]
+    try:
+        for one in processes:
+            one.start()
+        counts = [await asyncio.to_thread(began.get, True, 90) for _ in processes]
+    finally:
+        for one in processes:
+            one.kill()
+            one.join()
+    account = (await Budgets(hub.bus).accounts())[AccountName("backend", is_rehearsal=False).key]
+    assert (account.reserved, sum(counts)) == ({}, 34) and sum(count > 0 for count in counts) > 1, counts
+    assert account.spent["day"].usd == pytest.approx(34 * 0.15)
 
 
 async def test_a_limit_that_another_process_reached_is_seen_without_asking(hub: Hub) -> None:

@@ -124,7 +124,7 @@ def mesh_tools(
     async def finish(arguments: Finish, call: ToolCall) -> ToolOutcome:
         end = TurnResult(
             TurnEnd.FINISHED, Outcome(arguments.outcome), arguments.summary, tuple(arguments.evidence),
-            attachments=await attach(arguments.attach, call),
+            attachments=await attach(arguments.attach, call) if arguments.attach else (),
         )  # fmt: skip
         judged = await judge(end, call)
         if isinstance(judged, Rework):
