@@ -16,6 +16,7 @@ from nats.js.errors import APIError
 
 from agenthub import subjects
 from agenthub.bus.identity import Identity
+from agenthub.bus.signing import received_as, signature
 from chaos.history import Accepted
 from chaos.plan import ROLES, Directive
 
@@ -104,7 +105,10 @@ class Door:
         """Place where it was stored; None if the broker did not say that it was."""
         try:
             client = await self._connected()
-            ack = await client.jetstream().publish(subject, data, headers=dict(headers or {}) or None, timeout=_TRY_S)
+            sent, (_, identity) = dict(headers or {}), self._where()
+            if identity is not None and received_as(subject, sent):
+                sent[subjects.SIGNATURE] = signature(identity, subject, data, sent)
+            ack = await client.jetstream().publish(subject, data, headers=sent or None, timeout=_TRY_S)
         except (NatsError, APIError, OSError, TimeoutError):
             return None
         return ack.seq

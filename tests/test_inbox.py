@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenthub import subjects
+from agenthub.bus.signing import signature
 from agenthub.inbox import Choice, Waiting, choose
 from agenthub.messages import Priority
 from agenthub.sessions.session import Prompt, TurnResult
@@ -79,8 +80,10 @@ async def test_with_100000_low_messages_waiting_a_critical_one_is_the_next_and_m
 ) -> None:
     hub, many = quick_hub, 100_000
     low, lane = json.dumps({**directive("low"), "id": ""}).encode(), subjects.lane("backend", "low", "you")
+    assert hub.bus.identity is not None
+    signed = {subjects.SIGNATURE: signature(hub.bus.identity, lane, low, {})}
     for _ in range(many // 2_000):
-        await asyncio.gather(*[await hub.bus.js.publish_async(lane, low) for _ in range(2_000)])
+        await asyncio.gather(*[await hub.bus.js.publish_async(lane, low, headers=signed) for _ in range(2_000)])
     order: list[str] = []
     go_on, critical_is_at_hand = asyncio.Event(), asyncio.Event()
 

@@ -266,8 +266,11 @@ async def test_a_name_may_be_as_long_as_the_disk_takes(workspace: Workspace) -> 
 
 # ── listing ────────────────────────────────────────────────────────────────────────────────────────
 async def test_files_are_listed_in_order_with_their_paths_and_without_git(workspace: Workspace) -> None:
-    for path in ("b", "a/z", "a/b/c", ".git/config", "a/.git/config", ".hidden"):
+    for path in ("b", "a/z", "a/b/c", ".hidden"):
         await workspace.write(path, "x")
+    for folder in (".git", "a/.git"):  # as git makes it
+        (workspace.path / folder).mkdir()
+        (workspace.path / folder / "config").write_text("x")
     assert await workspace.listed() == [".hidden", "b", "a/z", "a/b/c"]
     assert await workspace.listed("a") == ["a/z", "a/b/c"]
 

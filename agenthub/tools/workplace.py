@@ -37,7 +37,9 @@ class OneFolder:
     reads: tuple[Path, ...] = ()
 
     def __init__(self, path: Path) -> None:
+        """Makes the folder."""
         self.path = path
+        path.mkdir(parents=True, exist_ok=True)
 
     async def folder(self, task: Message) -> Path:
         self.path.mkdir(parents=True, exist_ok=True)
