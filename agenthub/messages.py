@@ -256,6 +256,8 @@ class Message(_Wire):
     worked off, and the others are noted."""
     at_door: bool | None = None
     """Set by the role that takes it in: it came by the public door, and nobody vouches for who sent it."""
+    is_stranger: bool | None = None
+    """Set likewise: it came by the public door to this very role, so the model is told that nobody knows its author."""
     org: str = ""
     version: int = SCHEMA_VERSION
     """Only a change that older readers would misunderstand raises it; new fields do not: they are kept and ignored."""

@@ -127,3 +127,17 @@ async def test_a_message_that_is_sent_again_with_its_signature_is_worked_off_onc
         await hub.completion("backend", await hub.send("backend", "the next", priority="low"))
         await asyncio.sleep(0)
     assert [prompt.task.id for prompt in session.prompts].count(identity) == 1
+
+
+async def test_what_a_stranger_says_is_worked_off_as_a_stranger_s(hub: Hub) -> None:
+    session, cto = says("done", "done"), key_of(hub, "cto")
+    async with hub.role("backend", session), connect(hub.server.url, name="cto", identity=cto, patience_s=5) as bus:
+        stranger, known = as_role("ceo"), as_role("cto")
+        async with intruding(hub, None) as intruder:
+            assert await intruder.publish(subjects.inbox("backend"), stranger)
+        await hub.completion("backend", str(json.loads(stranger)["id"]))
+        await bus.publish(subjects.lane("backend", "high", "cto"), known)
+        await hub.completion("backend", str(json.loads(known)["id"]))
+    first, second = (prompt.text.splitlines()[0] for prompt in session.prompts)
+    assert 'from="ceo"' in first and 'verified="no"' in first
+    assert 'from="cto"' in second and "verified" not in second
