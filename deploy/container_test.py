@@ -107,7 +107,7 @@ class Stack:
     def fetch_key(self) -> None:
         """Bring the operator's key to the host, as docs/operations.md says."""
         keys = self.folder / "state" / "keys"
-        keys.mkdir(parents=True)
+        keys.mkdir(parents=True, exist_ok=True)
         for name in ("operator.nk", "public.json"):
             text = self.compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "cat", "cli", f"/data/keys/{name}")
             (keys / name).touch(mode=0o600)
@@ -202,6 +202,7 @@ async def check_new_role(stack: Stack) -> None:
     stack.roles["qa"] = "  reports_to: cto\n  skills: [testing]\n"
     stack.write_roles()
     await asyncio.to_thread(stack.compose, "up", "-d", "--wait")
+    stack.fetch_key()  # the list of public keys has grown
     async with open_client(stack.settings(), load_organization(stack.settings())) as client:
         message = await client.send("qa", "Test the new quay")
         assert (await client.completion("qa", message.id, timeout_s=60)).outcome is Outcome.DONE

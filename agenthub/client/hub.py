@@ -154,7 +154,8 @@ class Client:
     def _genuine(self, subject: str, headers: Mapping[str, str], data: bytes) -> Completion:
         if self._senders is not None and not self._senders.ended(subject, headers, data):
             raise HubError(
-                f"{subject} says how a message ended, but nobody who may has signed it. See `agenthub audit`."
+                f"{subject} says how a message ended, but nobody who may has signed it, by the public keys that are "
+                "known here. Bring the newest .agenthub/keys/public.json; if that is no help, somebody forged it."
             )
         return Completion.decode(data)
 
