@@ -56,8 +56,10 @@ async def tui(
     from agenthub.tui.app import HubApp
     from agenthub.tui.keys import read_preferences
     from agenthub.tui.palette import NIGHT
+    from agenthub.tui.served import end_with_server
     from agenthub.tui.source import HubSource
 
+    end_with_server()
     themes = [NIGHT.name, *BUILTIN_THEMES]
     if theme is not None and theme not in themes:
         raise ConfigError(unknown("theme", theme, themes))

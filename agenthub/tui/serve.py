@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from textual_serve.server import Server
 
+from agenthub.tui.served import VARIABLE, this_process
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HTTP = 80
@@ -122,7 +124,8 @@ async def serve(
     """
     listening = await _listen(host, port)
     door = Door(secrets.token_urlsafe(24), host, listening.getsockname()[1])
-    command = shlex.join([sys.executable, "-m", "agenthub", "tui", *arguments])
+    served_by = f"{VARIABLE}={this_process()}"
+    command = shlex.join(["env", served_by, sys.executable, "-m", "agenthub", "tui", *arguments])
     runner = web.AppRunner(await GuardedServer(command, door, title=title)._make_app(), access_log=None)
     await runner.setup()
     try:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 from aiohttp import ClientSession, CookieJar, WSServerHandshakeError
 
 from agenthub.tui.serve import serve
+from tests.organization import Hub, until
 
 
 @contextlib.asynccontextmanager
@@ -54,3 +57,36 @@ async def test_nobody_comes_in_without_the_token_by_another_name_or_from_another
         for origin in ("https://evil.example", None):  # a websocket of another page brings the cookie as well
             with pytest.raises(WSServerHandshakeError, match="403"):
                 await person.ws_connect(f"{base}/ws", headers={} if origin is None else {"Origin": origin})
+
+
+async def test_a_page_ends_when_who_serves_it_is_killed(hub: Hub) -> None:
+    serving = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agenthub", "tui", "--serve", "127.0.0.1:0", "--nats", hub.server.url,
+        cwd=hub.folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert serving.stdout is not None
+    pages: list[psutil.Process] = []
+    try:
+        async with asyncio.timeout(60), ClientSession(cookie_jar=CookieJar(unsafe=True)) as person:
+            address = (await serving.stdout.readline()).decode().strip()
+            base = address.partition("/?token=")[0]
+            async with person.get(address) as page:
+                assert page.status == 200
+            async with person.ws_connect(f"{base}/ws?width=100&height=30", headers={"Origin": base}) as screen:
+                await screen.receive()  # it shows something
+                pages = await until(lambda: _children(serving.pid))
+                serving.kill()
+                await serving.wait()
+                await until(lambda: _gone(pages), within_s=20)
+    finally:
+        for process in (serving.pid, *(page.pid for page in pages)):
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(process).kill()
+
+
+async def _children(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children(recursive=True) if "agenthub" in " ".join(child.cmdline())]
+
+
+async def _gone(pages: list[psutil.Process]) -> bool:
+    return not any(page.is_running() and page.status() != psutil.STATUS_ZOMBIE for page in pages)
