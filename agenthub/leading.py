@@ -11,7 +11,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import LEADER, Keyring
 from agenthub.errors import ConfigError, LeaseLostError
 from agenthub.health import open_health

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import (
     AwareDatetime,
@@ -21,12 +21,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    ValidationError,
     field_validator,
 )
 
 from agenthub import subjects
 from agenthub.errors import MessageError
+from agenthub.wire import Wire
 
 MAX_MESSAGE_BYTES = 512 * 1024
 """Largest message that a stream stores; bigger bodies belong into a file or the object store."""
@@ -138,29 +138,7 @@ class Usage(BaseModel):
         return self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
 
 
-class _Wire(BaseModel):
-    """A value with a JSON form that newer versions may extend."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="null")
-
-    def encode(self) -> bytes:
-        """UTF-8 JSON without the fields that are None."""
-        return self.model_dump_json(exclude_none=True).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read a value from UTF-8 JSON.
-
-        Raises:
-            MessageError: If `data` is not JSON or a field has the wrong type; says which and what was found.
-        """
-        try:
-            return cls.model_validate_json(data)
-        except ValidationError as error:
-            raise MessageError(_reason(cls.__name__.lower(), data, error)) from error
-
-
-class Attachment(_Wire):
+class Attachment(Wire):
     """A file that goes with a message; its content lies in the broker's object store."""
 
     key: str = Field(max_length=240)
@@ -170,7 +148,7 @@ class Attachment(_Wire):
     """Of the content, in hex."""
 
 
-class Check(_Wire):
+class Check(Wire):
     """What came of the command by which a task is checked."""
 
     command: str
@@ -192,7 +170,7 @@ class Check(_Wire):
         return f"`{' '.join(self.command.split())[:120]}` {how}"
 
 
-class Payload(_Wire):
+class Payload(Wire):
     """What a message says. Types of message may add fields of their own."""
 
     subject: str = ""
@@ -224,7 +202,7 @@ class Payload(_Wire):
         return bool(self.check or self.verify or self.needs_evidence)
 
 
-class Message(_Wire):
+class Message(Wire):
     """One message from a role, a person or a program to a role: who, what kind, about what, how urgent."""
 
     from_operator: str = ""
@@ -335,7 +313,7 @@ class Message(_Wire):
         return f"00-{trace}-{_hex(self.id, 16)}-01"
 
 
-class Completion(_Wire):
+class Completion(Wire):
     """The one end of a message at a role: how it ended and what it took."""
 
     message_id: str
@@ -376,7 +354,7 @@ class Completion(_Wire):
         return self.outcome is Outcome.DONE and (has_passed or bool(self.verified_by))
 
 
-class Event(_Wire):
+class Event(Wire):
     """Something that happened at a role, for people and other listeners; the loop never reads one."""
 
     kind: str
@@ -388,67 +366,8 @@ class Event(_Wire):
     data: dict[str, Any] = Field(default_factory=dict)
 
 
-class Heartbeat(_Wire):
-    """State of one role process, renewed every few seconds; gone from the registry when it stops beating."""
-
-    role: str
-    state: str
-    """idle, working, stopping, stuck"""
-    doing: str = ""
-    message_id: str = ""
-    priority: Priority | None = None
-    """Of the message that is worked on."""
-    since: Moment
-    """When it entered this state."""
-    health: str = "ok"
-    """`ok`; else how far the host has gone with a turn that makes no progress: stalled, nudged, interrupted."""
-    progress_at: Moment | None = None
-    """When it last got on with its work."""
-    holds: list[str] = Field(default_factory=list)
-    """Where the broker takes acknowledgements of what it has in hand: whoever knows that it is dead gives it back."""
-    beat_at: Moment
-    started_at: Moment
-    pid: int
-    host: str
-    model: str = ""
-    usage_today: Usage = Usage()
-    context_tokens: int = 0
-    context_window: int = 0
-    parked: int = 0
-    """Tasks that wait for answers of others."""
-    health_port: int = 0
-    """Where it answers /livez, /readyz and /metrics on its host; 0: nowhere."""
-
-
-class Absence(_Wire):
-    """A role process that should beat and does not, as the leader has found it."""
-
-    role: str
-    since: Moment
-    """Of its last sign of life; of the first look, if there never was one."""
-    reason: str
-    """A few words for people."""
-    was_stopped: bool = False
-    """True if it had said that it was stopping: then nothing is wrong."""
-    is_told: bool = False
-    """False if its supervisor has noted it and may start it again at once: then nobody need know yet."""
-    holds: list[str] = Field(default_factory=list)
-    """What it had in hand and nobody has given back yet; see `Heartbeat`."""
-
-
 def _hex(identity: str, digits: int) -> str:
     """`identity` as hex digits of a fixed length; other ids are hashed."""
     if len(identity) >= digits and all(c in "0123456789abcdef" for c in identity):
         return identity[-digits:]
     return hashlib.sha256(identity.encode()).hexdigest()[:digits]
-
-
-def _reason(what: str, data: bytes, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return (
-            f"not JSON: {first['msg'].removeprefix('Invalid JSON: ')}; the {len(data)} bytes begin with {data[:40]!r}"
-        )
-    where = ".".join(str(part) for part in first["loc"]) or what
-    found = repr(first["input"])
-    return f"`{where}`: {first['msg']}; found {found if len(found) <= 80 else found[:77] + '...'}"

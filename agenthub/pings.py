@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.messages import Heartbeat
+from agenthub.presence import Heartbeat
 
 
 class Ping(BaseModel):

@@ -89,8 +89,8 @@ def read_roles(folder: Path, globs: Iterable[str] = DEFAULT_GLOBS) -> RoleFiles:
     seen: set[Path] = set()
     for pattern in globs:
         try:
-            paths = sorted(path for path in folder.glob(pattern) if path.is_file())
-        except (NotImplementedError, ValueError) as error:
+            paths = sorted(path for path in folder.glob(_relative(pattern)) if path.is_file())
+        except ValueError as error:
             problems.append(Problem(pattern, None, "error", f"is not a glob below {folder}: {error}"))
             continue
         for path in paths:
@@ -108,6 +108,12 @@ def read_roles(folder: Path, globs: Iterable[str] = DEFAULT_GLOBS) -> RoleFiles:
                 text = f"there is a role `{first.name}` already, in {there}; this file is not used"
                 problems.append(Problem(shown(path, folder), None, "warning", text))
     return RoleFiles(tuple(roles.values()), tuple(problems))
+
+
+def _relative(pattern: str) -> str:
+    if Path(pattern).is_absolute():
+        raise ValueError("it is absolute")
+    return pattern
 
 
 def read_role(path: Path, folder: Path) -> tuple[Role | None, list[Problem]]:

@@ -17,7 +17,8 @@ from agenthub import equipment, failpoints, gauges
 from agenthub.breakers import Breakers, account_key, role_key
 from agenthub.budgets import Budgets
 from agenthub.bus.buckets import hold_lease
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import Identity, Keyring
 from agenthub.bus.lanes import open_lanes
 from agenthub.bus.sorter import open_sorter
@@ -35,7 +36,7 @@ from agenthub.live import Live, LiveSession
 from agenthub.long_texts import LongTexts
 from agenthub.loop import Loop, LoopLimits
 from agenthub.masking import Mask
-from agenthub.messages import Absence, Message, now
+from agenthub.messages import Message, now
 from agenthub.metrics import Metrics
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
@@ -47,6 +48,7 @@ from agenthub.org.traces import Traces
 from agenthub.organization import Organization
 from agenthub.pings import answer_pings
 from agenthub.preemption import Preemption
+from agenthub.presence import Absence
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import Session
 from agenthub.settings import Settings

@@ -19,17 +19,19 @@ from typing import IO, Any
 from pydantic import SecretStr
 
 from agenthub import forks
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.topology import provision, topology_of
 from agenthub.children import Child, RoleState, Verdict, is_stuck
 from agenthub.client import access_of, role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import AgenthubError, ConfigError, HubError
-from agenthub.messages import Absence, now
+from agenthub.messages import now
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.organization import Organization
+from agenthub.presence import Absence
 from agenthub.restarts import obey_restarts
 from agenthub.run_file import RunFile, lock
 from agenthub.servers import Servers

@@ -17,10 +17,10 @@ from agenthub.bus.buckets import hold_lease
 from agenthub.bus.connection import Bus
 from agenthub.bus.in_flight import give_back, in_flight
 from agenthub.errors import AgenthubError, LeaseLostError
-from agenthub.messages import Absence, Heartbeat
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.organization import Organization
+from agenthub.presence import Absence, Heartbeat
 from agenthub.reassignment import reassign
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.bus.server import start_server
 from agenthub.bus.topology import provision, topology_of
 from agenthub.client import role_queues

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from nats.js.api import DeliverPolicy, RetentionPolicy, StreamConfig
 
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.server import NatsServer
 from agenthub.bus.topology import provision, topology

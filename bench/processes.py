@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from nats.js.api import StreamConfig
 
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.bus.server import start_server
 from agenthub.cradle import die_with_parent
 from agenthub.run_file import RunFile, processes_of

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from agenthub import subjects
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.errors import HubError
 from chaos.faults import Injector
 from chaos.history import History

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agenthub.bus.access import access_for
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM
 from agenthub.bus.server import NatsServer, start_server
 from tests.organization import Hub, keys_of

@@ -11,7 +11,8 @@ from nats.js.errors import APIError
 
 from agenthub import subjects
 from agenthub.audit import verify_export
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import OPERATOR, Keyring
 from agenthub.bus.topology import provision, topology
 from agenthub.client.audit import entries, export, verify, verify_file

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from agenthub.budgets import AccountName, Budgets
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM
 from agenthub.guards.budget import (
     Account,

@@ -17,7 +17,8 @@ import pytest
 from agenthub import subjects
 from agenthub.bus import server as server_module
 from agenthub.bus.buckets import Bucket, Holder, hold_lease
-from agenthub.bus.connection import Bus, StreamFullError, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus, StreamFullError
 from agenthub.bus.server import NatsServer, start_server
 from agenthub.bus.topology import Change, RoleQueues, provision, topology
 from agenthub.client import Client

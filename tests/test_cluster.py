@@ -10,7 +10,8 @@ import pytest
 
 from agenthub import subjects
 from agenthub.bus.cluster import NatsCluster, check_data, leader_of, start_cluster
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.topology import RoleQueues, provision, topology, topology_of
 from agenthub.client import Client
 from agenthub.errors import ConfigError, HubError

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agenthub import servers, subjects
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.cli.doctor import _server as server_finding
 from agenthub.messages import Outcome
 from agenthub.servers import Servers

@@ -20,7 +20,8 @@ from nats.errors import NoRespondersError
 from agenthub import subjects
 from agenthub.bus.access import access_for, write
 from agenthub.bus.admission import let_in
-from agenthub.bus.connection import Bus, PermissionDeniedError, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus, PermissionDeniedError
 from agenthub.bus.dealing import deal
 from agenthub.bus.identity import LEADER, OPERATOR, SERVERS, VIEWER, Identity, Keyring, verify
 from agenthub.bus.permissions import Member

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agenthub import failpoints, subjects
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.bus.identity import LEADER, Keyring
 from agenthub.client import Client
 from agenthub.client.meetings import Meetings as Convened

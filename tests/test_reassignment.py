@@ -15,11 +15,12 @@ from agenthub.bus.deliveries import Delivery, Pull
 from agenthub.bus.in_flight import in_flight
 from agenthub.client import Client
 from agenthub.coordination import Coordination
-from agenthub.messages import Completion, Heartbeat, Message, Outcome, Payload, derived_id, now
+from agenthub.messages import Completion, Message, Outcome, Payload, derived_id, now
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Registry
 from agenthub.organization import load_organization
+from agenthub.presence import Heartbeat
 from agenthub.reassignment import is_reassignable, may_have_moved, moved, pass_on, reassign, reply_id
 from agenthub.sessions.session import Prompt, TurnResult
 from agenthub.watchdog import may_be_reassigned

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenthub.asks import Ask, Part
-from agenthub.messages import Heartbeat, Message, Payload
+from agenthub.messages import Message, Payload
 from agenthub.org.pending import Owed, debts
+from agenthub.presence import Heartbeat
 from agenthub.reminders import PINGS, next_reminder
 
 NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)

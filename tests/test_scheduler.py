@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agenthub import subjects
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.bus.identity import LEADER, Keyring
 from agenthub.client import Client
 from agenthub.client.meetings import Meetings as Convened

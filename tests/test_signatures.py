@@ -8,7 +8,8 @@ import json
 import pytest
 
 from agenthub import subjects
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import Keyring
 from agenthub.bus.signing import is_signed_by, signature
 from agenthub.client import Client

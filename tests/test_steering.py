@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from agenthub import subjects
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.bus.server import start_server
 from agenthub.client import Client
 from agenthub.client.history import event_of

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agenthub.bus.cluster import start_cluster
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.cli import main
 from agenthub.client import Client
 from tests.organization import Hub, ScriptedSession, says, write_organization

@@ -12,8 +12,9 @@ from agenthub.bus.connection import Bus
 from agenthub.bus.watched import WatchedBucket
 from agenthub.errors import MessageError
 from agenthub.guards.circuit_breaker import Breaker
-from agenthub.messages import SCHEMA_VERSION, Absence, Completion, Heartbeat, Message, Outcome, now
+from agenthub.messages import SCHEMA_VERSION, Completion, Message, Outcome, now
 from agenthub.org.registry import Registry
+from agenthub.presence import Absence, Heartbeat
 from tests.organization import Hub, directive, says, until
 
 

@@ -14,9 +14,10 @@ from agenthub.bus.connection import Bus
 from agenthub.bus.deliveries import Delivery, Pull
 from agenthub.bus.server import NatsServer
 from agenthub.client import Client
-from agenthub.messages import Absence, Event, Heartbeat, now
+from agenthub.messages import Event, now
 from agenthub.org.registry import Registry, Sightings
 from agenthub.organization import load_organization
+from agenthub.presence import Absence, Heartbeat
 from agenthub.watchdog import fallen_silent
 from tests.organization import Hub, directive, says, until, write_organization
 

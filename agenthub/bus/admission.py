@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.bus.identity import Keyring
 from agenthub.errors import HubUnreachableError
 

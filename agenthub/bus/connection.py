@@ -1,15 +1,10 @@
-"""One connection to NATS, set up so that it survives what happens to servers, and publishing that never lies.
-
-The options are measured: the defaults give up after 60 tries, notice a dead peer after four minutes and
-hang for two minutes when nothing answers at start.
-"""
+"""What the rest of the house does over one connection to NATS: publishing that never lies, reading, listening."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import BadSubjectError, MaxPayloadError, NoServersError
+from nats.errors import BadSubjectError, MaxPayloadError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
@@ -42,7 +37,6 @@ _PAUSE_S = 0.1
 _SAY_AFTER_S = 5.0
 """So long the broker may not store before the log says so, each time after twice as long."""
 
-_VIOLATION = re.compile(r'permissions violation for publish to "?([^"\s]+)', re.IGNORECASE)
 _PRIVATE = frozenset(f"KV_{bucket}" for bucket in (subjects.LEASES, subjects.LEDGER, subjects.TRUST))
 """Streams of which a role may read what is under its own name: only direct requests name a subject to the broker."""
 
@@ -342,19 +336,19 @@ class Bus:
                 raise PermissionDeniedError(self.identity.name if self.identity else "", subject) from None
             raise
 
-    def _lost(self) -> None:
+    def lost(self) -> None:
         at_once = asyncio.get_running_loop().time()
         for limit in self._tries:
             limit.reschedule(at_once)
 
-    def _violated(self, subject: str) -> None:
+    def violated(self, subject: str) -> None:
         """The broker has refused a publication: whoever waits for its answer need not wait any longer."""
         who = self.identity.name if self.identity else "somebody without a key"
         logger.warning("the broker does not let %s publish on %s", who, subject)
         self._denied.add(subject)
-        self._lost()
+        self.lost()
 
-    async def _reconnected(self) -> None:
+    async def reconnected(self) -> None:
         logger.info("connected to %s again", self.nc.connected_url.netloc if self.nc.connected_url else self.url)
         for callback in self._on_reconnect:
             await callback()
@@ -383,75 +377,6 @@ class _Patience:
             self._say_after_s = 2 * waited_s
             logger.warning("%s; tried for %.0f s, trying on", said, waited_s)
         await asyncio.sleep(_PAUSE_S)
-
-
-@contextlib.asynccontextmanager
-async def connect(
-    url: str, *, name: str, identity: Identity | None = None, connect_timeout_s: float = 5.0, patience_s: float = 60.0
-) -> AsyncIterator[Bus]:
-    """A connection to the servers of `url` (several separated by commas) for the length of the block.
-
-    Args:
-        name: What the server calls the connection.
-        identity: As whom to come in. None: without a key, as a stranger where keys are asked for.
-
-    Raises:
-        HubUnreachableError: If none answers within `connect_timeout_s`, or does not let this identity in.
-    """
-    bus = Bus(url, patience_s=patience_s, identity=identity)
-    refused = ""
-
-    async def failed(error: Exception) -> None:
-        nonlocal refused
-        if violation := _VIOLATION.search(str(error)):
-            bus._violated(violation[1])
-            return
-        if "authorization violation" in str(error).lower():
-            refused = str(error)
-        logger.log(logging.DEBUG if isinstance(error, (OSError, NatsError)) else logging.WARNING, "nats: %r", error)
-
-    async def lost() -> None:
-        if not bus.nc.is_closed:
-            logger.info("lost %s, looking for a server", url)
-            bus._lost()
-
-    try:
-        async with asyncio.timeout(connect_timeout_s):
-            await bus.nc.connect(
-                servers=[one.strip() for one in url.split(",")],
-                name=name,
-                nkeys_seed_str=identity.seed if identity else None,
-                inbox_prefix=identity.inbox_prefix if identity else "_INBOX",
-                error_cb=failed,
-                disconnected_cb=lost,
-                reconnected_cb=bus._reconnected,
-                connect_timeout=1,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.1,  # type: ignore[arg-type]  # passed to asyncio.sleep
-                ping_interval=5,
-                max_outstanding_pings=2,
-                pending_size=8 * 1024 * 1024,
-                drain_timeout=2,
-            )
-    except (TimeoutError, NoServersError, OSError, NatsError) as error:
-        await _close(bus.nc)
-        if refused or "authorization violation" in str(error).lower():
-            who = f"the key of `{identity.name}`" if identity else "anybody without a key"
-            raise HubUnreachableError(
-                f"The NATS server at {url} does not admit {who}. `agenthub provision --print-auth` shows what it must "
-                "be told."
-            ) from error
-        raise HubUnreachableError(f"No NATS server answers at {url}. Start one with `agenthub up -d`.") from error
-    try:
-        yield bus
-    finally:
-        await bus.flush()
-        await _close(bus.nc)
-
-
-async def _close(nc: Client) -> None:
-    with contextlib.suppress(NatsError, TimeoutError, OSError):
-        await nc.close()
 
 
 def _too_large(subject: str, data: bytes) -> str:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from agenthub import __version__
 from agenthub.bus.admission import let_in
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.bus.identity import SERVERS, SYSTEM, Keyring
 from agenthub.bus.reloading import reload_servers
 from agenthub.bus.server import admit_all, binary

@@ -30,7 +30,8 @@ from agenthub.client import Client, RoleStatus
 from agenthub.client.inboxes import state_of
 from agenthub.errors import ConfigError
 from agenthub.guards.circuit_breaker import Rules
-from agenthub.messages import Heartbeat, Priority, now
+from agenthub.messages import Priority, now
+from agenthub.presence import Heartbeat
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,7 +12,7 @@ from agenthub.client import views
 from agenthub.client.inboxes import state_of
 from agenthub.client.pings import ping as ask_for_life
 from agenthub.client.targets import ALL, recipients
-from agenthub.messages import Heartbeat
+from agenthub.presence import Heartbeat
 
 
 async def who(target: str = ALL, /, *, options: Options = DEFAULT) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from agenthub import subjects
 from agenthub.bus.attachments import MAX_BYTES, get_attachment, put_attachment
-from agenthub.bus.connection import Bus, connect
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import BRIDGE, OPERATOR, VIEWER, Identity, Keyring
 from agenthub.bus.received import Received
 from agenthub.client.history import completions, event_of

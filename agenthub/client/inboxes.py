@@ -11,7 +11,8 @@ from agenthub import subjects
 from agenthub.bus.received import Received
 from agenthub.control import Standing
 from agenthub.errors import MessageError
-from agenthub.messages import Absence, Heartbeat, Message, Priority
+from agenthub.messages import Message, Priority
+from agenthub.presence import Absence, Heartbeat
 
 
 class RoleStatus(NamedTuple):

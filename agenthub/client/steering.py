@@ -16,10 +16,11 @@ from agenthub.bus.connection import Bus
 from agenthub.client.history import event_of
 from agenthub.control import Control, Standing, Verb, may_decide, new_control, process_name, standing
 from agenthub.errors import NotFoundError, RefusedError
-from agenthub.messages import Heartbeat, new_id
+from agenthub.messages import new_id
 from agenthub.org.registry import Registry
 from agenthub.org.steering import decided
 from agenthub.organization import Organization
+from agenthub.presence import Heartbeat
 
 ANSWER_WITHIN_S = 2.0
 """So long the processes that run may take to say what came of a decision; it holds all the same."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from agenthub.logs import is_about
-from agenthub.messages import Heartbeat, Message, Usage
+from agenthub.messages import Message, Usage
+from agenthub.presence import Heartbeat
 
 
 class Activity:

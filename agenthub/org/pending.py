@@ -11,8 +11,9 @@ from agenthub import subjects
 from agenthub.asks import Ask, Part
 from agenthub.bus.connection import Bus
 from agenthub.errors import MessageError
-from agenthub.messages import Completion, Heartbeat, Outcome
+from agenthub.messages import Completion, Outcome
 from agenthub.org.ledger import Ledger
+from agenthub.presence import Heartbeat
 
 _MOST_MOVES = 10
 """A fallback may be gone too; a circle ends here."""

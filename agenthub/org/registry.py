@@ -13,7 +13,7 @@ from agenthub import subjects
 from agenthub.bus.buckets import Bucket
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubError
-from agenthub.messages import Absence, Heartbeat
+from agenthub.presence import Absence, Heartbeat
 
 logger = logging.getLogger(__name__)
 

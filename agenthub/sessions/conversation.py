@@ -17,7 +17,7 @@ from typing import Any
 from agenthub.errors import ContextOverflowError, ModelRefusedError, SessionError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Outcome, Usage
-from agenthub.sessions import compaction, prompts
+from agenthub.sessions import blocks, compaction, prompts
 from agenthub.sessions.compaction import CompactAt, extended
 from agenthub.sessions.journal import Answered, Block, Journal
 from agenthub.sessions.model_calls import Answer, Model, ModelCalls
@@ -207,7 +207,7 @@ class Conversation:
             calls = calls_in(answer.blocks)
             unended = _UNENDED.get(answer.stop_reason, "")
             if not calls and not unended:
-                yield TurnResult(TurnEnd.STOPPED, text=_said(answer.blocks))
+                yield TurnResult(TurnEnd.STOPPED, text=blocks.said(answer.blocks))
                 return
             ending: TurnResult | None = None
             asked = []
@@ -227,15 +227,15 @@ class Conversation:
                 yield ending
                 return
             if self._is_interrupted:
-                yield TurnResult(TurnEnd.INTERRUPTED, text=_said(answer.blocks))
+                yield TurnResult(TurnEnd.INTERRUPTED, text=blocks.said(answer.blocks))
                 return
             if unended:
-                asked.append(_text(unended))
+                asked.append(blocks.text(unended))
             if self._notices:
-                asked.append(_text(prompts.notices(self._notices)))
+                asked.append(blocks.text(prompts.notices(self._notices)))
                 self._notices.clear()
             if step == self._max_steps - 2:
-                asked.append(_text(prompts.notices(["This is your last step in this turn. Call `finish` now."])))
+                asked.append(blocks.text(prompts.notices(["This is your last step in this turn. Call `finish` now."])))
             answer, notes = None, []
         yield TurnResult(
             TurnEnd.FINISHED, Outcome.FAILED, f"stopped after {self._max_steps} steps in one turn without an end"
@@ -258,22 +258,24 @@ class Conversation:
     def _ended(self, name: str, outcome: ToolOutcome, took_s: float) -> ToolEnded:
         is_parked = outcome.ends_turn is not None and outcome.ends_turn.end is TurnEnd.PARKED
         has_changed = self._tool_calls.changes(name) and not outcome.is_error and not is_parked
-        return ToolEnded(name, outcome.summary or _first_line(outcome.content), outcome.is_error, has_changed, took_s)
+        return ToolEnded(
+            name, outcome.summary or blocks.first_line(outcome.content), outcome.is_error, has_changed, took_s
+        )
 
     def _opening(self, prompt: Prompt, notes: Sequence[str], *, repeated: Sequence[str]) -> list[Block]:
         """The user message that begins a turn, behind the results that the last one still owes."""
         opening = self._tool_calls.results_of_last_turn() if self._history else self._beginning()
         if repeated:
-            opening.append(_text(prompts.notices(repeated)))
+            opening.append(blocks.text(prompts.notices(repeated)))
         text = prompt.text
         if prompt.goes_on and not self._journal.shows(prompt.task.id):
             framed = prompts.framed(prompt.task)
             text = text if framed in text else f"{framed}\n{text}"
-        return [*opening, _text(f"{prompts.noted(notes)}\n{text}" if notes else text)]
+        return [*opening, blocks.text(f"{prompts.noted(notes)}\n{text}" if notes else text)]
 
     def _beginning(self) -> list[Block]:
         text = self._begins_with()
-        return [_text(text)] if text else []
+        return [blocks.text(text)] if text else []
 
     async def _asking(
         self, asked: list[Block], turn_id: str, prompt: Prompt, notes: Sequence[tuple[str, str]]
@@ -289,7 +291,7 @@ class Conversation:
                 if isinstance(item, Answer):
                     reach(Failpoint.MODEL_ANSWERED)
                     self._record(item, asked, turn_id, prompt, [note for note, _ in notes])
-                    yield ModelCalled(item.usage, self._model.name, took_s, _first_line(_said(item.blocks)))
+                    yield ModelCalled(item.usage, self._model.name, took_s, blocks.first_line(blocks.said(item.blocks)))
                     yield item
                 else:
                     self._record_usage(item, turn_id, prompt)
@@ -338,7 +340,7 @@ class Conversation:
                 continue
             if answer is None:
                 continue
-            said = _said(answer.blocks) if answer.stop_reason != "refusal" else ""
+            said = blocks.said(answer.blocks) if answer.stop_reason != "refusal" else ""
             if said:
                 summary, usage = said, answer.usage
             else:
@@ -390,15 +392,3 @@ class Conversation:
 
     def _record_usage(self, usage: Usage, turn_id: str, prompt: Prompt) -> None:
         self._journal.record_usage(turn_id, message_id=prompt.task.id, model=self._model.name, usage=usage)
-
-
-def _said(blocks: Sequence[Block]) -> str:
-    return "\n".join(str(block["text"]) for block in blocks if block.get("type") == "text").strip()
-
-
-def _text(text: str) -> Block:
-    return {"type": "text", "text": text}
-
-
-def _first_line(text: str) -> str:
-    return next(iter(text.strip().splitlines()), "")[:200]

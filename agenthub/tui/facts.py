@@ -10,7 +10,8 @@ from agenthub.asks import Ask
 from agenthub.client import RoleStatus
 from agenthub.control import Standing
 from agenthub.guards.circuit_breaker import Breaker
-from agenthub.messages import Absence, Heartbeat, Priority
+from agenthub.messages import Priority
+from agenthub.presence import Absence, Heartbeat
 
 Sorting = Literal["needs you first", "name", "cost", "waiting", "context"]
 SORTINGS: tuple[Sorting, ...] = ("needs you first", "name", "cost", "waiting", "context")

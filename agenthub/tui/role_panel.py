@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from agenthub.cli.output import tokens
 from agenthub.client import LiveEvent, WaitingMessage
-from agenthub.messages import Heartbeat
+from agenthub.presence import Heartbeat
 from agenthub.tui.facts import Agent, Picture
 from agenthub.tui.palette import PRIORITY_COLOURS, Palette, below, entitle, load_style
 from agenthub.tui.pane import Pane

@@ -16,9 +16,10 @@ from agenthub.client.letters import Buried
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.learnings import Learning
 from agenthub.letters import DeadLetter, Replay
-from agenthub.messages import Absence, Completion, Event, Heartbeat, Message, Outcome, Payload, Priority, Usage
+from agenthub.messages import Completion, Event, Message, Outcome, Payload, Priority, Usage
 from agenthub.org.trust import State
 from agenthub.org.trust_states import Opinion
+from agenthub.presence import Absence, Heartbeat
 from agenthub.tui.facts import Money, Picture
 
 AT = datetime(2026, 5, 17, 17, 4, 12, tzinfo=UTC)

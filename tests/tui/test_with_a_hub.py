@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from textual.pilot import Pilot
 
-from agenthub.bus.connection import connect
+from agenthub.bus.connecting import connect
 from agenthub.bus.identity import OPERATOR, Keyring
 from agenthub.client import Client
 from agenthub.messages import Outcome

@@ -1,0 +1,19 @@
+"""Blocks of an answer or a request, as the Messages API has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agenthub.sessions.journal import Block
+
+
+def said(blocks: Sequence[Block]) -> str:
+    return "\n".join(str(block["text"]) for block in blocks if block.get("type") == "text").strip()
+
+
+def text(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")[:200]
