@@ -288,7 +288,11 @@ class Loop:
             await self._settling.later(delivery, work.task, "the turn was interrupted", in_s=0, failures=turn.failures)
             return True
         if result.end is not TurnEnd.PARKED:
-            result = await self._hand_in(work.task, result)
+            with contextlib.suppress(
+                LeaseLostError
+            ):  # then another process works there; settling says what becomes of it
+                await self._before_effect()
+                result = await self._hand_in(work.task, result)
         await self._settling.end(work, result, delivery)
         is_ok = result.outcome is not Outcome.FAILED or bool(work.task.payload.verifies)  # to reject is no failure
         await self._gate.ended(ok=is_ok, reason="" if is_ok else result.text)

@@ -7,7 +7,7 @@ import contextlib
 import getpass
 import json
 import multiprocessing
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,9 @@ def test_an_account_goes_over_by_one_call_at_the_most(steps: list[tuple[int, boo
     assert level.spent + level.reserved < 2 + 1
 
 
+SPENT, PRICE = AccountName("backend", is_rehearsal=False), 0.15
+
+
 # ── on a server ────────────────────────────────────────────────────────────────────────────────────
 @contextlib.asynccontextmanager
 async def process(hub: Hub) -> AsyncIterator[Budgets]:
@@ -211,52 +214,52 @@ async def process(hub: Hub) -> AsyncIterator[Budgets]:
 
 async def test_replicas_that_spend_at_the_same_moment_begin_one_call_too_many_at_the_most(hub: Hub) -> None:
     """Twelve processes call as fast as they can; each call takes what was set aside for it."""
-    name, limits, price = AccountName("backend", is_rehearsal=False), {"usd_day": 5.0}, 0.15
-    began: list[str] = []
-    under_way: list[float] = []
 
-    async def work(key: str) -> None:
+    async def work(key: str) -> int:
         async with process(hub) as budgets:
-            for number in range(100):
-                held = call(price, number=number, at=now()).model_copy(update={"id": f"{key}.{number}"})
-                short = await budgets.reserve(name, limits, key, held, at=now())
-                if short is not None and not short.is_busy:
-                    return
-                if short is None:
-                    began.append(held.id)
-                    under_way.append(price)
-                    await asyncio.sleep(0)
-                    await budgets.settle(name, key, held.id, Amount(usd=price), at=now())
+            return await spend(budgets, key)
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        for number in range(12):
-            group.create_task(work(f"backend.{number}"))
-    account = (await Budgets(hub.bus).accounts())[name.key]
-    assert account.spent["day"].usd == pytest.approx(len(began) * price)
-    assert (account.reserved, len(began)) == ({}, 34)  # 33 are 4.95 USD: one more may begin
+    async with asyncio.timeout(60):
+        counts = await asyncio.gather(*(work(f"backend.{number}") for number in range(12)))
+    await _one_call_too_many(hub, counts)
 
 
-def spend(url: str, folder: str, key: str, begin: Any, began: Any) -> None:
+async def spend(budgets: Budgets, key: str) -> int:
+    """Call until there is no money; how many calls were begun."""
+    count = 0
+    for number in range(100):
+        held = call(PRICE, number=number, at=now()).model_copy(update={"id": f"{key}.{number}"})
+        short = await budgets.reserve(SPENT, {"usd_day": 5.0}, key, held, at=now())
+        if short is not None and not short.is_busy:
+            break
+        if short is None:
+            count += 1
+            await asyncio.sleep(0)
+            await budgets.settle(SPENT, key, held.id, Amount(usd=PRICE), at=now())
+    return count
+
+
+async def _one_call_too_many(hub: Hub, counts: Sequence[int]) -> None:
+    account = (await Budgets(hub.bus).accounts())[SPENT.key]
+    assert account.spent["day"].usd == pytest.approx(sum(counts) * PRICE)
+    assert (account.reserved, sum(counts)) == ({}, 34), counts  # 33 are 4.95 USD: one more may begin
+    assert sum(count > 0 for count in counts) > 1, counts
+
+
+def spender(url: str, folder: str, key: str, begin: Any, began: Any) -> None:
     """A process of its own that calls until there is no money; tells how many calls it began."""
 
     async def run() -> int:
-        name, limits, price, count = AccountName("backend", is_rehearsal=False), {"usd_day": 5.0}, 0.15, 0
         identity = keys_of(Path(folder)).find(SYSTEM)
         async with connect(url, name=key, identity=identity) as bus:
             budgets = Budgets(bus)
             async with budgets.watched() as accounts:
                 following = asyncio.create_task(budgets.follow(accounts))
                 await asyncio.to_thread(begin.wait, 60)
-                for number in range(100):
-                    held = call(price, number=number, at=now()).model_copy(update={"id": f"{key}.{number}"})
-                    short = await budgets.reserve(name, limits, key, held, at=now())
-                    if short is not None and not short.is_busy:
-                        break
-                    if short is None:
-                        count += 1
-                        await budgets.settle(name, key, held.id, Amount(usd=price), at=now())
-                following.cancel()
-        return count
+                try:
+                    return await spend(budgets, key)
+                finally:
+                    following.cancel()
 
     began.put(asyncio.run(run()))
 
@@ -266,7 +269,7 @@ async def test_processes_that_spend_at_the_same_moment_begin_one_call_too_many_a
     own = multiprocessing.get_context("forkserver")
     begin, began = own.Barrier(6), own.Queue()
     processes = [
-        own.Process(target=spend, args=(hub.server.url, str(hub.folder), f"backend.{number}", begin, began))
+        own.Process(target=spender, args=(hub.server.url, str(hub.folder), f"backend.{number}", begin, began))
         for number in range(6)
     ]
     try:
@@ -277,9 +280,7 @@ async def test_processes_that_spend_at_the_same_moment_begin_one_call_too_many_a
         for one in processes:
             one.kill()
             one.join()
-    account = (await Budgets(hub.bus).accounts())[AccountName("backend", is_rehearsal=False).key]
-    assert (account.reserved, sum(counts)) == ({}, 34) and sum(count > 0 for count in counts) > 1, counts
-    assert account.spent["day"].usd == pytest.approx(34 * 0.15)
+    await _one_call_too_many(hub, counts)
 
 
 async def test_a_limit_that_another_process_reached_is_seen_without_asking(hub: Hub) -> None:

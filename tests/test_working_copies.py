@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from agenthub import equipment
-from agenthub.errors import ConfigError, RefusedError
+from agenthub.errors import ConfigError, LeaseLostError, RefusedError
 from agenthub.failpoints import Failpoint
 from agenthub.messages import Message, Outcome, Payload
 from agenthub.organization import load_organization
 from agenthub.rehearsal.server import start_rehearsal
-from agenthub.runtime import RolePlace, run_role
-from agenthub.sessions.session import Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
+from agenthub.sessions.session import Prompt, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
 from agenthub.settings import Settings
 from agenthub.tools import sandbox
 from agenthub.tools.edit import edit_tools
@@ -29,7 +26,9 @@ from agenthub.tools.sandbox import Sandbox, isolation, own
 from agenthub.tools.shell import shell_tools
 from agenthub.tools.working_copies import KEEP_S, WorkingCopies
 from agenthub.tools.workspace import workspace_tools
-from tests.organization import Hub, write_organization
+from tests.organization import Hub, ScriptedSession, until, write_organization
+from tests.test_breakers import at_work
+from tests.test_fencing import late, takes_over
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
 walled = pytest.mark.skipif(bool(isolation().remedy), reason=isolation().found)
@@ -315,22 +314,6 @@ def test_what_is_no_repository_is_said_before_anything_is_done(tmp_path: Path) -
         equipment.workplace_of(settings, organization, "qa")
 
 
-@contextlib.asynccontextmanager
-async def works(hub: Hub, url: str) -> AsyncIterator[None]:
-    settings = Settings.load(
-        config=hub.folder / "agenthub.toml", nats_url=hub.server.url, model_url=url, api_key="rehearsal",
-        rehearse=True, heartbeat_s=0.5, lease_ttl_s=3.0, grace_s=3.0,
-    )  # fmt: skip
-    stop = asyncio.Event()
-    running = asyncio.create_task(run_role(RolePlace(settings, load_organization(settings), "backend"), stop=stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        async with asyncio.timeout(20):
-            await running
-
-
 @walled
 async def test_a_task_is_worked_on_checked_and_brought_home(hub: Hub, repository: Path) -> None:
     for role in (hub.folder / "roles").iterdir():
@@ -341,7 +324,7 @@ async def test_a_task_is_worked_on_checked_and_brought_home(hub: Hub, repository
     hub.organization = load_organization(hub.settings)
     await hub.provision()
     write = 'rehearse: tool write_file {"path": "plan.md", "content": "ship it"}\nrehearse: say written'
-    async with start_rehearsal(speed=0) as endpoint, works(hub, endpoint.url):
+    async with start_rehearsal(speed=0) as endpoint, at_work(hub, endpoint, "backend"):
         first = await hub.send("backend", write)
         second = await hub.send("backend", write.replace("ship it", "wait"))
         ends = [await hub.completion("backend", identity) for identity in (first, second)]
@@ -349,3 +332,23 @@ async def test_a_task_is_worked_on_checked_and_brought_home(hub: Hub, repository
         assert end.outcome == "done" and f"agenthub/backend/{identity}: 1 commit" in " ".join(end.evidence), end
         assert git(repository, "show", f"agenthub/backend/{identity}:plan.md") == text
     assert git(repository, "status", "--porcelain") == ""
+
+
+async def test_a_zombie_leaves_the_copy_in_which_its_successor_works(hub: Hub, repository: Path) -> None:
+    write_organization(hub.folder, roles={"backend": {"repository": "app"}})
+    hub.organization = load_organization(hub.settings)
+    place = equipment.workplace_of(hub.settings, hub.organization, "backend")
+
+    async def script(prompt: Prompt) -> TurnResult:
+        copy = await place.folder(prompt.task)
+        (copy / "plan.md").write_text("half of it")
+        await takes_over(hub)
+        time.sleep(hub.settings.lease_ttl_s + 0.2)  # noqa: ASYNC251 - the whole process stands still
+        return DONE
+
+    message_id = await hub.send("backend", "do it")
+    with pytest.RaisesGroup(LeaseLostError, flatten_subgroups=True):
+        async with hub.role("backend", ScriptedSession(script)):
+            await until(lambda: late(hub))
+    assert (hub.settings.state / "working-copies" / "backend" / message_id / "plan.md").exists()
+    assert git(repository, "branch", "--list", "agenthub/*") == ""
