@@ -178,16 +178,25 @@ class Coordination:
         return ask
 
     async def _open(self, ask: Ask, messages: Sequence[Message]) -> None:
-        """Enter an ask, then send what is asked; in this order, so that no answer finds nobody waiting."""
+        """Enter an ask, then send what is asked; in this order, so that no answer finds nobody waiting.
+
+        Who cannot be asked, since their inbox is full, has refused: the others work already, and are waited for.
+        """
         await asyncio.gather(self._ledger.open(ask), self._schedule_deadline(ask))
         reach(Failpoint.ASK_OPENED)
         self._note_open(ask)
         sending = [self._send(part.role, message) for part, message in zip(ask.parts, messages, strict=True)]
-        failed = [found for found in await asyncio.gather(*sending, return_exceptions=True) if found is not None]
-        if failed:
-            if isinstance(failed[0], RefusedError | StreamFullError):
+        came = await asyncio.gather(*sending, return_exceptions=True)
+        failed = [(part, error) for part, error in zip(ask.parts, came, strict=True) if error is not None]
+        hard = [error for _, error in failed if not isinstance(error, StreamFullError)]
+        if hard or (failed and len(failed) == len(ask.parts)):
+            reason = hard[0] if hard else failed[0][1]
+            if isinstance(reason, RefusedError | StreamFullError):
                 await self.close(ask)  # the model hears of it and decides anew: nothing waits for these answers
-            raise failed[0]
+            raise reason
+        for part, error in failed:
+            no = Answer(outcome=Outcome.REFUSED, text=f"Not asked: {error}")
+            await self._ledger.record(self._role, ask.id, message_id=part.message_id, by=part.role, answer=no)
 
     def _note_open(self, ask: Ask) -> None:
         self._parked.setdefault(ask.task.id, set()).add(ask.id)

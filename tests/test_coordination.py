@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from agenthub import subjects
 from agenthub.asks import Answer, Ask, Part
-from agenthub.bus.connection import Bus, Stored
+from agenthub.bus.connection import Bus, Stored, StreamFullError
 from agenthub.coordination import Coordination, Request
 from agenthub.errors import HubUnreachableError, RefusedError
 from agenthub.messages import Message, Outcome, Payload, Priority, now
@@ -270,3 +271,26 @@ async def test_a_delegation_that_cannot_be_sent_leaves_nothing_open(hub: Hub) ->
         await own.ask([to("backend", "x" * 600_000), to("qa")], about=task, key="k", within_s=60)
     assert await _no_asks(hub)
     assert not own.waits(task.id)
+
+
+async def test_who_cannot_be_asked_has_refused_and_the_others_are_asked_once(hub: Hub) -> None:
+    config = (await hub.bus.js.stream_info(subjects.AGENTS)).config
+    await hub.bus.js.update_stream(replace(config, max_msgs_per_subject=1))
+    full = subjects.lane("qa", "medium", "cto")
+    await hub.bus.publish(full, json.dumps(directive("in the way", sender="cto")).encode())
+    manager, builder = Manager(hub, "cto", "backend", "qa"), says("built")
+    async with hub.role("cto", manager), hub.role("backend", builder):
+        done = await hub.completion("cto", await hub.send("cto", "ship it"))
+    assert "built" in done.text and f"{full} is full" in done.text
+    assert (len(manager.prompts), len(builder.prompts)) == (2, 1)
+
+
+async def test_if_nobody_can_be_asked_the_model_hears_of_it(hub: Hub) -> None:
+    config = (await hub.bus.js.stream_info(subjects.AGENTS)).config
+    await hub.bus.js.update_stream(replace(config, max_msgs_per_subject=1))
+    await hub.bus.publish(subjects.lane("qa", "medium", "cto"), json.dumps(directive("x", sender="cto")).encode())
+    mine = coordination(hub, "cto")
+    about = Message(id="t", from_role="you", type="task_assignment", payload=Payload(message="x"))
+    with pytest.raises(StreamFullError):
+        await mine.ask([to("qa")], about=about, key="t~1", within_s=60)
+    assert mine.parked == 0
