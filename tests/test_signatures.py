@@ -19,6 +19,7 @@ from agenthub.guards.senders import Senders
 from agenthub.letters import DeadLetter
 from agenthub.messages import Completion, Outcome, new_id, now
 from tests.organization import Hub, directive, says, until
+from tests.test_cli import in_hub
 from tests.test_identity import Intruder, intruding, key_of
 
 
@@ -142,3 +143,18 @@ async def test_what_a_stranger_says_is_worked_off_as_a_stranger_s(hub: Hub) -> N
     first, second = (prompt.text.splitlines()[0] for prompt in session.prompts)
     assert 'from="ceo"' in first and 'verified="no"' in first
     assert 'from="cto"' in second and "verified" not in second
+
+
+async def test_what_waited_unsigned_from_before_can_be_replayed_by_a_person(hub: Hub) -> None:
+    async with hub.role("backend", says("done")), intruding(hub, key_of(hub, "cto")) as old_version:
+        await old_version.nc.publish(subjects.lane("backend", "high", "cto"), as_role("cto"))
+        await until(lambda: _so_many(hub, 1))
+        ran = await in_hub(hub, "dlq", "replay", "--all", "--role", "backend", "--json")
+        assert ran.code == 0, ran
+        ended = subjects.done("backend", "*")
+        await until(lambda: _done(hub, ended))
+
+
+async def _done(hub: Hub, subject: str) -> bool:
+    ends = [Completion.decode(one.data) for one in await hub.bus.history(subjects.DONE, subject)]
+    return any(end.outcome is Outcome.DONE for end in ends)
