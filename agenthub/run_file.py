@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import time
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,8 @@ from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import HubRunningError
 from agenthub.messages import Moment
 from agenthub.whole_files import write_whole
+
+_TRIES, _PAUSE_S = 25, 0.02
 
 
 class RunFile(BaseModel):
@@ -67,9 +70,7 @@ def lock(state: Path, org: str) -> IO[str]:
     state.chmod(0o700)
     (state / ".gitignore").write_text("*\n")  # it lies in people's repositories
     file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not _took(file):
         file.close()
         found = RunFile.read(state)
         what = "is starting"
@@ -77,8 +78,18 @@ def lock(state: Path, org: str) -> IO[str]:
             org, what = found.org, f"runs: process {found.pid}, {found.nats_url}, since {found.started_at:%H:%M:%S} UTC"
         raise HubRunningError(
             f"`{org}` already {what}, in {state}. See it with `agenthub ps`, stop it with `agenthub down`."
-        ) from error
+        )
     return file
+
+
+def _took(file: IO[str]) -> bool:
+    """Take the lock. Who only looks holds it for a moment as well: that moment is waited for."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_PAUSE_S)
+    return False
 
 
 def is_locked(state: Path) -> bool:
@@ -88,7 +99,7 @@ def is_locked(state: Path) -> bool:
         return False
     with path.open("r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may look at the same moment
         except OSError:
             return True
     return False

@@ -52,3 +52,7 @@ async def quick_hub(tmp_path: Path) -> AsyncIterator[Hub]:
         hub = Hub(server, bus, tmp_path)
         await hub.provision()
         yield hub
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-screens", action="store_true", help="draw tests/tui/screens anew")

@@ -134,8 +134,9 @@ def _text(stage: Stage) -> str:
         case "waits":
             return f"number {data.get('position')} of {data.get('of')} in lane {data.get('lane')}"
         case "taken":
-            again = f"attempt {data['attempt']}, " if data.get("attempt", 1) != 1 else ""
-            return again + (f"waited {_length(stage.duration_s)}" if stage.duration_s is not None else "")
+            said = [f"attempt {data['attempt']}"] if data.get("attempt", 1) != 1 else []
+            said += [f"waited {_length(stage.duration_s)}"] if stage.duration_s is not None else []
+            return ", ".join(said)
         case "resumed":
             return "goes on"
         case "model":

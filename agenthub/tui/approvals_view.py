@@ -12,12 +12,12 @@ from textual.containers import Horizontal
 
 from agenthub.asks import Ask
 from agenthub.tui.decisions import as_blocks, body, kind_of, why
-from agenthub.tui.event_list import filter_title
-from agenthub.tui.facts import Picture, fits
+from agenthub.tui.facts import Picture
+from agenthub.tui.list_view import ListView
 from agenthub.tui.listing import Column, Listing
 from agenthub.tui.palette import Palette, entitle
 from agenthub.tui.pane import Pane
-from agenthub.tui.view import Selection, View
+from agenthub.tui.view import Selection
 from agenthub.tui.wording import age, plain, until
 
 
@@ -26,25 +26,24 @@ class _Row(NamedTuple):
     at: datetime
 
 
-class ApprovalsView(View):
+class ApprovalsView(ListView[_Row]):
     """The list, and all of the one under the cursor beside it."""
 
     name_of_view = "approvals"
+    title_of_list = "waiting for you"
+    empty = "nothing waits for you"
     DEFAULT_CSS = """
     ApprovalsView Horizontal { height: 1fr; }
-    ApprovalsView #asks { width: 3fr; }
+    ApprovalsView #approvals-list { width: 3fr; }
     ApprovalsView #ask { width: 2fr; }
-    .-narrow ApprovalsView #ask { display: none; }
     """
 
     def __init__(self) -> None:
-        super().__init__(id="approvals")
-        self._asks: Sequence[Ask] = ()
-        self._filter = ""
+        super().__init__()
         self._shown = ""
 
-    def compose(self) -> ComposeResult:
-        columns = [
+    def columns(self) -> Sequence[Column[_Row]]:
+        return [
             Column[_Row]("ROLE", 13, lambda row, p: p.text((plain(row.ask.role), "bold"))),
             Column[_Row]("WANTS", 12, _wants),
             Column[_Row]("WHAT", 0, _what),
@@ -52,27 +51,24 @@ class ApprovalsView(View):
             Column[_Row]("ASKED", 5, lambda row, p: p.text((age(row.ask.opened_at, row.at), "dim")), is_right=True),
             Column[_Row]("ENDS IN", 7, lambda row, p: p.text((until(row.ask.deadline, row.at), "warn")), is_right=True),
         ]
+
+    def compose(self) -> ComposeResult:
         with Horizontal():
-            asks = Listing(columns, key=lambda row: row.ask.id, empty="nothing waits for you", id="asks")
-            asks.add_class("framed")
-            yield asks
+            yield self.make_list()
             pane = Pane(id="ask")
             pane.add_class("framed")
             yield pane
 
-    @property
-    def _list(self) -> Listing[_Row]:
-        return self.query_one("#asks", Listing)
+    def key(self, row: _Row) -> str:
+        return row.ask.id
 
-    @property
-    def is_filtered(self) -> bool:
-        return bool(self._filter)
+    def words(self, row: _Row) -> Sequence[str]:
+        return row.ask.role, row.ask.id, kind_of(row.ask), body(row.ask)
 
-    @property
-    def selection(self) -> Selection:
-        row = self._list.row
-        if row is None:
-            return Selection()
+    def note(self, rows: Sequence[_Row]) -> str:
+        return "nobody decides: that is a no, and is said"
+
+    def chosen(self, row: _Row) -> Selection:
         ask = row.ask
         return Selection(
             role=ask.role, message_id=ask.task.id, ask=ask, copied=ask.id, title=f"{ask.role} · {kind_of(ask)}",
@@ -80,32 +76,17 @@ class ApprovalsView(View):
         )  # fmt: skip
 
     def see(self, picture: Picture) -> None:
-        self._asks = picture.decisions
-        self._show(picture.at)
+        self.show([_Row(ask, picture.at) for ask in picture.decisions])
 
-    def filtered(self, filter_: str) -> None:
-        self._filter = filter_
-        self._show(self.hub.clock())
-
-    def _show(self, at: datetime) -> None:
-        rows = [_Row(ask, at) for ask in self._asks if fits(self._filter, ask.role, ask.id, kind_of(ask), body(ask))]
-        self._list.show(rows)
-        p = self.palette
-        entitle(
-            self._list,
-            filter_title(p, "waiting for you", self._filter),
-            p.text((" nobody decides: that is a no, and is said ", "dim")),
-        )
+    def show(self, rows: Sequence[_Row]) -> None:
+        super().show(rows)
         self._show_one()
 
     def on_listing_moved(self, event: Listing.Moved) -> None:
         self._show_one()
 
-    def on_listing_chosen(self, event: Listing.Chosen) -> None:
-        self.hub.action_act("look.peek")
-
     def _show_one(self) -> None:
-        row, p, pane = self._list.row, self.palette, self.query_one("#ask", Pane)
+        row, p, pane = self.row, self.palette, self.query_one("#ask", Pane)
         shown = row.ask.id if row else ""
         if shown != self._shown or row is None:
             self._shown = shown

@@ -12,11 +12,11 @@ from textual.app import ComposeResult
 from agenthub.cli.output import tokens
 from agenthub.messages import Completion, Usage
 from agenthub.tui.cost_chart import SPAN, CostChart, Spendings
-from agenthub.tui.event_list import filter_title
-from agenthub.tui.facts import Money, Picture, fits
-from agenthub.tui.listing import Column, Listing
-from agenthub.tui.palette import Palette, entitle
-from agenthub.tui.view import Selection, View
+from agenthub.tui.facts import Money, Picture
+from agenthub.tui.list_view import ListView
+from agenthub.tui.listing import Column
+from agenthub.tui.palette import Palette
+from agenthub.tui.view import Selection
 from agenthub.tui.wording import money, plain
 
 _LINE = 24
@@ -33,25 +33,28 @@ class _Row(NamedTuple):
     messages: int
 
 
-class CostView(View):
+class CostView(ListView[_Row]):
     """The chart of all, and a line for each agent, the dearest first."""
 
     name_of_view = "cost"
+    title_of_list = "cost by role"
+    empty = "nothing was spent"
     DEFAULT_CSS = """
     CostView #big-chart { height: 12; border: round $border; padding: 0 1; }
-    CostView #costs { height: 1fr; }
-    .-narrow CostView #big-chart { height: 7; padding: 0; }
+    CostView #cost-list { height: 1fr; }
     """
 
     def __init__(self) -> None:
-        super().__init__(id="cost")
+        super().__init__()
         self._ended: Sequence[Completion] = ()
-        self._filter = ""
         self._picture: Picture | None = None
 
     def compose(self) -> ComposeResult:
         yield CostChart(id="big-chart")
-        columns = [
+        yield self.make_list()
+
+    def columns(self) -> Sequence[Column[_Row]]:
+        return [
             Column[_Row]("ROLE", 15, lambda row, p: p.text((plain(row.role), "bold"))),
             Column[_Row]("TODAY", 8, _today, is_right=True),
             Column[_Row]("OF", 7, _limit, is_right=True),
@@ -64,39 +67,31 @@ class CostView(View):
             Column[_Row]("CACHE", 5, _cache, is_right=True),
             Column[_Row]("MODEL", 0, lambda row, p: p.text((plain(row.model), "dim")), from_width=80),
         ]  # fmt: skip
-        costs = Listing(columns, key=lambda row: row.role, empty="nothing was spent", id="costs")
-        costs.add_class("framed")
-        yield costs
 
-    @property
-    def _list(self) -> Listing[_Row]:
-        return self.query_one("#costs", Listing)
+    def key(self, row: _Row) -> str:
+        return row.role
 
-    @property
-    def is_filtered(self) -> bool:
-        return bool(self._filter)
+    def words(self, row: _Row) -> Sequence[str]:
+        return row.role, row.model
 
-    @property
-    def selection(self) -> Selection:
-        row = self._list.row
-        return Selection() if row is None else Selection(role=row.role, copied=row.role, title=row.role)
+    def note(self, rows: Sequence[_Row]) -> str:
+        return "list prices · limits: agenthub budget set"
+
+    def chosen(self, row: _Row) -> Selection:
+        return Selection(role=row.role, copied=row.role, title=row.role)
 
     async def refreshed(self) -> None:
         at = self.hub.clock()
         self._ended = await self.hub.source.completions(at - SPAN)
         self.query_one(CostChart).show(Spendings.of(self._ended, at))
-        self._show(at)
+        self._fill(at)
 
     def see(self, picture: Picture) -> None:
         self._picture = picture
         self.query_one(CostChart).see(picture)
-        self._show(picture.at)
+        self._fill(picture.at)
 
-    def filtered(self, filter_: str) -> None:
-        self._filter = filter_
-        self._show(self.hub.clock())
-
-    def _show(self, at: datetime) -> None:
+    def _fill(self, at: datetime) -> None:
         picture = self._picture
         if picture is None:
             return
@@ -115,13 +110,7 @@ class CostView(View):
             hours = tuple(sum(steps[place : place + each]) for place in range(0, len(steps), each))
             rows.append(_Row(role, spent, usage, hours, beats[0].model if beats else "", len(ended)))
         rows.sort(key=lambda row: (-row.money.usd, -row.usage.cost_usd))
-        self._list.show([row for row in rows if fits(self._filter, row.role, row.model)])
-        p = self.palette
-        entitle(
-            self._list,
-            filter_title(p, "cost by role", self._filter),
-            p.text((" list prices · limits: agenthub budget set ", "dim")),
-        )
+        self.show(rows)
 
 
 def _dim(count: int, p: Palette) -> Text:

@@ -7,15 +7,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from rich.text import Text
-from textual.app import ComposeResult
 
 from agenthub.client.letters import Buried
 from agenthub.letters import publisher
-from agenthub.tui.event_list import filter_title
-from agenthub.tui.facts import fits
-from agenthub.tui.listing import Column, Listing
-from agenthub.tui.palette import Palette, entitle
-from agenthub.tui.view import Selection, View
+from agenthub.tui.list_view import ListView
+from agenthub.tui.listing import Column
+from agenthub.tui.palette import Palette
+from agenthub.tui.view import Selection
 from agenthub.tui.wording import age, plain, plural
 
 
@@ -24,18 +22,15 @@ class _Row(NamedTuple):
     at: datetime
 
 
-class DeadView(View):
+class DeadView(ListView[_Row]):
     """The dead letters of all roles, the newest first."""
 
     name_of_view = "dead"
+    title_of_list = "dead letters"
+    empty = "there are no dead letters"
 
-    def __init__(self) -> None:
-        super().__init__(id="dead")
-        self._found: Sequence[Buried] = ()
-        self._filter = ""
-
-    def compose(self) -> ComposeResult:
-        columns = [
+    def columns(self) -> Sequence[Column[_Row]]:
+        return [
             Column[_Row]("ID", 8, lambda row, p: p.text((row.buried.letter.message_id[:8], "dim"))),
             Column[_Row]("ROLE", 13, lambda row, p: p.text((plain(row.buried.letter.role), "bold"))),
             Column[_Row](
@@ -46,29 +41,23 @@ class DeadView(View):
             Column[_Row]("SUBJECT", 28, lambda row, p: p.text((_title(row.buried), "")), from_width=110),
             Column[_Row]("WHY", 0, _why),
         ]
-        listing = Listing(columns, key=lambda row: f"{row.buried.letter.role}/{row.buried.letter.message_id}",
-                          empty="there are no dead letters", id="letters")  # fmt: skip
-        listing.add_class("framed")
-        yield listing
 
-    @property
-    def _list(self) -> Listing[_Row]:
-        return self.query_one("#letters", Listing)
+    def key(self, row: _Row) -> str:
+        return f"{row.buried.letter.role}/{row.buried.letter.message_id}"
 
-    @property
-    def is_filtered(self) -> bool:
-        return bool(self._filter)
+    def words(self, row: _Row) -> Sequence[str]:
+        letter = row.buried.letter
+        return letter.role, letter.message_id, letter.reason, _title(row.buried)
+
+    def note(self, rows: Sequence[_Row]) -> str:
+        return f"{sum(not row.buried.replays for row in rows)} not replayed yet"
 
     @property
     def unreplayed(self) -> list[Buried]:
         """What is shown and has had no other life."""
-        return [row.buried for row in self._list.rows if not row.buried.replays]
+        return [row.buried for row in self.listing.rows if not row.buried.replays]
 
-    @property
-    def selection(self) -> Selection:
-        row = self._list.row
-        if row is None:
-            return Selection()
+    def chosen(self, row: _Row) -> Selection:
         letter = row.buried.letter
         text = f"{letter.role}  {letter.message_id}\nburied {letter.buried_at.astimezone():%Y-%m-%d %H:%M:%S} "
         text += f"after {plural(letter.attempts, 'try', 'tries')}"
@@ -77,24 +66,8 @@ class DeadView(View):
                          title=f"dead letter {letter.message_id[:8]}", body=text)  # fmt: skip
 
     async def refreshed(self) -> None:
-        self._found = list(reversed(await self.hub.source.letters()))
-        self._show()
-
-    def filtered(self, filter_: str) -> None:
-        self._filter = filter_
-        self._show()
-
-    def on_listing_chosen(self, event: Listing.Chosen) -> None:
-        self.hub.action_act("look.peek")
-
-    def _show(self) -> None:
-        at, p = self.hub.clock(), self.palette
-        fitting = [
-            b for b in self._found if fits(self._filter, b.letter.role, b.letter.message_id, b.letter.reason, _title(b))
-        ]
-        self._list.show([_Row(buried, at) for buried in fitting])
-        said = f" {len(self.unreplayed)} not replayed yet "
-        entitle(self._list, filter_title(p, "dead letters", self._filter), p.text((said, "dim")))
+        found, at = await self.hub.source.letters(), self.hub.clock()
+        self.show([_Row(buried, at) for buried in reversed(found)])
 
 
 def _sender(buried: Buried) -> str:

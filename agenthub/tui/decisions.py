@@ -87,7 +87,7 @@ class DecisionPanel(Static):
         else:
             title = plain(approval.title.partition(": ")[2])
             what = p.text((f"{kind_of(ask)} ", "violet"), (title, ""))
-        folded = what.wrap(self.app.console, width - _BESIDE)
+        folded = what.wrap(self.app.console, width - _BESIDE, no_wrap=False)
         lines = [who + folded[0]]
         most = 3 if is_marked else 1
         lines += [Text(" " * _BESIDE) + line for line in folded[1:most]]

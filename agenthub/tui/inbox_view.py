@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from rich.text import Text
-from textual.app import ComposeResult
 
 from agenthub.client import WaitingMessage
-from agenthub.messages import Priority
-from agenthub.tui.event_list import filter_title
-from agenthub.tui.facts import Picture, fits
-from agenthub.tui.listing import Column, Listing
-from agenthub.tui.palette import PRIORITY_COLOURS, Palette, entitle
-from agenthub.tui.view import Selection, View
+from agenthub.messages import Event, Priority
+from agenthub.tui.facts import Picture
+from agenthub.tui.list_view import ListView
+from agenthub.tui.listing import Column
+from agenthub.tui.palette import PRIORITY_COLOURS, Palette
+from agenthub.tui.view import Selection
 from agenthub.tui.wording import age, plain, plural, until
 
 
@@ -29,6 +29,8 @@ class Waiting(NamedTuple):
     """True if its role works on it."""
     at: datetime
     """When it was looked at."""
+    tries: int = 0
+    """How often it was taken, as far as the events on this screen go back."""
 
     @property
     def id(self) -> str:
@@ -40,50 +42,42 @@ class Waiting(NamedTuple):
         return self.item.message.payload.priority.rank if self.item.message else len(Priority)
 
 
-class InboxView(View):
+class InboxView(ListView[Waiting]):
     """All inboxes as one list."""
 
-    name_of_view = "inbox"
+    name_of_view = title_of_list = "inbox"
+    empty = "nothing waits anywhere"
 
     def __init__(self) -> None:
-        super().__init__(id="inbox")
-        self._found: list[Waiting] = []
-        self._filter = ""
+        super().__init__()
+        self._tries: Counter[tuple[str, str]] = Counter()
 
-    def compose(self) -> ComposeResult:
-        columns = [
+    def columns(self) -> Sequence[Column[Waiting]]:
+        return [
             Column[Waiting]("PRIORITY", 10, _priority),
             Column[Waiting]("ID", 8, lambda row, p: p.text((row.id[:8], "dim"))),
             Column[Waiting]("AGE", 4, lambda row, p: p.text((age(row.item.stored_at, row.at), "")), is_right=True),
             Column[Waiting]("FOR", 14, lambda row, p: p.text((plain(row.role), "bold"))),
             Column[Waiting]("FROM", 14, _sender),
+            Column[Waiting]("TRIES", 5, _tries, is_right=True, from_width=90),
             Column[Waiting]("DUE IN", 6, _due, is_right=True, from_width=80),
             Column[Waiting]("SUBJECT", 0, _subject),
         ]
-        listing = Listing(
-            columns, key=lambda row: f"{row.role}/{row.item.sequence}", empty="nothing waits anywhere", id="waiting"
-        )
-        listing.add_class("framed")
-        yield listing
 
-    @property
-    def _list(self) -> Listing[Waiting]:
-        return self.query_one("#waiting", Listing)
+    def key(self, row: Waiting) -> str:
+        return f"{row.role}/{row.item.sequence}"
 
-    @property
-    def row(self) -> Waiting | None:
-        """The message under the cursor."""
-        return self._list.row
+    def words(self, row: Waiting) -> Sequence[str]:
+        message = row.item.message
+        if message is None:
+            return row.role, row.id
+        return row.role, message.id, message.from_role, message.title, message.payload.priority, message.type
 
-    @property
-    def is_filtered(self) -> bool:
-        return bool(self._filter)
+    def note(self, rows: Sequence[Waiting]) -> str:
+        waits = sum(not row.in_hand for row in rows)
+        return f"{plural(waits, 'message waits', 'messages wait')} · nothing is taken by looking"
 
-    @property
-    def selection(self) -> Selection:
-        row = self._list.row
-        if row is None:
-            return Selection()
+    def chosen(self, row: Waiting) -> Selection:
         message = row.item.message
         if message is None:
             text = row.item.data[:20_000].decode(errors="replace")
@@ -91,7 +85,12 @@ class InboxView(View):
         head = f"{message.type}, {message.payload.priority}, from {message.from_role} to {row.role}\n{message.id}"
         said = f"{head}\n\n{message.payload.subject}\n\n{message.payload.message}"
         return Selection(role=row.role, message_id=message.id, copied=message.id, title=message.title, body=said,
-                         waits=not row.in_hand)  # fmt: skip
+                         waits=not row.in_hand, priority=message.payload.priority)  # fmt: skip
+
+    def hear(self, new: Sequence[Event], dropped: Sequence[Event]) -> None:
+        self._tries.update((event.role, event.message_id) for event in new if event.kind == "taken")
+        self._tries.subtract((event.role, event.message_id) for event in dropped if event.kind == "taken")
+        self._tries = +self._tries
 
     async def refreshed(self) -> None:
         picture = self.hub.picture
@@ -103,24 +102,14 @@ class InboxView(View):
         found = await asyncio.gather(*(self.hub.source.inbox(role) for role in wanted))
         at = self.hub.clock()
         rows = [
-            Waiting(role, item, bool(item.message and item.message.id in busy), at)
+            Waiting(role, item, bool(item.message and item.message.id in busy), at, self._tried(role, item))
             for role, items in zip(wanted, found, strict=True)
             for item in items
         ]
-        self._found = sorted(rows, key=lambda row: (row.rank, row.item.stored_at or at))
-        self._show()
+        self.show(sorted(rows, key=lambda row: (row.rank, row.item.stored_at or at)))
 
-    def filtered(self, filter_: str) -> None:
-        self._filter = filter_
-        self._show()
-
-    def _show(self) -> None:
-        rows = [row for row in self._found if fits(self._filter, row.role, *_words(row))]
-        self._list.show(rows)
-        p = self.palette
-        waits = sum(not row.in_hand for row in rows)
-        said = f" {plural(waits, 'message waits', 'messages wait')} · nothing is taken by looking "
-        entitle(self._list, filter_title(p, "inbox", self._filter), p.text((said, "dim")))
+    def _tried(self, role: str, item: WaitingMessage) -> int:
+        return self._tries[role, item.message.id] if item.message else 0
 
 
 def _may_wait(picture: Picture, role: str, operator: str) -> bool:
@@ -134,15 +123,6 @@ def _may_wait(picture: Picture, role: str, operator: str) -> bool:
     )
 
 
-def _words(row: Waiting) -> Sequence[str]:
-    message = row.item.message
-    return (
-        (row.id,)
-        if message is None
-        else (message.id, message.from_role, message.title, message.payload.priority, message.type)
-    )
-
-
 def _priority(row: Waiting, p: Palette) -> Text:
     if row.item.message is None:
         return p.text(("✖ broken", "bad"))
@@ -153,6 +133,10 @@ def _priority(row: Waiting, p: Palette) -> Text:
 
 def _sender(row: Waiting, p: Palette) -> Text:
     return p.text((plain(row.item.message.from_role) if row.item.message else "·", ""))
+
+
+def _tries(row: Waiting, p: Palette) -> Text:
+    return p.text((str(row.tries), "warn" if row.tries > 1 else "dim") if row.tries else ("·", "faint"))
 
 
 def _due(row: Waiting, p: Palette) -> Text:

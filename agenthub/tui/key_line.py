@@ -12,7 +12,8 @@ from textual.widget import Widget
 from agenthub.tui.keys import Key
 from agenthub.tui.palette import Palette
 
-_NAMES = {"space": "space", "slash": "/", "colon": ":", "question_mark": "?", "escape": "esc", "exclamation_mark": "!"}
+_NAMES = {"space": "space", "slash": "/", "colon": ":", "question_mark": "?", "escape": "esc", "exclamation_mark": "!",
+          "plus": "+", "minus": "-"}  # fmt: skip
 _LAST = ("app.command", "app.help", "app.quit")
 """Always there: from them a person finds all others."""
 

@@ -7,15 +7,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from rich.text import Text
-from textual.app import ComposeResult
 
 from agenthub.client.learnings import Shared
 from agenthub.org.trust import State
-from agenthub.tui.event_list import filter_title
-from agenthub.tui.facts import fits
-from agenthub.tui.listing import Column, Listing
-from agenthub.tui.palette import Palette, entitle
-from agenthub.tui.view import Selection, View
+from agenthub.tui.list_view import ListView
+from agenthub.tui.listing import Column
+from agenthub.tui.palette import Palette
+from agenthub.tui.view import Selection
 from agenthub.tui.wording import age, plain
 
 _LINE = 0.7
@@ -31,18 +29,14 @@ class _Row(NamedTuple):
     at: datetime
 
 
-class LearningsView(View):
+class LearningsView(ListView[_Row]):
     """Learnings, the newest first."""
 
-    name_of_view = "learnings"
+    name_of_view = title_of_list = "learnings"
+    empty = "nobody has learned anything yet"
 
-    def __init__(self) -> None:
-        super().__init__(id="learnings")
-        self._found: Sequence[Shared] = ()
-        self._filter = ""
-
-    def compose(self) -> ComposeResult:
-        columns = [
+    def columns(self) -> Sequence[Column[_Row]]:
+        return [
             Column[_Row]("STATE", 11, lambda row, p: p.text(_STATES.get(row.shared.state, ("?", "dim")))),
             Column[_Row]("TRUST", 15, _trust),
             Column[_Row]("+", 3, lambda row, p: _number(row.shared.confirmations, "good", p), is_right=True),
@@ -51,23 +45,19 @@ class LearningsView(View):
             Column[_Row]("AGE", 4, lambda row, p: p.text((age(row.shared.shared_at, row.at), "dim")), is_right=True),
             Column[_Row]("WHEN, AND WHAT TO DO THEN", 0, _what),
         ]
-        listing = Listing(columns, key=lambda row: row.shared.id, empty="nobody has learned anything yet", id="learned")
-        listing.add_class("framed")
-        yield listing
 
-    @property
-    def _list(self) -> Listing[_Row]:
-        return self.query_one("#learned", Listing)
+    def key(self, row: _Row) -> str:
+        return row.shared.id
 
-    @property
-    def is_filtered(self) -> bool:
-        return bool(self._filter)
+    def words(self, row: _Row) -> Sequence[str]:
+        one = row.shared
+        return one.id, *one.authors, *one.learning.domain, one.learning.trigger, one.learning.approach
 
-    @property
-    def selection(self) -> Selection:
-        row = self._list.row
-        if row is None:
-            return Selection()
+    def note(self, rows: Sequence[_Row]) -> str:
+        promoted = sum(row.shared.state is State.PROMOTED for row in rows)
+        return f"{promoted} promoted · trust begins at 50 %, counts from 70 % on"
+
+    def chosen(self, row: _Row) -> Selection:
         one, said = row.shared, row.shared.learning
         text = (
             f"When    {said.trigger}\nDo      {said.approach}\nThen    {said.outcome}\nAbout   {', '.join(said.domain)}"
@@ -85,29 +75,8 @@ class LearningsView(View):
         return Selection(role=one.authors[0], learning_id=one.id, copied=one.id, title=said.trigger, body=text)
 
     async def refreshed(self) -> None:
-        self._found = await self.hub.source.learnings()
-        self._show()
-
-    def filtered(self, filter_: str) -> None:
-        self._filter = filter_
-        self._show()
-
-    def on_listing_chosen(self, event: Listing.Chosen) -> None:
-        self.hub.action_act("look.peek")
-
-    def _show(self) -> None:
-        at, p = self.hub.clock(), self.palette
-        fitting = [
-            _Row(one, at)
-            for one in self._found
-            if fits(
-                self._filter, one.id, *one.authors, *one.learning.domain, one.learning.trigger, one.learning.approach
-            )
-        ]
-        self._list.show(fitting)
-        promoted = sum(row.shared.state is State.PROMOTED for row in fitting)
-        said = f" {promoted} promoted · trust begins at 50 %, counts from 70 % on "
-        entitle(self._list, filter_title(p, "learnings", self._filter), p.text((said, "dim")))
+        found, at = await self.hub.source.learnings(), self.hub.clock()
+        self.show([_Row(one, at) for one in found])
 
 
 def _trust(row: _Row, p: Palette) -> Text:

@@ -48,14 +48,22 @@ class MessageView(View):
     async def refreshed(self) -> None:
         if self._trees and all(tree.is_settled for tree in self._trees):
             return
-        p, pane = self.palette, self.query_one(Pane)
         try:
             self._trees = await self.hub.source.trace(self._message_id)
         except NotFoundError as error:
-            pane.show([p.text((plain(str(error)), "warn"))])
+            self.query_one(Pane).show([self.palette.text((plain(str(error)), "warn"))])
             return
-        width = max(40, pane.size.width)
-        pane.show(Text.from_markup(line, end="") for tree in self._trees for line in lines(tree, width=width))
+        self._draw()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        pane, p = self.query_one(Pane), self.palette
+        width = pane.scrollable_content_region.width
+        if not self._trees or not width:
+            return  # nothing was read, or there is no place for it yet
+        pane.show(p.retold(Text.from_markup(line, end="")) for tree in self._trees for line in lines(tree, width=width))
         is_over = all(tree.is_settled for tree in self._trees)
         said = " it has ended " if is_over else " ● goes on "
         entitle(

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from rich.style import Style
-from rich.text import Text
+from rich.text import Span, Text
 from textual.color import Color
 from textual.theme import Theme
 from textual.widget import Widget
@@ -28,6 +28,8 @@ PRIORITY_COLOURS = ("bad", "hot", "accent", "dim")
 
 
 _FACES = ("bold", "italic", "underline")
+_OF_ANSI = {"red": "bad", "green": "good", "yellow": "warn", "blue": "accent", "magenta": "violet", "cyan": "cool"}
+"""What the colours of a terminal mean in the CLI."""
 
 
 class Palette:
@@ -68,6 +70,17 @@ class Palette:
         for part in parts:
             words, names = (part, "") if isinstance(part, str) else part
             result.append(words, self.style(names))
+        return result
+
+    def retold(self, line: Text) -> Text:
+        """A line that the CLI has coloured, in the colours of the theme."""
+        result = line.copy()
+        result.spans = [
+            Span(
+                span.start, span.end, self.style(" ".join(_OF_ANSI.get(word, word) for word in str(span.style).split()))
+            )
+            for span in line.spans
+        ]
         return result
 
     def bar(self, share: float | None, width: int, names: str = "accent") -> Text:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agenthub.asks import Ask
 from agenthub.breakers import Breakers
@@ -20,15 +20,23 @@ from agenthub.client import Client, LiveEvent, WaitingMessage
 from agenthub.client.approvals import Approvals
 from agenthub.client.learnings import Learnings, Shared
 from agenthub.client.letters import Buried
+from agenthub.client.schedules import Scheduled, Schedules
+from agenthub.client.steering import Effect
+from agenthub.errors import HubError
 from agenthub.guards.budget import Account, levels, rolled
 from agenthub.guards.circuit_breaker import Rules
 from agenthub.letters import Replay
 from agenthub.messages import Completion, Event, Message, Priority, now
+from agenthub.org.reputation import ALL
+from agenthub.org.track_record import TrackRecord
 from agenthub.tui.facts import Money, Picture
 
 QUIET_KINDS = frozenset({"model"})
 """Events that tell more than a person wants to see pass by."""
 _MOST_WAITING = 200
+RoleVerb = Literal["pause", "resume", "cancel", "nudge", "estop", "thaw", "restart"]
+MessageVerb = Literal["move", "requeue", "reprioritize", "cancel"]
+ScheduleVerb = Literal["run", "pause", "resume", "remove"]
 
 
 class Source(Protocol):
@@ -50,15 +58,19 @@ class Source(Protocol):
     async def letters(self) -> Sequence[Buried]: ...
     async def trace(self, message_id: str) -> Sequence[Node]: ...
     async def completions(self, since: datetime) -> Sequence[Completion]: ...
+    async def learnings(self) -> Sequence[Shared]: ...
+    async def schedules(self) -> Sequence[Scheduled]: ...
 
     async def send(self, to: str, text: str, *, priority: Priority) -> Message: ...
     async def approve(self, ask_id: str, *, always: bool = False) -> Ask: ...
     async def reject(self, ask_id: str, reason: str) -> Ask: ...
     async def reply(self, ask_id: str, text: str) -> Ask: ...
-    async def learnings(self) -> Sequence[Shared]: ...
     async def judge(self, verb: str, learning_id: str, reason: str) -> None: ...
     async def replay(self, buried: Buried) -> Replay: ...
     async def drop(self, letters: Sequence[Buried]) -> None: ...
+    async def steer(self, verb: RoleVerb, role: str | None, words: str = "") -> str: ...
+    async def rearrange(self, verb: MessageVerb, role: str, message_id: str, *more: str) -> str: ...
+    async def reschedule(self, verb: ScheduleVerb, schedule: str) -> str: ...
 
 
 class HubSource:
@@ -73,7 +85,9 @@ class HubSource:
         self.org, self.operator = organization.org, organization.operator
         self.reports_to = {name: role.settings.reports_to or "" for name, role in organization.roles.items()}
         self._client, self._is_rehearsal = client, is_rehearsal
-        self._approvals, self._learnings = Approvals(client), Learnings(client)
+        self._approvals, self._learnings, self._schedules = Approvals(client), Learnings(client), Schedules(client)
+        skills = {name: role.settings.skills for name, role in organization.roles.items()}
+        self._track_record = TrackRecord(client.bus, skills)
         self._budgets = Budgets(client.bus)
         self._breakers = Breakers(client.bus, rules=Rules(), clock=now)
         self._rest: tuple[float, Picture] = (float("-inf"), Picture(now()))
@@ -96,14 +110,22 @@ class HubSource:
         self._rest = (float("-inf"), self._rest[1])
 
     async def _look_at_the_rest(self) -> Picture:
-        decisions, breakers, dead, accounts, mail = await asyncio.gather(
+        decisions, breakers, dead, accounts, mail, trust = await asyncio.gather(
             self._approvals.waiting(), self._breakers.all(), self._client.letters.unreplayed(),
-            self._budgets.accounts(), self._client.mail(),
+            self._budgets.accounts(), self._client.mail(), self._trust(),
         )  # fmt: skip
         return Picture(
             now(), decisions=decisions, breakers=[found for found in breakers.values() if found.state != "closed"],
-            dead=dead, mail=mail, money=self._money(accounts),
+            dead=dead, mail=mail, money=self._money(accounts), trust=trust,
         )  # fmt: skip
+
+    async def _trust(self) -> dict[str, float]:
+        """How the work of roles ended, of those of which something is known."""
+        try:
+            found = await self._track_record.scores()
+        except HubError:  # it may not be read by everybody who may watch
+            return {}
+        return {role: by_skill[ALL].value for role, by_skill in found.items() if ALL in by_skill}
 
     def _money(self, accounts: Mapping[str, Account]) -> dict[str, Money]:
         at, result = now(), {}
@@ -140,6 +162,14 @@ class HubSource:
         """How messages ended, and what each took."""
         return await self._client.ended(since)
 
+    async def learnings(self) -> Sequence[Shared]:
+        """Every learning, the newest first."""
+        return await self._learnings.all()
+
+    async def schedules(self) -> Sequence[Scheduled]:
+        """Every schedule with the next times at which it is due."""
+        return await self._schedules.all()
+
     # ── doing ──────────────────────────────────────────────────────────────────────────────────────
     async def send(self, to: str, text: str, *, priority: Priority) -> Message:
         """Put a directive into an inbox."""
@@ -157,10 +187,6 @@ class HubSource:
         """Answer a question: freely, or by a choice or its number."""
         return await self._approvals.reply(ask_id, text)
 
-    async def learnings(self) -> Sequence[Shared]:
-        """Every learning, the newest first."""
-        return await self._learnings.all()
-
     async def judge(self, verb: str, learning_id: str, reason: str) -> None:
         """Promote, demote, quarantine or release a learning, for all roles."""
         await getattr(self._learnings, verb)(learning_id, reason=reason)
@@ -172,3 +198,28 @@ class HubSource:
     async def drop(self, letters: Sequence[Buried]) -> None:
         """Throw dead letters away for good."""
         await self._client.letters.drop(letters)
+
+    async def steer(self, verb: RoleVerb, role: str | None, words: str = "") -> str:
+        """Decide about a role, or about all; what its processes say that they do, in a line."""
+        found: Effect | list[Effect] = await getattr(self._client.steering, verb)(role, words)
+        return _came(found if isinstance(found, list) else [found])
+
+    async def rearrange(self, verb: MessageVerb, role: str, message_id: str, *more: str) -> str:
+        """Decide about a message that waits: `more` is where to, or how urgent, and why; what came of it."""
+        return _came([await getattr(self._client.inboxes, verb)(role, message_id, *more)])
+
+    async def reschedule(self, verb: ScheduleVerb, schedule: str) -> str:
+        """Fire, pause, resume or remove a schedule; of firing, the id of the message."""
+        found = await getattr(self._schedules, verb)(schedule)
+        return f"as {found.id[:8]}" if isinstance(found, Message) else ""
+
+
+def _came(effects: Sequence[Effect]) -> str:
+    """What processes say to decisions, in a line."""
+    if not all(effect.is_new for effect in effects):
+        return "it holds already"
+    came = [f"{key}: {said}" for effect in effects for key, said in sorted(effect.came.items())]
+    silent = [key for effect in effects for key in effect.silent]
+    if silent:
+        came.append(f"no answer yet from {', '.join(silent)}")
+    return " · ".join(came[:3]) + (f" and {len(came) - 3} more" if len(came) > 3 else "")

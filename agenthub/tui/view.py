@@ -9,7 +9,7 @@ from textual.containers import Container
 
 from agenthub.asks import Ask
 from agenthub.client.letters import Buried
-from agenthub.messages import Event
+from agenthub.messages import Event, Priority
 from agenthub.tui.facts import Picture
 from agenthub.tui.listing import Listing
 
@@ -33,8 +33,12 @@ class Selection(NamedTuple):
     learning_id: str = ""
     schedule: str = ""
     """Id of a schedule."""
+    is_paused: bool = False
+    """True if that schedule is."""
     waits: bool = False
     """True if it is a message that waits in the inbox of `role`."""
+    priority: Priority | None = None
+    """Of that message."""
 
 
 class View(Container):

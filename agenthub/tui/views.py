@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from agenthub.tui.approvals_view import ApprovalsView
 from agenthub.tui.cost_view import CostView
 from agenthub.tui.dead_view import DeadView
-from agenthub.tui.empty_view import EmptyView
 from agenthub.tui.events_view import EventsView
 from agenthub.tui.inbox_view import InboxView
 from agenthub.tui.learnings_view import LearningsView
 from agenthub.tui.message_view import MessageView
 from agenthub.tui.role_view import RoleView
+from agenthub.tui.schedules_view import SchedulesView
 from agenthub.tui.view import View
 
 __all__ = ["DeadView", "EventsView", "MessageView", "RoleView", "more_views"]
@@ -25,5 +25,5 @@ def more_views() -> Iterator[View]:
     yield ApprovalsView()
     yield DeadView()
     yield LearningsView()
-    yield EmptyView("schedules", "Schedules are not shown here yet.")
+    yield SchedulesView()
     yield CostView()

@@ -13,6 +13,7 @@ from agenthub.causation import Node, Stage
 from agenthub.client import LiveEvent, RoleStatus, WaitingMessage
 from agenthub.client.learnings import Shared
 from agenthub.client.letters import Buried
+from agenthub.client.schedules import Scheduled
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.learnings import Learning
 from agenthub.letters import DeadLetter, Replay
@@ -20,6 +21,9 @@ from agenthub.messages import Completion, Event, Message, Outcome, Payload, Prio
 from agenthub.org.trust import State
 from agenthub.org.trust_states import Opinion
 from agenthub.presence import Absence, Heartbeat
+from agenthub.role_settings import Schedule
+from agenthub.schedules import Fired, Planned
+from agenthub.times import coming
 from agenthub.tui.facts import Money, Picture
 
 AT = datetime(2026, 5, 17, 17, 4, 12, tzinfo=UTC)
@@ -200,6 +204,22 @@ def learnings() -> list[Shared]:
     ]  # fmt: skip
 
 
+def schedules() -> list[Scheduled]:
+    def scheduled(
+        owner: str, name: str, text: str, *, is_paused: bool = False, fired_h: float = 9, **rule: str
+    ) -> Scheduled:
+        one = Schedule.model_validate({"text": text, **rule})
+        made = Planned(owner, name, owner, one, one.when("UTC"), "role file")
+        fired = Fired(until=ago(hours=fired_h), message_id="5c4edc4e", fired_at=ago(hours=fired_h))
+        return Scheduled(made, is_paused, () if is_paused else tuple(coming(made.when, AT, most=5)), fired)
+
+    return [
+        scheduled("ceo", "standup", "Run the stand-up.", cron="0 9 * * 1-5"),
+        scheduled("devops", "health", "Look at what is unhealthy.", every="15m", news="unhealthy", fired_h=0.2),
+        scheduled("docs", "weekly", "Sum the week up.", cron="0 17 * * 5", is_paused=True, fired_h=50),
+    ]
+
+
 def trace() -> Node:
     def stage(seconds: float, kind: str, text: str = "", **fields: Any) -> Stage:
         return Stage(kind=kind, at=ago(seconds=seconds), text=text, **fields)
@@ -224,6 +244,10 @@ def trace() -> Node:
     )  # fmt: skip
 
 
+_SAYING = ("steer", "rearrange", "reschedule")
+"""What is answered in words."""
+
+
 class FixedSource:
     """A hub as the screens see it, of which nothing ever changes; what is done to it is noted in `deeds`."""
 
@@ -236,7 +260,8 @@ class FixedSource:
     async def picture(self) -> Picture:
         money = {role: Money(0.0, 5.0) for role in REPORTS_TO} | {"": Money(12.27, 40.0)}
         breaker = Breaker(state="open", shown="data", reason="3 of 5 failed: rate limit", retry_at=AT)
-        return Picture(AT, statuses(), decisions(), [breaker], dead=2, mail=1, money=money, round_trip_s=0.0004)
+        return Picture(AT, statuses(), decisions(), [breaker], dead=2, mail=1, money=money,
+                       trust={"backend": 0.82, "qa": 0.74, "support": 0.41}, round_trip_s=0.0004)  # fmt: skip
 
     def forget(self) -> None: ...
 
@@ -256,6 +281,9 @@ class FixedSource:
     async def letters(self) -> Sequence[Buried]:
         return letters()
 
+    async def schedules(self) -> Sequence[Scheduled]:
+        return schedules()
+
     async def learnings(self) -> Sequence[Shared]:
         return learnings()
 
@@ -272,6 +300,6 @@ class FixedSource:
 
         async def deed(*arguments: Any, **named: Any) -> Any:
             self.deeds.append((name, *arguments, *named.values()))
-            return message("you", "done", id_="feedbeef0001")
+            return "backend: done" if name in _SAYING else message("you", "done", id_="feedbeef0001")
 
         return deed

@@ -16,8 +16,10 @@ from agenthub.tui.app import HubApp
 from agenthub.tui.dispatch import Dispatch, parse
 from agenthub.tui.facts import agents, as_tree, fits, ordered
 from agenthub.tui.feed import Heard
+from agenthub.tui.inbox_view import InboxView
 from agenthub.tui.keys import KEYS, Preferences, read_preferences
 from agenthub.tui.org_view import OrgView
+from agenthub.tui.schedules_view import SchedulesView
 from agenthub.tui.store import EventStore
 from tests.organization import until
 from tests.tui.fixed import AT, REPORTS_TO, FixedSource, event
@@ -204,3 +206,92 @@ async def test_a_filter_leaves_lines_out_until_escape() -> None:
         assert all(agent.state.word != "working" for agent in org.agent_list.rows)
         await pilot.press("escape")
         await until(lambda: len(org.agent_list.rows) == everybody)
+
+
+async def test_an_agent_is_steered_by_one_key_and_what_ends_its_work_asks_why() -> None:
+    async with screen() as (app, pilot):
+        assert app.base.query_one(OrgView).agent_list.select("backend")
+        await pilot.press("p", "S", "R")
+        steered = [("steer", "pause", "backend"), ("steer", "estop", "backend"), ("steer", "restart", "backend")]
+        await until(lambda: sorted(map(str, deeds(app))) == sorted(map(str, steered)))
+        await pilot.press("c")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("escape", "n")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("l", "o", "o", "k", "enter")
+        await until(lambda: deeds(app)[3:] == [("steer", "nudge", "backend", "look")])
+        await pilot.press("c")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("n", "o", "enter")
+        await until(lambda: deeds(app)[4:] == [("steer", "cancel", "backend", "no")])
+
+
+async def test_an_agent_that_does_nothing_has_nothing_to_cancel() -> None:
+    async with screen() as (app, pilot):
+        assert app.base.query_one(OrgView).agent_list.select("docs")
+        await pilot.press("c")
+        await until(lambda: "works on nothing" in "".join(str(notice.message) for notice in app._notifications))
+        assert deeds(app) == []
+
+
+async def test_everything_is_stopped_only_after_a_yes_that_says_how_many() -> None:
+    async with screen() as (app, pilot):
+        await pilot.press("E")
+        await until(lambda: len(app.screen_stack) == 2)
+        assert "9 agents" in str(app.screen.query_one("#window").border_title)
+        await pilot.press("n")
+        assert deeds(app) == []
+        await pilot.press("E")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("y")
+        await until(lambda: deeds(app) == [("steer", "estop", None)])
+        await pilot.press("U")
+        await until(lambda: deeds(app)[1:] == [("steer", "thaw", None)])
+
+
+async def test_a_message_that_waits_is_ranked_moved_put_back_and_cancelled() -> None:
+    async with screen() as (app, pilot):
+        await pilot.press("2")
+        view = app.front
+        assert isinstance(view, InboxView)
+        await until(lambda: view.listing.rows)
+        assert view.listing.select("backend/171")
+        await pilot.press("plus", "minus", "R")
+        whose = ("rearrange", "reprioritize", "backend", "abc0ffee")
+        await until(lambda: len(deeds(app)) == 3)
+        assert set(deeds(app)) == {
+            (*whose, Priority.CRITICAL), (*whose, Priority.MEDIUM), ("rearrange", "requeue", *whose[2:])
+        }  # fmt: skip
+        await pilot.press("m")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("q", "a", "enter")
+        await until(lambda: deeds(app)[3:] == [("rearrange", "move", *whose[2:], "qa")])
+        await pilot.press("D")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("enter")
+        await until(lambda: deeds(app)[4:] == [("rearrange", "cancel", *whose[2:], "")])
+        assert view.listing.select("qa/180")
+        await pilot.press("plus")  # critical already
+        await until(lambda: "nothing beyond" in "".join(str(notice.message) for notice in app._notifications))
+        assert view.listing.select("data/99")
+        await pilot.press("R")  # cannot be read
+        await until(lambda: "no message here" in "".join(str(notice.message) for notice in app._notifications))
+        assert len(deeds(app)) == 5
+
+
+async def test_a_schedule_is_run_paused_and_removed() -> None:
+    async with screen() as (app, pilot):
+        await pilot.press("7")
+        view = app.front
+        assert isinstance(view, SchedulesView)
+        await until(lambda: view.listing.rows)
+        await pilot.press("R", "p")
+        await until(lambda: len(deeds(app)) == 2)
+        assert set(deeds(app)) == {("reschedule", "run", "devops.health"), ("reschedule", "pause", "devops.health")}
+        assert view.listing.select("docs.weekly")
+        await pilot.press("p")
+        await until(lambda: deeds(app)[2:] == [("reschedule", "resume", "docs.weekly")])
+        await pilot.press("D")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("y")
+        await until(lambda: deeds(app)[3:] == [("reschedule", "remove", "docs.weekly")])

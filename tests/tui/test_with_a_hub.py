@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from textual.pilot import Pilot
 
+from agenthub import subjects
 from agenthub.bus.connecting import connect
 from agenthub.bus.identity import OPERATOR, Keyring
 from agenthub.client import Client
+from agenthub.client.schedules import Schedules
+from agenthub.control import Standing
 from agenthub.messages import Outcome
 from agenthub.rehearsal.server import start_rehearsal
+from agenthub.role_settings import Schedule
 from agenthub.tui.app import HubApp
 from agenthub.tui.event_list import EventList
-from agenthub.tui.facts import NEEDS_YOU
+from agenthub.tui.facts import HELD, IDLE, NEEDS_YOU, PAUSED, State
+from agenthub.tui.inbox_view import InboxView
 from agenthub.tui.org_view import OrgView
 from agenthub.tui.pane import Pane
+from agenthub.tui.schedules_view import SchedulesView
 from agenthub.tui.source import HubSource
 from agenthub.tui.views import MessageView
 from tests.organization import Hub, until
@@ -113,7 +119,9 @@ async def test_watching_changes_nothing(desk: Desk) -> None:
             info.config.name or "": info.state.last_seq for info in found if "registry" not in str(info.config.name)
         }
 
+    recorded = await desk.hub.bus.newest(subjects.AUDIT)
     await desk.hub.send("backend", WRITE)  # no role runs: it waits
+    await until(lambda: _is_recorded(desk, recorded))  # the broker's own copy comes a moment later
     before = await streams()
     async with screen(desk.hub) as (app, pilot):
         for key in ("2", "3", "4", "5", "8", "1", "space", "escape", "t", "o", "e", "v", "v"):
@@ -121,6 +129,10 @@ async def test_watching_changes_nothing(desk: Desk) -> None:
             await pilot.pause()
         await until(lambda: app.picture and app.picture.waiting == 1)
     assert await streams() == before
+
+
+async def _is_recorded(desk: Desk, before: int) -> bool:
+    return await desk.hub.bus.newest(subjects.AUDIT) > before
 
 
 async def test_read_only_turns_off_what_changes_something_and_says_so(desk: Desk) -> None:
@@ -132,3 +144,68 @@ async def test_read_only_turns_off_what_changes_something_and_says_so(desk: Desk
         assert len(await desk.approvals.waiting()) == 1
         assert "turned off" in "".join(str(notice.message) for notice in app._notifications)
         assert isinstance(org(app).feed, EventList)
+
+
+async def test_keys_pause_reorder_stop_and_let_go_on_what_really_works(desk: Desk) -> None:
+    async def standing() -> Standing:
+        return (await Client(desk.hub.bus, desk.hub.organization).steering.standing())["backend"]
+
+    async with desk.works(), screen(desk.hub) as (app, pilot):
+
+        def state() -> State | None:
+            agent = org(app).agent
+            return agent and agent.state
+
+        assert org(app).agent_list.select("backend")
+        await pilot.press("p")
+        await until(lambda: state() == PAUSED)
+        paused = (await standing()).paused
+        assert paused is not None
+        assert paused.by == "you"
+        low = await desk.hub.send("backend", "rehearse: say last", priority="low")
+        first = await desk.hub.send("backend", "rehearse: say first")
+        await pilot.press("2")
+        inbox = app.front
+        assert isinstance(inbox, InboxView)
+        await until(lambda: [row.id for row in inbox.listing.rows] == [first, low])
+        await pilot.press("down", "plus")
+        await until(lambda: [str(row.item.message and row.item.message.payload.priority) for row in inbox.listing.rows]
+                    == ["medium", "medium"])  # fmt: skip
+        assert inbox.listing.select(next(inbox.key(row) for row in inbox.listing.rows if row.id == low))
+        await pilot.press("plus")
+        await until(lambda: [row.id for row in inbox.listing.rows] == [low, first])
+        await pilot.press("1", "E")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("y")
+        await until(lambda: state() == HELD)
+        await pilot.press("p")  # it may take messages again, and is stopped all the same
+        await until(lambda: _is(standing, paused=False, stopped=True))
+        await pilot.press("U")
+        ends = [await desk.hub.completion("backend", identity) for identity in (low, first)]
+        assert [(end.outcome, end.text) for end in ends] == [(Outcome.DONE, "last"), (Outcome.DONE, "first")]
+        assert ends[0].ended_at < ends[1].started_at
+        await until(lambda: state() == IDLE)
+
+
+async def _is(standing: Callable[[], Awaitable[Standing]], *, paused: bool, stopped: bool) -> bool:
+    found = await standing()
+    return (found.paused is not None, found.stopped is not None) == (paused, stopped)
+
+
+async def test_a_schedule_is_fired_by_a_key_and_its_message_worked_off(desk: Desk) -> None:
+    client = Client(desk.hub.bus, desk.hub.organization)
+    rule = Schedule.model_validate({"cron": "@yearly", "text": "rehearse: say swept"})
+    await Schedules(client).add("sweep", "backend", rule)
+    async with desk.works(), screen(desk.hub) as (app, pilot):
+        await pilot.press("7")
+        view = app.front
+        assert isinstance(view, SchedulesView)
+        await until(lambda: view.listing.rows)
+        await pilot.press("R")
+        await until(lambda: [e for e in app.store.events if e.kind == "completed" and e.text == "swept"])
+        await pilot.press("p")
+        await until(lambda: view.listing.rows and view.listing.rows[0].one.is_paused)
+        await pilot.press("D")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("y")
+        await until(lambda: not view.listing.rows)
