@@ -1,6 +1,6 @@
 """An ask: one task waits for the answers of others. Values and rules; no I/O.
 
-Delegation and fan-out are the same: ask N roles, gather until complete or the deadline, go on.
+Delegation, fan-out, vote and auction are the same: ask N roles, gather until complete or the deadline, decide, go on.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.approvals import Approval
+from agenthub.auctions import Award, Bid
 from agenthub.messages import Attachment, Check, Message, Moment, Outcome, Priority
 from agenthub.verification import Verification
+from agenthub.votes import Ballot, Tally
 
 MAX_ANSWERS_CHARACTERS = 120_000
 """Of all answers to one ask together; a ledger entry holds the task as well and has at most 1 MB."""
@@ -32,6 +34,10 @@ class Answer(BaseModel):
     """Who approved of it; empty: nobody."""
     always: bool = False
     """Of an approval: whatever is like this call is approved too."""
+    vote: str = ""
+    """Of a vote: an option, or words that are none and do not count."""
+    bid: Bid | None = None
+    """Of an auction. None: who was asked does not want it."""
 
 
 class Part(BaseModel):
@@ -70,6 +76,20 @@ class Part(BaseModel):
         return self.model_copy(update={"excused_since": None, "excused_s": self.excused_for_s(moment)})
 
 
+class Tender(BaseModel):
+    """A task that goes to whoever bids best."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    subject: str
+    text: str
+    priority: Priority
+    skill: str = ""
+    """For which bidders are trusted as far as their work with it ended well. Empty: all their work."""
+    within_s: float
+    """Seconds that the winner gets."""
+
+
 class Ask(BaseModel):
     """A parked task and what it waits for."""
 
@@ -92,6 +112,36 @@ class Ask(BaseModel):
     """What the operator is asked to decide; None: roles are asked."""
     verification: Verification | None = None
     """What is claimed to be done and waits for somebody else's word: a verifier's, or after rejections a person's."""
+    ballot: Ballot | None = None
+    """What is voted on."""
+    tally: Tally | None = None
+    """What the vote came to. Once entered it stays: votes that come later do not count."""
+    tender: Tender | None = None
+    """What is auctioned."""
+    award: Award | None = None
+    """What the auction came to; likewise. With `auction_id`: by which auction this task was handed out."""
+    auction_id: str = ""
+    """Ask by which bids were collected for what is asked here."""
+
+    @property
+    def is_poll(self) -> bool:
+        """True if votes or bids are collected."""
+        return self.ballot is not None or self.tender is not None
+
+    @property
+    def is_decided(self) -> bool:
+        """True if a vote or an auction is over, and what came of it stays."""
+        return self.tally is not None or (self.tender is not None and self.award is not None)
+
+    @property
+    def votes(self) -> list[tuple[str, str]]:
+        """Who said what in a vote."""
+        return [(part.role, part.answer.vote) for part in self.parts if part.answer is not None]
+
+    @property
+    def bids(self) -> list[tuple[str, Bid]]:
+        """Who made which bid."""
+        return [(part.role, part.answer.bid) for part in self.parts if part.answer and part.answer.bid]
 
     @property
     def is_answered(self) -> bool:
@@ -134,10 +184,13 @@ class Ask(BaseModel):
         return any(part.message_id == message_id and part.role == role for part in self.parts)
 
     def with_answer(self, message_id: str, answer: Answer) -> Ask:
-        """This ask with the answer to one part. The first answer counts; a repeat changes nothing.
+        """This ask with the answer to one part. The first answer counts; a repeat changes nothing, nor does one that
+        comes when it is decided.
 
         A very long answer is cut, so that all of them fit into one message; its files hold the rest.
         """
+        if self.is_decided:
+            return self
         room = MAX_ANSWERS_CHARACTERS // len(self.parts)
         if len(answer.text) > room:
             answer = answer.model_copy(update={"text": answer.text[:room] + "\n[cut: the answer was longer]"})

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from agenthub import subjects
 from agenthub.approvals import APPROVAL, DECISION, Approval, check_decider
-from agenthub.asks import Answer, Ask, Part
+from agenthub.asks import Answer, Ask, Part, Tender
 from agenthub.bus.connection import Bus, StreamFullError
 from agenthub.errors import RateExceededError, RefusedError, unknown
 from agenthub.failpoints import Failpoint, reach
@@ -26,6 +26,7 @@ from agenthub.org.ledger import Ledger
 from agenthub.organization import Organization
 from agenthub.reassignment import reply_id, stands_in
 from agenthub.verification import Verification
+from agenthub.votes import Ballot
 
 ASK_DEADLINE = "ask.deadline"
 """Subject of the system event by which a schedule says that an ask's time is over."""
@@ -46,6 +47,9 @@ class Request(NamedTuple):
     """Role that must approve of what was done."""
     verifies: str | None = None
     """Id of the task whose result is to be verified."""
+    type: str = "task_assignment"
+    ballot: Ballot | None = None
+    """What may be voted for."""
 
 
 class Coordination:
@@ -99,20 +103,20 @@ class Coordination:
             RefusedError: If there is no such recipient, or it got too many messages from this role just now.
         """
         self._check_recipient(request.to, or_operator=True)
-        message = self._message("direct_message", request, about=about, message_id=derived_id(self._role, key))
+        message = self.message("direct_message", request, about=about, message_id=derived_id(self._role, key))
         await self._send(request.to, message)
         return message
 
     async def publish(self, topic: str, text: str, *, about: Message, key: str) -> Message:
         """Publish a message on a topic."""
         request = Request("", topic.removeprefix("agent-hub.topics."), text, about.payload.priority)
-        message = self._message("status", request, about=about, message_id=derived_id(self._role, key))
+        message = self.message("status", request, about=about, message_id=derived_id(self._role, key))
         await self._bus.publish(topic, message.encode(), message_id=message.id)
         return message
 
     async def ask(
         self, requests: Sequence[Request], *, about: Message, key: str, within_s: float,
-        verification: Verification | None = None,
+        verification: Verification | None = None, ballot: Ballot | None = None, tender: Tender | None = None,
     ) -> Ask:  # fmt: skip
         """Ask others and park the task until they have answered, or the time is over.
 
@@ -131,10 +135,12 @@ class Coordination:
         ask_id = derived_id(self._role, key)
         opened_at = self._clock()
         deadline = opened_at + timedelta(seconds=within_s)
+        deadline = min(deadline, about.deadline) if about.deadline else deadline
+        late = {} if ballot is None and tender is None else {"deadline": deadline}  # what comes later does not count
         messages = [
-            self._message(
-                "task_assignment", request, about=about, message_id=derived_id(ask_id, str(number))
-            ).model_copy(update={"correlation_id": ask_id})
+            self.message(
+                request.type, request, about=about, message_id=derived_id(ask_id, str(number)), ask_id=ask_id
+            ).model_copy(update=late)
             for number, request in enumerate(requests)
         ]
         parts = [
@@ -143,7 +149,7 @@ class Coordination:
         ]
         ask = Ask(
             id=ask_id, role=self._role, task=about, turn_id=key.rpartition("~")[0], parts=parts, opened_at=opened_at,
-            deadline=min(deadline, about.deadline) if about.deadline else deadline, verification=verification,
+            deadline=deadline, verification=verification, ballot=ballot, tender=tender,
         )  # fmt: skip
         await self._open(ask, messages)
         return ask
@@ -166,7 +172,7 @@ class Coordination:
         deadline = opened_at + timedelta(seconds=within_s)
         deadline = min(deadline, about.deadline) if about.deadline else deadline
         request = Request(operator, approval.title[:200], approval.words(self._role, ask_id), about.payload.priority)
-        message = self._message(APPROVAL, request, about=about, message_id=derived_id(ask_id, "0"), ask_id=ask_id)
+        message = self.message(APPROVAL, request, about=about, message_id=derived_id(ask_id, "0"), ask_id=ask_id)
         more = {**approval.model_dump(mode="json"), "task_id": about.id, "expires_at": deadline.isoformat()}
         message = message.model_copy(update={"payload": message.payload.model_copy(update={"approval": more})})
         part = Part(message_id=message.id, role=operator, subject=request.subject, priority=request.priority)
@@ -176,6 +182,15 @@ class Coordination:
         )  # fmt: skip
         await self._open(ask, [message])
         return ask
+
+    async def hand_out(self, ask: Ask, message: Message) -> None:
+        """Open an ask that follows from another, and send the one message of it; again changes nothing.
+
+        Unlike what a model asks for, it is neither refused nor given up: it is decided.
+        """
+        await asyncio.gather(self._ledger.open(ask), self._schedule_deadline(ask))
+        self._note_open(ask)
+        await self.put(ask.parts[0].role, message)
 
     async def _open(self, ask: Ask, messages: Sequence[Message]) -> None:
         """Enter an ask, then send what is asked; in this order, so that no answer finds nobody waiting.
@@ -215,13 +230,18 @@ class Coordination:
         """Enter an answer; the ask it belongs to, or None if nobody waits for it."""
         if not reply.correlation_id:
             return None
+        if reply.at_door and (asked := await self._ledger.find(self._role, reply.correlation_id)) and asked.is_poll:
+            return None  # nobody knows whose vote it would be
         answer = Answer(
             outcome=reply.payload.outcome or Outcome.DONE, text=reply.payload.message, evidence=reply.payload.evidence,
             attachments=reply.payload.attachments, checked=reply.payload.checked,
             verified_by=reply.payload.verified_by or "",
             always=(reply.payload.model_extra or {}).get("always") is True,
+            vote=reply.payload.vote or "", bid=reply.payload.bid,
         )  # fmt: skip
         by = reply.on_behalf_of if reply.on_behalf_of and await stands_in(self._bus, reply) else reply.from_role
+        if by != reply.from_role:
+            answer = answer.model_copy(update={"vote": "", "bid": None})  # nobody votes or bids for another
         if (by == self._organization.operator) != (reply.type == DECISION):
             return None  # a person answers by a decision, whose publisher was checked, and nobody else does
         ask = await self._ledger.record(
@@ -245,11 +265,20 @@ class Coordination:
     async def close(self, ask: Ask) -> None:
         """Forget an ask whose task has gone on."""
         await self._ledger.close(self._role, ask.id)
-        waiting = self._parked.get(ask.task.id, set())
-        waiting.discard(ask.id)
-        self._of_people.discard(ask.id)
+        self._forget(ask.task.id, ask.id)
+
+    async def close_other(self, task: Message, ask_id: str) -> None:
+        """Forget another ask of the same task, if it is still known here."""
+        if ask_id in self._parked.get(task.id, ()):
+            await self._ledger.close(self._role, ask_id)
+            self._forget(task.id, ask_id)
+
+    def _forget(self, task_id: str, ask_id: str) -> None:
+        waiting = self._parked.get(task_id, set())
+        waiting.discard(ask_id)
+        self._of_people.discard(ask_id)
         if not waiting:
-            self._parked.pop(ask.task.id, None)
+            self._parked.pop(task_id, None)
 
     async def close_all(self, task: Message) -> None:
         """Forget whatever a finished task still waited for; late answers are only noted."""
@@ -273,6 +302,7 @@ class Coordination:
                 subject=f"Re: {task.title}"[:200], message=completion.text, priority=task.payload.priority,
                 outcome=completion.outcome, evidence=completion.evidence, checked=completion.check,
                 verified_by=completion.verified_by or None, attachments=completion.attachments,
+                vote=completion.vote or None, bid=completion.bid,
             ),
         )  # fmt: skip
         try:
@@ -283,7 +313,8 @@ class Coordination:
             # Nobody empties a person's inbox by force; the completion is on its subject all the same.
             await self._events.tell("undelivered", f"the inbox of {to} is full", task)
 
-    def _message(self, kind: str, request: Request, *, about: Message, message_id: str, ask_id: str = "") -> Message:
+    def message(self, kind: str, request: Request, *, about: Message, message_id: str, ask_id: str = "") -> Message:
+        """A message of this role to another, on account of `about`, not sent yet."""
         return Message(
             id=message_id, type=kind, from_operator=f"operator-{self._role}", from_role=self._role,
             timestamp=self._clock(), trace_id=about.trace_id, causation_id=about.id, origin=about.origin,
@@ -291,7 +322,7 @@ class Coordination:
             payload=Payload(
                 subject=request.subject, message=request.text, priority=request.priority,
                 attachments=list(request.attachments), check=request.check, verify=request.verify,
-                verifies=request.verifies,
+                verifies=request.verifies, ballot=request.ballot,
             ),
         )  # fmt: skip
 
@@ -299,6 +330,10 @@ class Coordination:
         if not message.is_answer:
             await self._check_rate(to, 1, message)
             self._gate.pass_through(to, at_s=self._clock().timestamp())
+        await self.put(to, message)
+
+    async def put(self, to: str, message: Message) -> None:
+        """Store a message in an inbox, however many it got from this role just now; again changes nothing."""
         subject = subjects.lane(to, message.payload.priority, self._role)
         stored = await self._bus.publish(
             subject, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}

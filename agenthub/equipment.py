@@ -28,6 +28,7 @@ from agenthub.org.learned import Learned
 from agenthub.org.track_record import TrackRecord
 from agenthub.organization import Organization
 from agenthub.permission_rules import split_rules
+from agenthub.polls import Polls
 from agenthub.roles import Role
 from agenthub.scheduler import Checked, Scheduler
 from agenthub.sessions import prompts
@@ -50,6 +51,7 @@ from agenthub.tools.notes import NOTES_TOOLS
 from agenthub.tools.offer import has_shell, role_tools, sandbox_of, workspace_of
 from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
+from agenthub.tools.polls import poll_tools
 from agenthub.tools.recall import recall_tools
 from agenthub.tools.sandbox import isolation, own, shell
 from agenthub.tools.schedule import schedule_tools
@@ -87,11 +89,13 @@ def session_for(
     bus: Bus,
     journal: Journal,
     coordination: Coordination,
+    polls: Polls,
     lease: Lease,
     gate: TurnGate,
     mcp_tools: Sequence[Tool],
     mask: Callable[[str], str],
     texts: LongTexts,
+    record: TrackRecord,
     learner: Learner,
     acceptance: Acceptance,
     place: Workplace,
@@ -105,6 +109,7 @@ def session_for(
         mcp_tools: Tools of its MCP servers, which run.
         mask: Takes secrets out of what tools give back.
         texts: What came in and is too long to be shown at once.
+        record: How the work of all roles ended.
         place: Where its tools work.
         is_urgent: True while a critical message waits.
     """
@@ -124,10 +129,11 @@ def session_for(
             check_s=role.settings.limits.command_timeout_s,
             is_urgent=is_urgent,
         ),
+        *poll_tools(polls, organization, name, ask_within_s=terms.ask_within_s),
         *people_tools(coordination, within_s=within_s),
         *attachment_tools(bus, place),
         *long_message_tools(texts),
-        *colleague_tools(organization, name, _track_record(organization, bus)),
+        *colleague_tools(organization, name, record),
         *learning_tools(name, org=organization.org, bus=bus, learner=learner, mask=mask),
         *schedule_tools(name, organization, bus, clock=now),
         *recall_tools(settings.state / "knowledge"),
@@ -174,7 +180,8 @@ def session_for(
     )
 
 
-def _track_record(organization: Organization, bus: Bus) -> TrackRecord:
+def track_record_of(organization: Organization, bus: Bus) -> TrackRecord:
+    """How the work of all roles ended, by their skills."""
     return TrackRecord(bus, {name: role.settings.skills for name, role in organization.roles.items()})
 
 

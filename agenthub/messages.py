@@ -25,7 +25,9 @@ from pydantic import (
 )
 
 from agenthub import subjects
+from agenthub.auctions import TENDER, Bid
 from agenthub.errors import MessageError
+from agenthub.votes import BALLOT, Ballot
 from agenthub.wire import Wire
 
 MAX_MESSAGE_BYTES = 512 * 1024
@@ -195,6 +197,12 @@ class Payload(Wire):
     """In replies: role or person other than the doer that approved."""
     checked: Check | None = None
     """In replies: what came of the check."""
+    ballot: Ballot | None = None
+    """In ballots: what may be voted for."""
+    vote: str | None = Field(default=None, max_length=200)
+    """In replies to ballots."""
+    bid: Annotated[Bid | None, BeforeValidator(Bid.read)] = None
+    """In replies to tenders; what makes no sense is none."""
 
     @property
     def demands_proof(self) -> bool:
@@ -294,6 +302,11 @@ class Message(Wire):
         )  # fmt: skip
 
     @property
+    def is_poll(self) -> bool:
+        """True if it asks for a vote or a bid: for the role's own word, and for no work."""
+        return self.type in (BALLOT, TENDER)
+
+    @property
     def title(self) -> str:
         """One line for people: the subject, or the first line of the text."""
         return self.payload.subject or next(iter(self.payload.message.strip().splitlines()), f"({self.type})")
@@ -327,6 +340,12 @@ class Completion(Wire):
     """Files that the role hands in."""
     implicit: bool = False
     """True if the model stopped without saying how it ended."""
+    type: str = ""
+    """Of the message; empty: an older version did not say."""
+    vote: str = ""
+    """Of a ballot."""
+    bid: Annotated[Bid | None, BeforeValidator(Bid.read)] = None
+    """Of a tender."""
     check: Check | None = None
     """What came of the command that the task named."""
     verified_by: str = ""

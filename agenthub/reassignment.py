@@ -23,8 +23,9 @@ _ROOM_FOR_HEADERS = 4096
 
 
 def is_reassignable(message: Message, role: str) -> bool:
-    """True if another role can do what is asked: answers, deadlines and notes are for this one's own journal."""
-    return message.is_actionable and (message.from_role != role or bool(message.on_behalf_of))
+    """True if another role can do what is asked: answers, deadlines and notes are for this one's own journal, and
+    nobody votes or bids for another."""
+    return message.is_actionable and not message.is_poll and (message.from_role != role or bool(message.on_behalf_of))
 
 
 def may_have_moved(*, deliveries: int, attempts_before: int, waited_s: float, after_s: float) -> bool:

@@ -47,6 +47,7 @@ from agenthub.org.steering import Steering
 from agenthub.org.traces import Traces
 from agenthub.organization import Organization
 from agenthub.pings import answer_pings
+from agenthub.polls import Polls
 from agenthub.preemption import Preemption
 from agenthub.presence import Absence
 from agenthub.sessions.journal import Journal
@@ -147,7 +148,10 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         )
         activity.health_port = health.port
         events = Events(bus, name, mask=mask, heard=metrics.heard)
-        coordination = Coordination(bus, organization, name, ledger=Ledger(bus), events=events, clock=now)
+        ledger = Ledger(bus)
+        coordination = Coordination(bus, organization, name, ledger=ledger, events=events, clock=now)
+        record = equipment.track_record_of(organization, bus)
+        polls = Polls(name, coordination=coordination, ledger=ledger, record=record, events=events, clock=now)
         await coordination.start()
         activity.parked = lambda: coordination.parked
         budgets = Budgets(bus)
@@ -180,8 +184,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             settings, organization, name, bus, journal, coordination, mask, learner, workplace
         )
         session = session or equipment.session_for(
-            settings, organization, name, place.key, bus, journal, coordination, lease, gate, mcp_tools, mask, texts,
-            learner, acceptance, workplace,
+            settings, organization, name, place.key, bus, journal, coordination, polls, lease, gate, mcp_tools, mask,
+            texts, record, learner, acceptance, workplace,
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
         live = Live(bus, name, place.key, clock=now, mask=mask)
@@ -232,8 +236,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             for delivery in await lanes.left_open(journal.open_deliveries(), within_s=_redelivered_after_s(settings)):
                 inbox.keep(delivery)
             triage = Triage(
-                name, journal=journal, coordination=coordination, settling=settling, traces=guard, senders=senders,
-                clock=now, max_hops=organization.defaults.max_hops,
+                name, journal=journal, coordination=coordination, settling=settling, polls=polls, traces=guard,
+                senders=senders, clock=now, max_hops=organization.defaults.max_hops,
             )  # fmt: skip
             loop = Loop(
                 name, inbox=inbox, session=session, journal=journal, triage=triage, settling=settling,

@@ -13,6 +13,7 @@ from agenthub.errors import MessageError
 from agenthub.guards.loop_guard import check_hops
 from agenthub.guards.senders import Senders, sender_of
 from agenthub.messages import Message, Outcome
+from agenthub.polls import Polls
 from agenthub.sessions import prompts
 from agenthub.sessions.journal import Journal
 from agenthub.settling import Settling, Work
@@ -29,6 +30,7 @@ class Triage:
         journal: Journal,
         coordination: Coordination,
         settling: Settling,
+        polls: Polls,
         traces: TraceGuard,
         senders: Senders,
         clock: Callable[[], datetime],
@@ -37,11 +39,13 @@ class Triage:
         """The triage of one role.
 
         Args:
+            polls: Decides votes and auctions that are over.
             senders: Says whether a message is from whom it names.
             max_hops: How often a message may have been passed on.
         """
         self._role, self._journal, self._coordination, self._settling = role, journal, coordination, settling
-        self._traces, self._senders, self._clock, self._max_hops = traces, senders, clock, max_hops
+        self._polls, self._traces, self._senders = polls, traces, senders
+        self._clock, self._max_hops = clock, max_hops
 
     def check(self, message: Message, delivery: Delivery) -> None:
         """Return if the message may be worked off.
@@ -85,6 +89,10 @@ class Triage:
             return None
         # After a crash between asking and recording, the answers may be here before the task itself comes again.
         self._journal.finish(ask.turn_id, {"parked": "its answers are here"})
+        decided = await self._polls.decided(ask)
+        if decided is None:
+            return None
+        ask = decided
         prompt = prompts.continued(ask)
         if not self._journal.turns_of(ask.task.id):  # this session never saw the task
             prompt = f"{prompts.framed(ask.task)}\n{prompt}"

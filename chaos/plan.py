@@ -63,7 +63,10 @@ _OF_LONG_CONVERSATIONS = (Failpoint.HAND_OVER_WRITTEN, Failpoint.HAND_OVER_RECOR
 """No conversation of a run becomes long enough to come by."""
 _OF_CHECKS = (Failpoint.CHECK_RUN, Failpoint.CHECK_RECORDED)
 _OF_REPOSITORIES = (Failpoint.COPY_MADE, Failpoint.COPY_FETCHED)
-POINTS = [point for point in Failpoint if point not in (*_OF_LONG_CONVERSATIONS, *_OF_CHECKS, *_OF_REPOSITORIES)]
+_OF_POLLS = (Failpoint.POLL_DECIDED, Failpoint.AWARD_SENT)
+POINTS = [
+    point for point in Failpoint if point not in (*_OF_LONG_CONVERSATIONS, *_OF_CHECKS, *_OF_REPOSITORIES, *_OF_POLLS)
+]
 _ANYWHERE = [point for point in POINTS if point not in (*_OF_MANAGERS, *_RARE)]
 
 GENTLE = ("cut", "delay", "half-open", "pause", "model", "garbage", "full")

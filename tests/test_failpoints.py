@@ -47,6 +47,7 @@ NOT_IN_A_TURN = {
     Failpoint.REASSIGNED, Failpoint.HAND_OVER_WRITTEN, Failpoint.HAND_OVER_RECORDED,
     Failpoint.SCHEDULE_FIRED, Failpoint.MEETING_ASKED, Failpoint.MEETING_REPORTED,
     Failpoint.CHECK_RUN, Failpoint.CHECK_RECORDED, Failpoint.COPY_MADE, Failpoint.COPY_FETCHED,
+    Failpoint.POLL_DECIDED, Failpoint.AWARD_SENT,
 }  # fmt: skip
 PAID_AGAIN = {Failpoint.MODEL_ANSWERED}
 """Where the call in flight is paid again: its answer had come, and nobody had written it down."""

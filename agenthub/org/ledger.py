@@ -74,6 +74,22 @@ class Ledger:
                 return changed
         raise TimeoutError(f"The ask {ask.id} of `{ask.role}` changed {_TRIES} times while something was noted.")
 
+    async def decide(self, ask: Ask, decided: Ask) -> tuple[Ask | None, bool]:
+        """Enter what a vote or an auction came to; the ask after that, and whether it was decided by this call.
+
+        The first decision stays, whoever else comes to one: who finds another gets that. None if nobody waits for it
+        any more; the ask as it is by now if an answer came in between, and then it is to be decided anew.
+        """
+        key = _key(ask.role, ask.id)
+        self._known.pop(key, None)
+        entry = await self._asks.get(key)
+        if entry is None or entry.value.is_decided or entry.value != ask:
+            return (entry.value if entry else None), False
+        if (revision := await self._asks.update(key, decided, entry.revision)) is None:
+            return ask, False
+        self._known[key] = Entry(decided, revision)
+        return decided, True
+
     async def close(self, role: str, ask_id: str) -> None:
         """Forget an ask: its task has gone on, and that is recorded."""
         self._known.pop(_key(role, ask_id), None)

@@ -3,9 +3,9 @@
     score = (2 + c) / (4 + c + 2 d)
 
 as for learnings (`org.trust`): c ended well and showed it, d failed, were buried, or were asked for again. What is
-blocked or needs a person says nothing about the role. Of a task that its sender asked for again in the same trace the
-first end counts as rework. Scores are computed from what the broker stored once for each message, so nobody can
-report its own, and a replay changes nothing.
+blocked or needs a person says nothing about the role, nor does a vote or a bid. Of a task that its sender asked for
+again in the same trace the first end counts as rework. Scores are computed from what the broker stored once for each
+message, so nobody can report its own, and a replay changes nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from agenthub.auctions import TENDER
 from agenthub.messages import Completion, Outcome
 from agenthub.org.trust import trust
+from agenthub.votes import BALLOT
 
 ALL = ""
 """The skill under which all of a role's work is counted."""
@@ -47,7 +49,7 @@ def scores(ends: Iterable[Completion], skills: Mapping[str, Collection[str]]) ->
     Args:
         skills: Of each role. A task is of those that its subject names.
     """
-    known = {(end.role, end.message_id): end for end in ends}
+    known = {(end.role, end.message_id): end for end in ends if end.type not in (BALLOT, TENDER)}
     ordered = sorted(known.values(), key=lambda end: (end.ended_at, end.message_id))
     reworked: set[str] = set()
     last: dict[tuple[str, str, str], Completion] = {}

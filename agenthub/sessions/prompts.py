@@ -14,6 +14,7 @@ from html import escape
 from typing import NamedTuple
 
 from agenthub.asks import Ask
+from agenthub.auctions import TENDER
 from agenthub.long_texts import ANSWER_CHARACTERS, MESSAGE_CHARACTERS
 from agenthub.messages import Attachment, Message, Outcome, Payload
 from agenthub.organization import Organization
@@ -42,6 +43,9 @@ you may do. Work on the message in front of you and nothing else.
 
 - `delegate` hands parts of your task to others and parks it: you get their answers as one message later and go \
 on from there. Delegate what others do better; never wait or ask around in circles.
+- `call_vote` puts a choice to others, `auction` gives a task to whoever bids best; both park your task, and plain \
+code decides. A message with `<hub:ballot>` or `<hub:tender>` asks for your vote or bid and for nothing else: decide, \
+and `finish` with it.
 - `ask_human` asks the person at the top, and a tool call may need their approval: your task is parked, and you \
 get the answer, or the result of the call, when they have decided.
 - `send` tells somebody something that needs no answer. `report_status` tells all who follow a topic.
@@ -125,7 +129,7 @@ def framed(message: Message) -> str:
     if len(message.payload.subject) > MAX_SUBJECT_CHARACTERS:
         body = f"{quoted(message.payload.subject)}\n\n{body}"
     files = "".join(f"\n{_attachment(one)}" for one in message.payload.attachments)
-    return f"<hub:message {head}>\n{body}{files}{_demands(message.payload)}\n</hub:message>"
+    return f"<hub:message {head}>\n{body}{files}{_demands(message.payload)}{_wanted(message)}\n</hub:message>"
 
 
 def _demands(payload: Payload) -> str:
@@ -133,6 +137,13 @@ def _demands(payload: Payload) -> str:
     demands = {"check": payload.check, "verified_by": payload.verify, "evidence": payload.needs_evidence and "needed"}
     said = " ".join(f'{name}="{_attribute(value)}"' for name, value in demands.items() if value)
     return f"\n<hub:demands {said}/>" if said else ""
+
+
+def _wanted(message: Message) -> str:
+    """What the answer must bring besides words."""
+    if message.payload.ballot is not None:
+        return f'\n<hub:ballot options="{_attribute(" | ".join(message.payload.ballot.options))}"/>'
+    return "\n<hub:tender/>" if message.type == TENDER else ""
 
 
 def _shown(text: str, identity: str, most: int) -> str:
@@ -159,12 +170,15 @@ def answered(ask: Ask) -> str:
     """The answers to what a task was parked for, and what is missing."""
     complete = "true" if ask.is_answered else "false"
     lines = [f'<hub:answers task="{ask.task.id}" subject="{_attribute(ask.task.title)}" complete="{complete}">']
+    lines += _decided(ask)
     for part in ask.parts:
         if part.answer is None:
             lines.append(f'<hub:missing from="{part.role}" reason="no answer by the deadline"/>')
             continue
         subject = _attribute(part.subject)
         shown = f' verified_by="{_attribute(part.answer.verified_by)}"' if part.answer.verified_by else ""
+        if ask.tally is not None and part.role in ask.tally.votes:
+            shown += f' vote="{_attribute(ask.tally.votes[part.role])}"'
         lines.append(f'<hub:answer from="{part.role}" outcome="{part.answer.outcome}"{shown} subject="{subject}">')
         lines.append(_shown(part.answer.text, part.message_id, ANSWER_CHARACTERS))
         if part.answer.evidence:
@@ -174,6 +188,17 @@ def answered(ask: Ask) -> str:
         lines += [_attachment(file) for file in part.answer.attachments]
         lines.append("</hub:answer>")
     return "\n".join([*lines, "</hub:answers>"])
+
+
+def _decided(ask: Ask) -> list[str]:
+    """What a vote or an auction came to, as plain code found it."""
+    if ask.tally is not None:
+        decision = _attribute(ask.tally.decision or "none")
+        return [f'<hub:tally decision="{decision}">{quoted(ask.tally.words)}</hub:tally>']
+    if ask.award is None:
+        return []
+    offers = [f'<hub:bid from="{one.role}" worth="{one.worth:.3f}">{one.words}</hub:bid>' for one in ask.award.offers]
+    return [f'<hub:award to="{ask.award.winner or "nobody"}">', *offers, "</hub:award>"]
 
 
 def decided(ask: Ask) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pydantic import BaseModel
 
+from agenthub.auctions import Bid
 from agenthub.messages import Attachment, Check, Message, Outcome, Usage
 
 
@@ -64,6 +65,10 @@ class TurnResult:
     """Who other than the doer approved."""
     attachments: tuple[Attachment, ...] = ()
     """Stored files that go to who asked."""
+    vote: str = ""
+    """On a ballot."""
+    bid: Bid | None = None
+    """On a tender."""
 
 
 class TextDelta(NamedTuple):

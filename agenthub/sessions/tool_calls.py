@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from agenthub.auctions import Bid
 from agenthub.errors import AgenthubError, HubUnreachableError, LeaseLostError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Attachment, Check, Message, Outcome
@@ -204,6 +205,8 @@ def outcome_to(outcome: ToolOutcome) -> dict[str, Any]:
         "ends": None if ends is None else [ends.end.value, ends.outcome.value, ends.text, list(ends.evidence)],
         "attachments": [] if ends is None else [file.model_dump(mode="json") for file in ends.attachments],
         "check": ends.check.model_dump(mode="json") if ends is not None and ends.check is not None else None,
+        "vote": "" if ends is None else ends.vote,
+        "bid": ends.bid.model_dump(mode="json") if ends is not None and ends.bid is not None else None,
     }
 
 
@@ -215,7 +218,8 @@ def outcome_from(record: dict[str, Any]) -> ToolOutcome:
     turn_end = None
     if ends is not None:
         turn_end = TurnResult(
-            TurnEnd(ends[0]), Outcome(ends[1]), ends[2], tuple(ends[3]), checked, attachments=files
+            TurnEnd(ends[0]), Outcome(ends[1]), ends[2], tuple(ends[3]), checked, attachments=files,
+            vote=record.get("vote", ""), bid=Bid.read(record.get("bid")),
         )  # fmt: skip
     return ToolOutcome(
         record["content"],

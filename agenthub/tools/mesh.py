@@ -10,9 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agenthub import subjects
 from agenthub.acceptance import Rework
+from agenthub.auctions import TENDER, Bid
 from agenthub.coordination import Coordination, Request
 from agenthub.errors import RefusedError
-from agenthub.messages import Outcome, Priority
+from agenthub.messages import Message, Outcome, Priority
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
 from agenthub.tools.attachments import Attach
 
@@ -69,6 +70,8 @@ class Finish(_Arguments):
         default_factory=list, description="What shows it: paths, commands, ids of messages.", max_length=50
     )
     attach: _Attach
+    vote: str | None = Field(default=None, max_length=200, description="Only on a ballot: the option you are for.")
+    bid: Bid | None = Field(default=None, description="Only on a tender: your bid. Leave it out if you do not want it.")
 
 
 class YieldTurn(_Arguments):
@@ -122,9 +125,10 @@ def mesh_tools(
         return ToolOutcome(f"Published on {subjects.status_topic(arguments.type)}.")
 
     async def finish(arguments: Finish, call: ToolCall) -> ToolOutcome:
+        vote, bid = _polled(arguments, call.task)
         end = TurnResult(
             TurnEnd.FINISHED, Outcome(arguments.outcome), arguments.summary, tuple(arguments.evidence),
-            attachments=await attach(arguments.attach, call) if arguments.attach else (),
+            attachments=await attach(arguments.attach, call) if arguments.attach else (), vote=vote, bid=bid,
         )  # fmt: skip
         judged = await judge(end, call)
         if isinstance(judged, Rework):
@@ -166,3 +170,24 @@ def mesh_tools(
             YieldTurn, yield_turn,
         ),
     ]  # fmt: skip
+
+
+def _polled(arguments: Finish, task: Message) -> tuple[str, Bid | None]:
+    """The vote or the bid that a task asks for.
+
+    Raises:
+        RefusedError: If `done` comes without one that counts.
+    """
+    ballot, is_done = task.payload.ballot, arguments.outcome == "done"
+    if ballot is not None:
+        vote = ballot.option(arguments.vote or "")
+        if vote is None and is_done:
+            raise RefusedError(
+                f"`vote` must be one of: {' | '.join(ballot.options)}. Finish again; with `blocked` you abstain."
+            )
+        return (vote or "") if is_done else "", None
+    if task.type == TENDER:
+        if arguments.bid is None and is_done:
+            raise RefusedError("A `done` tender needs a `bid`. Finish again; with `blocked` you do not bid.")
+        return "", arguments.bid if is_done else None
+    return "", None
