@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from bench import children, cli, day, drain, fan, learning, million, paced, priority, processes, recovery
+from bench import children, cli, day, drain, fan, learning, million, paced, priority, processes, recovery, tui
 from bench.peers import measure as peers
 from bench.table import Result, table
 
@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[..., Awaitable[list[Result]]]] = {
     "cli": cli.measure,
     "day": day.measure,
     "learning": learning.measure,
+    "tui": tui.measure,
     "peers": peers.measure,
 }
 _WITHIN_S = 300.0

@@ -252,7 +252,8 @@ class HubApp(App[None]):
         self.feed.watch(self._watched)
 
     def on_listing_moved(self, event: Listing.Moved) -> None:
-        self._show_keys()
+        if event.listing.has_focus:  # what another one is on changes no key
+            self._show_keys()
 
     def on_descendant_focus(self) -> None:
         self._show_keys()

@@ -19,10 +19,14 @@ from agenthub.tui.source import Source
 
 logger = logging.getLogger(__name__)
 
-FRAME_S = 0.1
-"""Events and words of this long come at once."""
+EVENTS_FRAME_S = 0.25
+"""Events of this long come at once: nobody reads faster, and each time the whole list is drawn anew."""
+WORDS_FRAME_S = 0.1
+"""Words of a role that is watched: they are read while they are written."""
 LOOK_EVERY_S = 1.0
-_SOONEST_S = 0.25
+_SOONEST_S = 0.5
+_PASSING_S = 0.25
+"""Whom the cursor leaves sooner is not watched."""
 
 Item = TypeVar("Item")
 _TELLING = {"parked", "taken", "completed", "resumed", "dead", "quarantined", "unhealthy", "healthy", "ready"}
@@ -118,7 +122,7 @@ class Feed:
         while True:
             try:
                 events = self._source.events(last=self._last, since=self._since)
-                await _batched(events, batch, tell)
+                await _batched(events, batch, tell, frame_s=EVENTS_FRAME_S)
             except (AgenthubError, TimeoutError) as error:
                 logger.info("events: %s", error)
                 self._last, self._since = 0, None  # what was read already is on the screen
@@ -144,11 +148,11 @@ class Feed:
             batch.clear()
 
         with contextlib.suppress(AgenthubError, TimeoutError):
-            await asyncio.sleep(_SOONEST_S)  # who only passes by on the way down a list is not watched
-            await _batched(self._source.live(role), batch, tell)
+            await asyncio.sleep(_PASSING_S)
+            await _batched(self._source.live(role), batch, tell, frame_s=WORDS_FRAME_S)
 
 
-async def _batched(items: AsyncGenerator[Item], batch: list[Item], tell: Callable[[], None]) -> None:
+async def _batched(items: AsyncGenerator[Item], batch: list[Item], tell: Callable[[], None], *, frame_s: float) -> None:
     """Put what comes into a batch, and tell of it when a frame is over."""
     loop = asyncio.get_running_loop()
     telling: asyncio.TimerHandle | None = None
@@ -164,7 +168,7 @@ async def _batched(items: AsyncGenerator[Item], batch: list[Item], tell: Callabl
             async for item in items:
                 batch.append(item)
                 if telling is None:
-                    telling = loop.call_at(max(loop.time() + 0.01, told_s + FRAME_S), now)
+                    telling = loop.call_at(max(loop.time() + 0.01, told_s + frame_s), now)
         finally:
             if telling is not None:
                 telling.cancel()
