@@ -10,7 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,6 +137,13 @@ def _check(name: str, out: str) -> None:
         jsonschema.validate(document, schema)
 
 
+def _until(condition: Callable[[], object]) -> None:
+    ends_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < ends_s, "it did not come"
+        time.sleep(0.05)
+
+
 # In this order: what is sent first is there to be looked at.
 NEWCOMER: list[tuple[str, list[str]]] = [
     ("send", ["lead", "Introduce yourself", "--wait", "--timeout", "90s"]),
@@ -167,8 +175,21 @@ NEWCOMER: list[tuple[str, list[str]]] = [
     ("doctor", []),
     ("learnings ls", []),
     ("learnings roles", []),
+    ("schedule add", ["sweep", "--to", "builder", "--cron", "@yearly", "--text", "Sweep the floor"]),
     ("schedule ls", []),
+    ("schedule run", ["sweep"]),
+    ("schedule pause", ["sweep"]),
+    ("schedule resume", ["sweep"]),
+    ("schedule rm", ["sweep"]),
+    ("meeting start", ["retrospective", "Sprint 14", "--within", "10s"]),
     ("meeting ls", []),
+    ("pause", ["builder"]),
+    ("resume", ["builder"]),
+    ("estop", []),
+    ("thaw", []),
+    ("restart", ["lead"]),
+    ("check", []),
+    ("dlq late", []),
     ("budget ls", []),
     ("budget set", ["lead", "usd_day=8"]),
     ("budget allow", ["lead", "usd_day=2"]),
@@ -218,6 +239,62 @@ def test_what_every_command_prints_with_json_is_what_its_schema_says(typed: Any)
         Message(from_role="you", type="question", payload=Payload(message="x")).model_dump_json()
     )
     _check("dlq replay", typed("dlq", "replay", letter["message_id"], "--body", "mended.json", "--json").out)
+
+
+def test_what_commands_print_that_need_the_id_of_something_is_what_their_schemas_say(typed: Any) -> None:
+    def found(name: str, *words: str) -> Any:
+        ran = typed(*name.split(), *words, "--json")
+        assert ran.code == 0, (name, words, ran)
+        _check(name, ran.out)
+        return json.loads(ran.out.splitlines()[0])
+
+    meeting = found("meeting start", "planning", "Sprint 15", "--within", "10s")["id"]
+    found("meeting show", meeting)
+    said = {"trigger": "the build is slow", "domain": "build", "approach": "cache the wheels", "outcome": "it is fast",
+            "evidence": "aaaa1111"}  # fmt: skip
+    words = [word for name, value in said.items() for word in (f"--{name}", value)]
+    learning = found("learnings share", *words)["id"]
+    for verdict in ("confirm", "refute"):
+        found(f"learnings {verdict}", learning, "--role", "lead", "--evidence", "bbbb2222", "--reason", "seen")
+    for verdict in ("promote", "demote", "quarantine", "release"):
+        found(f"learnings {verdict}", learning, "--reason", "seen")
+    found("learnings show", learning)
+
+    found("pause", "builder")
+    waiting = [found("send", "builder", f"rehearse: say {number}")["id"] for number in range(3)]
+    found("inbox requeue", "builder", waiting[0])
+    found("inbox reprioritize", "builder", waiting[0], "high")
+    found("inbox move", "builder", waiting[1], "--to", "lead")
+    found("inbox cancel", "builder", waiting[2], "--yes")
+    found("resume", "builder")
+
+    for words in (["nudge", "builder", "hurry"], ["cancel", "builder", "--yes"]):
+        at_work = found("send", "builder", "rehearse: slow 30")["id"]
+        _until(lambda id_=at_work: any(row["message_id"] == id_ for row in found("ps")))  # type: ignore[misc]
+        found(*words)
+        if words[0] == "nudge":
+            found("cancel", "builder", "--requeue")
+            found("inbox cancel", "builder", at_work, "--yes")
+
+    found("attachment", found("send", "lead", "Look", "--attach", "agenthub.toml")["payload"]["attachments"][0]["key"])
+
+
+def test_what_is_watched_prints_lines_that_are_what_their_schemas_say(shell: Shell) -> None:
+    demo = shell.program("demo", "Ship it", "--speed", "50", "--json")
+    assert demo.code == 0, demo
+    _check("demo", demo.out)
+    words = [sys.executable, "-m", "agenthub", "attach", "lead", "--json"]
+    with subprocess.Popen(words, cwd=shell.folder, stdout=subprocess.PIPE, text=True) as attach:
+        try:
+            assert attach.stdout is not None
+            _check("attach", attach.stdout.readline())
+        finally:
+            attach.terminate()
+
+
+def test_no_command_is_left_out_of_these_tests() -> None:
+    here = Path(__file__).read_text()
+    assert [name for name in SHAPES if f'"{name}"' not in here and f'f"{name.partition(" ")[0]} {{' not in here] == []
 
 
 def test_people_read_no_json_and_no_colours_in_a_pipe(typed: Any) -> None:

@@ -10,7 +10,9 @@ from agenthub.control import Control
 from agenthub.guards.budget import Account, Grant
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.letters import DeadLetter
+from agenthub.messages import Completion, Usage
 from agenthub.org.traces import TraceState
+from agenthub.transcript import LiveEvent
 
 
 class Expected(TypedDict):
@@ -322,33 +324,6 @@ class ProcessFound(TypedDict):
     state: str
 
 
-class LearningShown(TypedDict):
-    """A learning, and what each role thinks of it."""
-
-    id: str
-    state: str
-    trust: float
-    confirmations: int
-    contradictions: int
-    authors: list[str]
-    shared_at: str | None
-    suspicion: str
-    promoted_by: str
-    roles: dict[str, dict[str, Any]]
-
-
-class LearningShared(TypedDict):
-    id: str
-
-
-class LearningDecided(TypedDict):
-    """What a person decided about a learning."""
-
-    id: str
-    verdict: str
-    roles: list[str]
-
-
 class Compose(TypedDict):
     compose: str
 
@@ -358,21 +333,6 @@ class ComposeChecked(TypedDict):
     is_current: bool
 
 
-class ScheduleAdded(TypedDict):
-    id: str
-    coming: list[str]
-    """When it fires next."""
-
-
-class ScheduleRun(TypedDict):
-    message_id: str
-
-
-class ScheduleChanged(TypedDict):
-    id: str
-    state: str
-
-
 class Steered(Control):
     """A decision about a role, and what came of it: by process, and who has not answered yet."""
 
@@ -380,3 +340,29 @@ class Steered(Control):
     silent: list[str]
     is_new: bool
     """False if it held already."""
+
+
+class Lived(LiveEvent):
+    """What a process of a role said or did."""
+
+    role: str
+
+
+class Resumable(TypedDict):
+    """How a conversation is opened in Claude Code."""
+
+    role: str
+    session_id: str
+    command: str
+
+
+class Demonstrated(TypedDict):
+    """The last line of a demo: the report, and what it took."""
+
+    report: Completion
+    messages: int
+    turns: int
+    usage: Usage
+    seconds: float
+    left: int
+    """Processes that are still there."""
