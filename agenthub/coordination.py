@@ -338,7 +338,7 @@ class Coordination:
         stored = await self._bus.publish(
             subject, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
         )
-        if message.type in ("task_assignment", APPROVAL):
+        if message.is_poll or message.type in ("task_assignment", APPROVAL):
             reach(Failpoint.ASK_SENT)
         if stored.is_new:
             await self._events.tell(

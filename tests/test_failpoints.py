@@ -26,6 +26,7 @@ from agenthub.client import Client
 from agenthub.client.approvals import Approvals
 from agenthub.failpoints import Failpoint
 from agenthub.messages import Message, Outcome
+from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Registry
 from agenthub.organization import load_organization
 from agenthub.rehearsal.server import Endpoint, start_rehearsal
@@ -158,6 +159,44 @@ async def test_killed_in_the_middle_of_delegated_work(office: Office, point: Fai
     stored = await office.stored()
     assert {message: count for message, count in stored.items() if count > 1} == {}
     assert sorted(sender for kind, sender, _ in stored if kind == "task_assignment") == ["cto", "you"]
+
+
+CALLS = {
+    "call_vote": {"question": "Ship?\nrehearse: vote yes", "options": ["yes", "no"], "voters": ["backend"]},
+    "auction": {"subject": "Build it", "message": "Build the attachment API", "bidders": ["backend"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("tool", "point", "passes"),
+    [
+        ("call_vote", Failpoint.ASK_OPENED, 0), ("call_vote", Failpoint.ASK_SENT, 0),
+        ("call_vote", Failpoint.ANSWER_COLLECTED, 0), ("call_vote", Failpoint.POLL_DECIDED, 0),
+        ("call_vote", Failpoint.TURN_RECORDED, 1), ("call_vote", Failpoint.ASK_CLOSED, 0),
+        ("auction", Failpoint.ANSWER_COLLECTED, 0), ("auction", Failpoint.POLL_DECIDED, 0),
+        ("auction", Failpoint.AWARD_SENT, 0), ("auction", Failpoint.BEFORE_ACK, 1),
+        ("auction", Failpoint.ANSWER_COLLECTED, 1), ("auction", Failpoint.ASK_CLOSED, 0),
+    ],
+)  # fmt: skip
+async def test_killed_while_it_has_others_decide(office: Office, tool: str, point: Failpoint, passes: int) -> None:
+    office.arm("cto", point, passes)
+    office.start("cto")
+    office.start("backend")
+    directive = f"rehearse: tool {tool} {json.dumps(CALLS[tool])}"
+    message_id = await office.hub.send("cto", directive, sender="you")
+    await office.dies("cto")
+    office.start("cto")
+    done = await office.hub.completion("cto", message_id, within_s=60)
+    (reply,) = await until(lambda: office.hub.waiting("you"))
+    await until(lambda: _is_empty(office.hub))
+    assert (done.outcome, reply.payload.message) == (Outcome.DONE, done.text)
+    assert ("yes; yes: 1, no: 0" if tool == "call_vote" else "it went to backend") in done.text
+    assert not await Ledger(office.hub.bus).all()
+    stored = await office.stored()
+    assert {message: count for message, count in stored.items() if count > 1} == {}
+    asked = sorted(kind for kind, sender, _ in stored if sender == "cto" and kind not in ("task_result", "reply"))
+    assert asked == (["ballot"] if tool == "call_vote" else ["task_assignment", "tender"])
+    assert max(office.calls("cto").values()) == 1
 
 
 WHILE_IT_IS_ASKED = [

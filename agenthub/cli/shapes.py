@@ -61,6 +61,7 @@ from agenthub.cli.shown_organise import (
     ScheduleRun,
     ScheduleShown,
 )
+from agenthub.client.polls import Auctioned, Voted
 from agenthub.client.views import (
     ApprovalView,
     CostView,
@@ -83,6 +84,8 @@ SHAPES: dict[str, Any] = {
     "ask": Completion,
     "broadcast": list[SentView],
     "publish": PublishedView,
+    "vote": Voted,
+    "auction": Auctioned,
     "listen": Message | Unreadable,
     "ping": Ponged,
     "pending": list[DebtView],

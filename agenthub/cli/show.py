@@ -27,6 +27,7 @@ from agenthub.settings import Settings
 
 WITHIN_S = 180.0
 _WIDEST = 150
+_ENDING = ("finish", "delegate", "call_vote", "auction")
 _QUIET = {"ready", "stopped", "noted", "model"}
 
 
@@ -136,7 +137,7 @@ class _Show:
             print_json(event, self._options)
             return
         is_reply = event.kind == "sent" and event.data.get("type") in ("reply", "task_result")
-        is_ending = event.kind == "step" and event.data.get("tool") in ("finish", "delegate")
+        is_ending = event.kind == "step" and event.data.get("tool") in _ENDING
         if event.kind in _QUIET or is_reply or is_ending:
             return  # the line of the completion says it
         seconds = (event.at - self._started_at).total_seconds()

@@ -19,7 +19,9 @@ FAILURES = 3
 _MOST_WAITING = 10
 _MOST_KNOWN = 500
 _NUMBERS = re.compile(r"\d+")
-_OWN = frozenset(["finish", "delegate", "send", "report_status", "yield_turn", "ask_human", "share_learning"])
+_OWN = frozenset(
+    ["finish", "delegate", "call_vote", "auction", "send", "report_status", "yield_turn", "ask_human", "share_learning"]
+)
 
 
 class Step(NamedTuple):

@@ -20,13 +20,15 @@ _COLLEAGUE = re.compile(r"-\s*([\w-]+)\s*:?\s*(.*)")
 _SKILLS = re.compile(r"\[skills:\s*([^\]]*)\]\s*$")
 _UNKNOWN = ("unknown whether", "outcome is unknown")
 """How the host words the result of a tool that was started before a crash, and how Claude Code does."""
-_ENDING_TOOLS = ("finish", "delegate")
+_ENDING_TOOLS = ("finish", "delegate", "call_vote", "auction")
 _TAKEN_UP_AGAIN = "You began with the next message before"
 """How the host begins a message on which work was interrupted."""
 _NOT_MADE = ("was not made", "doesn't want to proceed with this tool use")
 """How the host words the result of a call that an interruption came before, and how Claude Code does."""
 _DECISION = "<hub:decision"
 _SETS_ASIDE = "yield_turn"
+_BALLOT = re.compile(r'<hub:ballot options="([^"]*)"/>\s*$')
+_TENDER = re.compile(r"<hub:tender/>\s*$")
 _HAND_OVER = "<hub:hand-over-request"
 """How the host asks for a summary of the conversation, whatever is under way in it."""
 _NOTICES = ("<hub:notice", "[", "<system-reminder>")
@@ -61,6 +63,10 @@ class Arrival(NamedTuple):
     subject: str = ""
     body: str = ""
     id: str = ""
+    options: tuple[str, ...] = ()
+    """What may be voted for, if it is a ballot."""
+    is_tender: bool = False
+    """True if it asks for a bid."""
 
 
 class Answer(NamedTuple):
@@ -78,6 +84,10 @@ class Answers(NamedTuple):
 
     asked: Arrival
     answers: tuple[Answer, ...]
+    verdict: str = ""
+    """What a vote or an auction came to, in words; empty: there was none."""
+    is_decided: bool = False
+    """True if it came to anything."""
 
 
 class Step(NamedTuple):
@@ -275,12 +285,17 @@ def _message(text: str) -> Arrival:
     head, _, rest = text.partition(">")
     fields = _attributes(head)
     body = rest.split("</hub:message>", 1)[0].strip()
+    ballot, tender = _BALLOT.search(body), _TENDER.search(body)
+    if found := ballot or tender:
+        body = body[: found.start()].strip()
     return Arrival(
         fields.get("from", ""),
         fields.get("type", "direct_message"),
         fields.get("subject", ""),
         body,
         fields.get("id", ""),
+        tuple(html.unescape(ballot[1]).split(" | ")) if ballot else (),
+        tender is not None,
     )
 
 
@@ -289,15 +304,20 @@ def _answers(text: str, before: list[MergedTurn]) -> Answers:
     fields = _attributes(head)
     task, subject = fields.get("task", ""), fields.get("subject", "")
     answers: list[Answer] = []
+    verdict, decided = "", ""
     for piece in rest.split("</hub:answers>", 1)[0].split("<hub:")[1:]:
         opening, _, body = piece.partition(">")
         fields = _attributes(opening)
-        if piece.startswith("answer "):
+        if piece.startswith("tally "):
+            verdict, decided = html.unescape(body.split("</hub:", 1)[0]), fields.get("decision", "")
+        elif piece.startswith("award "):
+            verdict, decided = f"it went to {fields.get('to', '?')}", fields.get("to", "")
+        elif piece.startswith("answer "):
             answers.append(_answer(fields, body.split("</hub:answer>", 1)[0]))
         elif piece.startswith("missing"):
             answers.append(Answer(fields.get("from", "?"), "missing", text=fields.get("reason", "no answer")))
     asked = _asked(task, before) or Arrival(id=task, type="task_assignment", subject=subject)
-    return Answers(asked, tuple(answers))
+    return Answers(asked, tuple(answers), verdict, decided not in ("", "none", "nobody"))
 
 
 def _answer(fields: dict[str, str], body: str) -> Answer:

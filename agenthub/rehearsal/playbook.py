@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from agenthub.rehearsal import frames, steering, trades, writing
 from agenthub.rehearsal.frames import Answer, Answers, Arrival, Colleague, Place, Situation
+from agenthub.rehearsal.polls import polled
 from agenthub.rehearsal.requests import MessagesRequest
 from agenthub.rehearsal.steering import Steering
 
@@ -47,7 +48,10 @@ def play(request: MessagesRequest, seed: int) -> Reply:
         return Reply("Something critical waits; I set this aside.", (Call("yield_turn", {}),))
     if isinstance(situation.arrival, Answers):
         return _merge(situation, situation.arrival)
-    return _work_on(situation, situation.arrival, steering.read(situation.arrival.body), seed)
+    arrival, steered = situation.arrival, steering.read(situation.arrival.body)
+    if arrival.options or arrival.is_tender:  # nobody passes it on
+        steered = steering.meant_for((situation.place or _NOBODY).me.name, steered, arrival.body)
+    return _work_on(situation, arrival, steered, seed)
 
 
 def _body(arrival: Arrival | Answers) -> str:
@@ -81,6 +85,9 @@ def _call(situation: Situation, tool: str, **value: Any) -> Call:
 def _steered_or_normal(situation: Situation, arrival: Arrival, steered: Steering, seed: int) -> Reply:
     if steered.mistake:
         return _finish(situation, "failed", steered.mistake)
+    if (arrival.options or arrival.is_tender) and not (steered.outcome or steered.silent):
+        said = polled((situation.place or _NOBODY).me, arrival, steered, seed)
+        return _finish(situation, said.outcome, said.summary, **said.answer)
     if situation.rounds < len(steered.tools):
         name, value = steered.tools[situation.rounds]
         if name not in situation.tools:
@@ -231,6 +238,10 @@ def _merge(situation: Situation, arrived: Answers) -> Reply:
     place = situation.place or _NOBODY
     if wrong := next((answer for answer in arrived.answers if answer.subject.startswith("Verify: ")), None):
         return _finish(situation, "done", f"Mended what {wrong.sender} found: {wrong.text}")
+    if arrived.verdict:
+        said = [f"- {answer.sender} ({answer.outcome}): {writing.sentence(answer.text)}" for answer in arrived.answers]
+        outcome = _merged_outcome(arrived.answers) if arrived.is_decided else "blocked"
+        return _finish(situation, outcome, "\n".join([f"What came of it: {arrived.verdict}.", *said]))
     text = steering.read(arrived.asked.body).text
     topic = writing.topic_of(arrived.asked._replace(subject=arrived.asked.subject or _subject_of(arrived)), text)
     sender, path = arrived.asked.sender or place.reports_to, writing.report_path(topic)
@@ -255,11 +266,11 @@ def _subject_of(arrived: Answers) -> str:
     return next((answer.subject for answer in arrived.answers if answer.subject), "")
 
 
-def _finish(situation: Situation, outcome: str, summary: str, evidence: Iterable[str] = ()) -> Reply:
+def _finish(situation: Situation, outcome: str, summary: str, evidence: Iterable[str] = (), **more: Any) -> Reply:
     """The end of the work: with the tool if it is offered, else in words."""
     if "finish" not in situation.tools:
         return Reply(summary if outcome == "done" else f"{writing.OUTCOME_WORDS[outcome].capitalize()}: {summary}")
-    return Reply("", (_call(situation, "finish", outcome=outcome, summary=summary, evidence=list(evidence)),))
+    return Reply("", (_call(situation, "finish", outcome=outcome, summary=summary, evidence=list(evidence), **more),))
 
 
 def _give_up(situation: Situation, step: frames.Step) -> Reply:

@@ -8,6 +8,8 @@ rehearse: tool <name> <json>                call this tool with this input first
 rehearse: alone                             a manager does the work itself
 rehearse: stubborn                          go on although something critical waits
 rehearse: steps 5                           write so many files, one by one, then finish
+rehearse: vote no                           vote for this on a ballot
+rehearse: bid 2 30 0.8                      bid so many USD and minutes, and be so sure
 rehearse@backend: fail                      for the report `backend`; its manager passes it on
 """
 
@@ -17,7 +19,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-WORDS = ("fail", "blocked", "needs_human", "silent", "say", "slow", "tool", "alone", "stubborn", "steps")
+WORDS = ("fail", "blocked", "needs_human", "silent", "say", "slow", "tool", "alone", "stubborn", "steps", "vote", "bid")
 _START = re.compile(r"\brehearse(?:@([A-Za-z0-9_-]+))?:[ \t]*([A-Za-z_]*)[ \t]*", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _TOOL = re.compile(r"[A-Za-z0-9_-]+[ \t]*")
@@ -36,6 +38,9 @@ class Steering(NamedTuple):
     stubborn: bool = False
     slow_s: float | None = None
     steps: int | None = None
+    vote: str = ""
+    bid: tuple[float, ...] = ()
+    """Cost in USD, minutes, confidence."""
     tools: tuple[tuple[str, dict[str, Any]], ...] = ()
     passed_on: tuple[tuple[str, str], ...] = ()
     """(role, words) meant for other roles, in order."""
@@ -67,6 +72,12 @@ def read(body: str) -> Steering:
     return Steering(text=text, tools=tuple(tools), passed_on=tuple(passed_on), **found)
 
 
+def meant_for(role: str, steered: Steering, body: str) -> Steering:
+    """What a message that goes to several roles asks of one of them: the words for all, then those for it alone."""
+    own = [f"rehearse: {words}" for name, words in steered.passed_on if name == role]
+    return read("\n".join([body, *own])) if own else steered
+
+
 def _argument(body: str, start: int, word: str) -> tuple[int, dict[str, Any] | str]:
     """Where the words end, and the fields that they set or what is wrong with them."""
     line_end = body.find("\n", start)
@@ -78,8 +89,12 @@ def _argument(body: str, start: int, word: str) -> tuple[int, dict[str, Any] | s
             return start, {"outcome": word}
         case "silent" | "alone" | "stubborn":
             return start, {word: True}
-        case "say":
-            return line_end, {"say": body[start:line_end].strip()}
+        case "say" | "vote":
+            return line_end, {word: body[start:line_end].strip()}
+        case "bid":
+            numbers = tuple(float(number) for number in _NUMBER.findall(body[start:line_end]))
+            usage = "`rehearse: bid` needs three numbers, such as `rehearse: bid 2 30 0.8`."
+            return line_end, {"bid": numbers} if len(numbers) == 3 else usage
         case "slow" | "steps":
             number = _NUMBER.match(body, start)
             if number is None:

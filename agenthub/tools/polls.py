@@ -61,7 +61,8 @@ def poll_tools(polls: Polls, organization: Organization, role: str, *, ask_withi
         )
         who = ", ".join(part.role for part in ask.parts)
         text = f"{who} vote. Your task is parked; the result will reach you by {ask.deadline:%H:%M} UTC."
-        return ToolOutcome(text, ends_turn=TurnResult(TurnEnd.PARKED, text=f"waits for the votes of {who}"))
+        parked = TurnResult(TurnEnd.PARKED, text=f"waits for the votes of {who}")
+        return ToolOutcome(text, ends_turn=parked, summary=f"asked {who}")
 
     async def auction(arguments: CallAuction, call: ToolCall) -> ToolOutcome:
         within_s = ask_within_s if arguments.within_minutes is None else arguments.within_minutes * 60
@@ -78,7 +79,8 @@ def poll_tools(polls: Polls, organization: Organization, role: str, *, ask_withi
             f"{who} may bid until {ask.deadline:%H:%M} UTC; who wins does it at once. Your task is parked: you get the "
             "winner's answer with the bids, or hear that nobody bid."
         )
-        return ToolOutcome(text, ends_turn=TurnResult(TurnEnd.PARKED, text=f"waits for the bids of {who}"))
+        parked = TurnResult(TurnEnd.PARKED, text=f"waits for the bids of {who}")
+        return ToolOutcome(text, ends_turn=parked, summary=f"asked {who}")
 
     return [
         Tool(

@@ -23,18 +23,18 @@ _COLLEAGUES = {
 _REPORTS = {"ceo": "cto, cmo, cfo", "cto": "backend, frontend, qa, devops"}
 
 
-def _tool(name: str, *inputs: str) -> dict[str, Any]:
+def tool(name: str, *inputs: str) -> dict[str, Any]:
     properties: dict[str, Any] = {field: {} for field in inputs}
     return {"name": name, "description": name, "input_schema": {"type": "object", "properties": properties}}
 
 
 TOOLS = [
-    _tool("delegate", "tasks", "wait"),
-    _tool("finish", "outcome", "summary", "evidence"),
-    _tool("list_files"),
-    _tool("read_file", "path"),
-    _tool("report_status", "type", "text"),
-    _tool("write_file", "path", "content"),
+    tool("delegate", "tasks", "wait"),
+    tool("finish", "outcome", "summary", "evidence"),
+    tool("list_files"),
+    tool("read_file", "path"),
+    tool("report_status", "type", "text"),
+    tool("write_file", "path", "content"),
 ]
 
 

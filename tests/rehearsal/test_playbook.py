@@ -9,7 +9,7 @@ from anthropic import AsyncAnthropic
 
 from agenthub.rehearsal import start_rehearsal, steering, trades
 
-from .office import MODEL, TOOLS, Office, answer, answers, finishing, message, said
+from .office import MODEL, TOOLS, Office, answer, answers, finishing, message, said, tool
 
 TASK = "We need attachments: an API with SQL storage, screens in React and testing before we ship."
 
@@ -314,3 +314,50 @@ async def test_a_call_whose_outcome_claude_code_does_not_know_is_made_again(clie
     again = await qa.told("[go on]")
     calls = [[block.input for block in said.content if block.type == "tool_use"] for said in (first, again)]
     assert calls[0] == calls[1] == [{"path": "notes"}]
+
+
+POLL_TOOLS = [tool("finish", "outcome", "summary", "evidence", "vote", "bid"), tool("delegate", "tasks")]
+
+
+def polled(body: str, frame: str, kind: str) -> str:
+    text = message(body, subject="Vote: which store?", kind=kind)
+    return text.replace("\n</hub:message>", f"\n{frame}\n</hub:message>")
+
+
+async def test_a_ballot_is_answered_by_one_of_its_options_and_always_the_same(client: AsyncAnthropic) -> None:
+    frame = '<hub:ballot options="postgres | “lite” &amp; fast | none"/>'
+    asked = polled("Which store?", frame, "ballot")
+    votes = {role: (await Office(client, role, tools=POLL_TOOLS).works_on(asked))["vote"] for role in ("cto", "qa")}
+    assert set(votes.values()) <= {"postgres", "“lite” & fast", "none"}
+    assert (await Office(client, "cto", tools=POLL_TOOLS).works_on(asked))["vote"] == votes["cto"]
+
+
+@pytest.mark.parametrize(("role", "vote"), [("cto", "no"), ("qa", "maybe")])
+async def test_words_for_one_voter_go_before_those_for_all(client: AsyncAnthropic, role: str, vote: str) -> None:
+    body = "Ship?\nrehearse: vote no\nrehearse@qa: vote maybe"
+    asked = polled(body, '<hub:ballot options="yes | no | maybe"/>', "ballot")
+    assert (await Office(client, role, tools=POLL_TOOLS).works_on(asked))["vote"] == vote
+
+
+async def test_who_knows_the_field_bids_surer_and_faster(client: AsyncAnthropic) -> None:
+    asked = polled("Write an API with SQL storage in python.", "<hub:tender/>", "tender")
+    backend, clerk = [
+        (await Office(client, role, tools=POLL_TOOLS).works_on(asked))["bid"] for role in ("backend", "clerk")
+    ]
+    assert backend["confidence"] > clerk["confidence"]
+    assert backend["eta_minutes"] < clerk["eta_minutes"]
+    told = polled("Write it.\nrehearse@backend: bid 3 45 0.25", "<hub:tender/>", "tender")
+    finished = await Office(client, "backend", tools=POLL_TOOLS).works_on(told)
+    assert finished["bid"] == {"cost_usd": 3.0, "eta_minutes": 45.0, "confidence": 0.25}
+
+
+async def test_whoever_called_a_vote_says_what_came_of_it(client: AsyncAnthropic) -> None:
+    cto = Office(client, "cto", tools=POLL_TOOLS)
+    await cto.works_on(message(TASK))
+    tally = '<hub:tally decision="{}">{}; yes: 2, no: 0</hub:tally>'
+    given = answers(answer("backend", "I am for yes."), answer("qa", "I am for yes."))
+    head, _, rest = given.partition(">\n")
+    decided = await cto.works_on(f"{head}>\n{tally.format('yes', 'yes')}\n{rest}")
+    assert (decided["outcome"], "yes; yes: 2, no: 0" in decided["summary"]) == ("done", True)
+    open_still = await cto.works_on(f"{head}>\n{tally.format('none', 'no decision (tie)')}\n{rest}")
+    assert (open_still["outcome"], "no decision (tie)" in open_still["summary"]) == ("blocked", True)

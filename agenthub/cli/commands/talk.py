@@ -125,6 +125,32 @@ $ make test 2>&1 | agenthub publish status.build -
 Exit codes: 0 said, 3 no such topic, 4 no hub, 6 too large.""",
     ),
     Command(
+        "vote",
+        "Talk",
+        "polls:vote",
+        """Have roles vote, and print what they decided: only that on stdout, who voted for what on stderr.
+
+$ agenthub vote "Do we ship on Friday?" --voters @cto --quorum 2/3 --within 60s
+$ agenthub vote "Which store?" --options postgres,sqlite,none --voters backend,qa,?skill=sql
+$ agenthub vote @question.md --json
+
+The option with most votes wins if enough of the voters voted; a tie decides nothing. Words that are no option do not
+count. What is decided is said on the topic `decisions.vote`.
+Exit codes: 0 decided, 2 no such quorum, 3 nobody is meant, 4 no hub, 6 a person is asked, 7 no quorum, or a tie.""",
+    ),
+    Command(
+        "auction",
+        "Talk",
+        "polls:auction",
+        """Have roles bid for a task and give it to the best: by cost, time, confidence and what the bidder has shown.
+
+$ agenthub auction "Move the orders to the new schema" --bidders '?skill=sql' --close 20s
+$ agenthub auction @brief.md --bidders backend,ops --json
+
+Prints the winner, who has the task as a directive when this returns; the others hear that it is not theirs.
+Exit codes: 0 it is handed out, 3 nobody is meant, 4 no hub, 6 a person is asked, 7 nobody bid.""",
+    ),
+    Command(
         "listen",
         "Talk",
         "listen:listen",
