@@ -34,6 +34,7 @@ $ agenthub tail -f                           watch what happens
 $ agenthub down                              let each role finish, then stop
 """
 
+_HELP_FLAGS = ("--help", "-h")
 GROUP_NAMES = ("Run", "Talk", "Steer", "See", "Fix", "Admin")
 _GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(GROUP_NAMES)}
 _FAMILIES = {
@@ -54,7 +55,7 @@ _FAMILIES = {
 def make_app() -> App:
     """The application with all commands; none of their code is imported yet."""
     app = App(
-        name="agenthub", help=_HELP, help_format="plaintext", version=__version__, help_flags=["--help", "-h"],
+        name="agenthub", help=_HELP, help_format="plaintext", version=__version__, help_flags=_HELP_FLAGS,
     )  # fmt: skip
     families: dict[str, App] = {}
     for command in COMMANDS:
@@ -80,7 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _heed_color(words)
     status: int
     try:
-        result = make_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        app = make_app()
+        if _is_help(app, words):
+            app.help_print(words[:-1])
+            sys.exit(EXIT_OK)
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         status = result if isinstance(result, int) else EXIT_OK
     except CycloptsError as error:
         status = _fail(EXIT_USAGE, str(error).strip(), words, hint="agenthub --help")
@@ -94,6 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except AgenthubError as error:
         status = _fail(_code(error), str(error), words)
     sys.exit(status)
+
+
+def _is_help(app: App, words: Sequence[str]) -> bool:
+    """True if a command's help is asked for and nothing else: then nothing need be read as its arguments first."""
+    if not words or words[-1] not in _HELP_FLAGS:
+        return False
+    _, _, left = app.parse_commands(words[:-1])
+    return not left
 
 
 def _code(error: AgenthubError) -> int:
