@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agenthub import subjects
-from agenthub.asks import Tender
+from agenthub.asks import Answer, Tender
 from agenthub.auctions import TENDER, Bid
 from agenthub.bus.connection import Bus, Stored
 from agenthub.coordination import Coordination
@@ -25,7 +25,7 @@ from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, Tool, ToolCall, TurnEnd, TurnResult
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.polls import poll_tools
-from agenthub.votes import BALLOT, Ballot
+from agenthub.votes import BALLOT, Ballot, tally
 from tests.organization import Hub, ScriptedSession, directive, says, until
 
 
@@ -225,6 +225,56 @@ async def test_a_crash_at_the_end_of_a_vote_leaves_one_decision(
     assert '<hub:tally decision="yes">' in done.text
     assert len(caller.prompts) == 2
     assert len(await hub.waiting("you")) == 1
+
+
+async def test_a_vote_that_comes_between_the_decision_and_the_restart_of_who_died_changes_nothing(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = vote_of(hub, "backend", "qa", quorum="1", within_minutes=0.02)
+    publish, has_crashed = Bus.publish, False
+
+    async def crashing(bus: Bus, subject: str, data: bytes, **named: Any) -> Stored:
+        nonlocal has_crashed
+        stored = await publish(bus, subject, data, **named)
+        if not has_crashed and b'"tally":{' in data:
+            has_crashed = True
+            raise HubUnreachableError("a crash")
+        return stored
+
+    monkeypatch.setattr(Bus, "publish", crashing)
+    async with hub.role("backend", votes("yes")):  # qa is down
+        working = asyncio.create_task(
+            run_role(RolePlace(hub.settings, hub.organization, "cto"), stop=asyncio.Event(), session=caller)
+        )
+        message_id = await hub.send("cto", "decide")
+        with pytest.raises(BaseException, match=r"a crash|unhandled errors"):
+            await asyncio.wait_for(working, 20)
+        (ask,) = await Ledger(hub.bus).of("cto")
+        late = directive("yes", sender="qa", type="reply") | {
+            "correlation_id": ask.id, "causation_id": next(p.message_id for p in ask.parts if p.role == "qa"),
+            "payload": {"message": "yes", "outcome": "done", "vote": "yes", "priority": "critical"},
+        }  # fmt: skip
+        await hub.bus.publish(subjects.lane("cto", "critical", "qa"), json.dumps(late).encode())
+        async with hub.role("cto", caller):
+            done = await hub.completion("cto", message_id)
+            await until(lambda: no_asks(hub))
+    assert '<hub:tally decision="none">no decision (no quorum)' in done.text
+    assert '<hub:missing from="qa"' in done.text
+
+
+async def test_of_two_processes_that_decide_the_first_one_has_decided(hub: Hub) -> None:
+    call_vote = tools(hub, "cto")["call_vote"]
+    arguments = {"question": "?", "options": ["yes", "no"], "voters": ["qa"]}
+    await call_vote.run(call_vote.arguments.model_validate(arguments), _asked("task_assignment"))
+    one, other = Ledger(hub.bus), Ledger(hub.bus)
+    (ask,) = await one.of("cto")
+    ballot = ask.ballot
+    assert ballot is not None
+    yes, no = (ask.model_copy(update={"tally": tally(ballot, ["qa"], [("qa", said)])}) for said in ("yes", "no"))
+    assert await one.decide(ask, yes) == (yes, True)
+    assert await other.decide(ask, no) == (yes, False)
+    answer = Answer(outcome=Outcome.DONE, vote="no")
+    assert await other.record("cto", ask.id, message_id=ask.parts[0].message_id, by="qa", answer=answer) == yes
 
 
 # ── auctions ───────────────────────────────────────────────────────────────────────────────────────

@@ -83,7 +83,7 @@ class Ledger:
         key = _key(ask.role, ask.id)
         self._known.pop(key, None)
         entry = await self._asks.get(key)
-        if entry is None or entry.value.is_decided or entry.value != ask:
+        if entry is None or entry.value != ask:
             return (entry.value if entry else None), False
         if (revision := await self._asks.update(key, decided, entry.revision)) is None:
             return ask, False
