@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.errors import ForgedError
+from agenthub.grants import Wanted
 
 APPROVAL = "approval"
 """Type of the message that asks the operator."""
@@ -27,7 +28,7 @@ class Approval(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    kind: Literal["tool", "question"] = "tool"
+    kind: Literal["tool", "question", "grant"] = "tool"
     tool: str = ""
     """Tool that the role wants to call."""
     input: dict[str, Any] = Field(default_factory=dict)
@@ -38,11 +39,15 @@ class Approval(BaseModel):
     question: str = ""
     choices: list[str] = Field(default_factory=list)
     """Answers to choose from; empty: any."""
+    wanted: Wanted | None = None
+    """Of `grant`: what the role asks for."""
 
     @property
     def title(self) -> str:
         """It in a line, for lists."""
-        return " ".join(self.question.split()) if self.kind == "question" else f"{self.tool}: {_line_of(self.input)}"
+        if self.kind == "question":
+            return " ".join(self.question.split())
+        return f"grant: {self.wanted.title}" if self.wanted else f"{self.tool}: {_line_of(self.input)}"
 
     def words(self, role: str, identity: str) -> str:
         """What the operator reads in the inbox."""
@@ -50,11 +55,15 @@ class Approval(BaseModel):
         if self.kind == "question":
             choices = "".join(f"\n{number}. {choice}" for number, choice in enumerate(self.choices, 1))
             return f'{self.question}\n{choices}\n\nagenthub reply {short} "…"\nagenthub reject {short} --reason "…"'
+        yes_or_no = f'agenthub approve {short}\nagenthub reject {short} --reason "…"'
+        if self.wanted is not None:
+            hours = self.wanted.for_s / 3600
+            return f"`{role}` asks to {self.wanted.title} for {hours:g} h: {self.wanted.why}\n\n{yes_or_no}"
         why = f"{self.source} says `{self.rule}`" if self.rule else self.source
         return (
             f"`{role}` wants to call `{self.tool}` ({why}):\n\n"
             f"{json.dumps(self.input, ensure_ascii=False, indent=2)}\n\n"
-            f'agenthub approve {short}\nagenthub reject {short} --reason "…"'
+            f"{yes_or_no}"
         )
 
 

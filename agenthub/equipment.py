@@ -24,6 +24,7 @@ from agenthub.mcp_files import McpServer, servers_of
 from agenthub.messages import now
 from agenthub.notices import Notices
 from agenthub.org.events import Events
+from agenthub.org.grants import Grants
 from agenthub.org.learned import Learned
 from agenthub.org.track_record import TrackRecord
 from agenthub.organization import Organization
@@ -43,6 +44,7 @@ from agenthub.tools.attachments import attaching, attachment_tools
 from agenthub.tools.checks import checking
 from agenthub.tools.colleagues import colleague_tools
 from agenthub.tools.commands import run
+from agenthub.tools.grants import grant_tools
 from agenthub.tools.learning import learning_tools
 from agenthub.tools.long_messages import long_message_tools
 from agenthub.tools.masked import masked
@@ -55,6 +57,7 @@ from agenthub.tools.polls import poll_tools
 from agenthub.tools.recall import recall_tools
 from agenthub.tools.sandbox import isolation, own, shell
 from agenthub.tools.schedule import schedule_tools
+from agenthub.tools.topics import topic_tools
 from agenthub.tools.working_copies import WorkingCopies
 from agenthub.tools.workplace import OneFolder, Workplace
 from agenthub.turn_gate import TurnGate
@@ -99,6 +102,7 @@ def session_for(
     learner: Learner,
     acceptance: Acceptance,
     place: Workplace,
+    grants: Grants,
     *,
     is_urgent: Callable[[], bool],
 ) -> Session:
@@ -111,6 +115,7 @@ def session_for(
         texts: What came in and is too long to be shown at once.
         record: How the work of all roles ended.
         place: Where its tools work.
+        grants: What persons let it do beyond its files.
         is_urgent: True while a critical message waits.
     """
     terms, role = organization.terms(name), organization.role(name)
@@ -131,6 +136,12 @@ def session_for(
         ),
         *poll_tools(polls, organization, name, ask_within_s=terms.ask_within_s),
         *people_tools(coordination, within_s=within_s),
+        *grant_tools(coordination, within_s=within_s, is_rehearsal=settings.rehearse),
+        *topic_tools(
+            coordination,
+            is_manager=organization.is_manager(name),
+            granted=lambda: grants.known(name, "topic", now()),
+        ),
         *attachment_tools(bus, place),
         *long_message_tools(texts),
         *colleague_tools(organization, name, record),
@@ -139,14 +150,14 @@ def session_for(
         *recall_tools(settings.state / "knowledge"),
     ]
     permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
-    permits = _permits(settings, organization, name, permissions, coordination, learner)
+    permits = _permits(settings, organization, name, permissions, coordination, learner, grants)
     api_key = settings.api_key.get_secret_value() if settings.api_key else ""
     system = prompts.standing_instructions(organization, role)
-    tools = [
-        masked(tool, mask)
-        for tool in (*with_others, *role_tools(role, place, state=settings.state), *mcp_tools)
-        if offers(permissions, tool.name)
-    ]
+    own_tools = role_tools(
+        role, place, state=settings.state,
+        readable=lambda: [grant.what for grant in grants.known(name, "memory", now())],
+    )  # fmt: skip
+    tools = [masked(tool, mask) for tool in (*with_others, *own_tools, *mcp_tools) if offers(permissions, tool.name)]
     if terms.session == "claude-code":
         from agenthub.sessions.claude_code.session import ClaudeCodeSession  # imported late: few roles want it
 
@@ -195,12 +206,13 @@ def acceptance_of(
     mask: Callable[[str], str],
     learner: Learner,
     place: Workplace,
+    grants: Grants,
 ) -> Acceptance:
     """What a role's work must show before it counts as done."""
     role = organization.role(name)
     sandbox = sandbox_of(role, workspace_of(name, settings.state)) if has_shell(role) else None
     permissions = _permissions(organization, role, frozenset())
-    permits = _permits(settings, organization, name, permissions, coordination, learner)
+    permits = _permits(settings, organization, name, permissions, coordination, learner, grants)
     return Acceptance(
         name, organization, journal=journal, coordination=coordination,
         run_check=checking(sandbox, place, permits, mask=mask),
@@ -211,11 +223,12 @@ def acceptance_of(
 
 def _permits(
     settings: Settings, organization: Organization, name: str, permissions: Permissions, coordination: Coordination,
-    learner: Learner,
+    learner: Learner, grants: Grants,
 ) -> Permits:  # fmt: skip
     return Permits(
         permissions, Overrides(settings.state / "permissions" / f"{name}.toml", role=name), coordination,
         within_s=organization.defaults.approval_within_s, clock=now, policy=learner.policy.rules,
+        granted=lambda: [grant.what for grant in grants.known(name, "tool", now())],
     )  # fmt: skip
 
 

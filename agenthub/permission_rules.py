@@ -31,6 +31,8 @@ _NAMED = frozenset(
         "finish",
         "yield_turn",
         "ask_human",
+        "request_grant",
+        "publish",
         "remember",
         "recall_notes",
         "find_colleague",

@@ -41,6 +41,7 @@ from agenthub.metrics import Metrics
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
+from agenthub.org.grants import Grants
 from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Pulse, Registry
 from agenthub.org.steering import Steering
@@ -179,13 +180,14 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         await spending.recover(journal.usage_since)
         learner = equipment.learner_of(settings, organization, name, bus=bus, events=events, notices=notices)
         workplace = equipment.workplace_of(settings, organization, name)
+        grants = Grants(bus, place.keyring, organization.org)
         await workplace.sweep(still_open=coordination.parked_tasks)
         acceptance = equipment.acceptance_of(
-            settings, organization, name, bus, journal, coordination, mask, learner, workplace
+            settings, organization, name, bus, journal, coordination, mask, learner, workplace, grants
         )
         session = session or equipment.session_for(
             settings, organization, name, place.key, bus, journal, coordination, polls, lease, gate, mcp_tools, mask,
-            texts, record, learner, acceptance, workplace,
+            texts, record, learner, acceptance, workplace, grants,
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
         live = Live(bus, name, place.key, clock=now, mask=mask)
@@ -211,6 +213,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             budgets.watched() as accounts,
             breakers.watched() as trips,
             steering.watched() as decided,
+            grants.watched() as given,
             open_lanes(
                 bus, name, keep_alive_s=keep_s, is_shared=is_shared, owns=lambda: lease.is_held, alive=place.alive()
             ) as lanes,
@@ -275,6 +278,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                     group.create_task(budgets.follow(accounts), name="budgets"),
                     group.create_task(spending.run(), name="spending"),
                     group.create_task(breakers.follow(trips), name="breakers"),
+                    group.create_task(grants.follow(given), name="grants"),
                     group.create_task(lease.keep(), name="lease"),
                     group.create_task(learner.run(), name="learner"),
                     group.create_task(lead_if_free(bus, settings, organization, process=place.key), name="leader"),

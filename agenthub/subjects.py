@@ -46,6 +46,9 @@ CALENDAR = "calendar"
 MEETINGS = "meetings"
 """Meetings and how far each has come. Who convenes one makes its key, and the leader goes on; all read them."""
 
+GRANTS = "grants"
+"""What persons let roles do beyond what files say. The key is the role; the operator alone writes, and signs."""
+
 ATTACHMENTS = "attachments"
 """Object store of files that go with messages; any role may fetch one whose key it was told, and store its own."""
 

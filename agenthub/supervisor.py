@@ -27,6 +27,7 @@ from agenthub.children import Child, RoleState, Verdict, is_stuck
 from agenthub.client import access_of, role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import AgenthubError, ConfigError, HubError
+from agenthub.granting import keep_granted
 from agenthub.messages import now
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
@@ -102,6 +103,10 @@ class Supervisor:
                         await self._start_children()
                         self._in_background(self._watch_beats(bus))
                         operator = self.organization.operator
+                        if self._servers is not None:
+                            self._in_background(
+                                keep_granted(bus, self.organization, self.settings, self._servers.nats.admit)
+                            )
                         self._in_background(obey_restarts(bus, operator, self._children, self._start, self._signal))
                         await self._until_ready(stop)
                     if not stop.is_set():

@@ -25,7 +25,6 @@ class Member(NamedTuple):
 
     name: str
     is_manager: bool = False
-    reads_topics: bool = False
     granted_topics: tuple[str, ...] = ()
     """Topics on which a person has allowed it to publish, for now."""
 
@@ -48,7 +47,7 @@ _ADMINISTRATION = "$SYS"
 
 _SHARED_BUCKETS = (
     subjects.REGISTRY, subjects.HEALTH, subjects.TRACES, subjects.BREAKERS, subjects.BUDGETS, subjects.CALENDAR,
-    subjects.MEETINGS,
+    subjects.MEETINGS, subjects.GRANTS,
 )  # fmt: skip
 """Buckets that every role may read."""
 _OWN_BUCKETS = (subjects.LEASES, subjects.REGISTRY, subjects.HEALTH, subjects.LEDGER, subjects.TRUST)

@@ -198,6 +198,10 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             subjects.BUDGETS,
             republish=RePublish(src=f"$KV.{subjects.BUDGETS}.>", dest=subjects.states(subjects.BUDGETS)),
         ),
+        bucket(
+            subjects.GRANTS,
+            republish=RePublish(src=f"$KV.{subjects.GRANTS}.>", dest=subjects.states(subjects.GRANTS)),
+        ),
         bucket(subjects.TRUST),
         bucket(subjects.CALENDAR),
         bucket(subjects.MEETINGS, max_age=90 * DAY_S),

@@ -41,6 +41,7 @@ _FAMILIES = {
     "inbox": "Look into inboxes, and rearrange what waits.",
     "roles": "The role files.",
     "audit": "The record of who did what: look at it, export it, see whether it is whole.",
+    "grants": "What persons let roles do beyond their files, for a while.",
     "keys": "By which keys roles, people and programs come in at the broker.",
     "meeting": "Meetings of roles: convene one, read its minutes.",
     "schedule": "What is due when, by plain code: add, fire, pause, remove.",

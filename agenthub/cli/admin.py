@@ -21,7 +21,10 @@ from agenthub.cli import EXIT_OK, EXIT_USAGE
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.client import access_of, open_client, role_queues
-from agenthub.errors import HubUnreachableError
+from agenthub.client.grants import Granting
+from agenthub.errors import ConfigError, HubError, HubUnreachableError
+from agenthub.grants import topics_of
+from agenthub.messages import now
 from agenthub.organization import Organization, load_organization
 from agenthub.settings import Settings
 
@@ -40,11 +43,12 @@ async def provision(
     """
     settings = options.settings()
     organization = load_organization(settings)
+    topics = await _granted(settings, organization)
     if print_auth:
-        print(access_of(organization, settings, admits_strangers=False).text(), end="")
+        print(access_of(organization, settings, admits_strangers=False, topics=topics).text(), end="")
         return EXIT_OK
     if not dry_run and not settings.nats_url:  # our own servers; others are told by who runs them
-        await admit_all(settings.state / "nats", access_of(organization, settings))
+        await admit_all(settings.state / "nats", access_of(organization, settings, topics=topics))
     if settings.nats_url:
         await let_in(settings.nats_url, settings.keys, SYSTEM, within_s=settings.key_within_s)
     if not dry_run and settings.nats_url:
@@ -61,6 +65,15 @@ async def provision(
         console().print(f"{signs[change.action]} {change.kind:<8} {change.name}  [dim]{escaped(change.detail)}[/]")
     say(f"{len(changes)} changes{' would be made' if dry_run else ''}")
     return EXIT_OK
+
+
+async def _granted(settings: Settings, organization: Organization) -> dict[str, tuple[str, ...]]:
+    """Topics on which persons let roles publish; none if no hub can be asked yet."""
+    try:
+        async with open_client(settings, organization, as_=SYSTEM) as client:
+            return topics_of(await Granting(client).all(), now())
+    except (HubError, ConfigError):
+        return {}
 
 
 async def _have_read_again(settings: Settings) -> None:

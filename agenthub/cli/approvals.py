@@ -48,7 +48,7 @@ async def approvals(*, role: str | None = None, options: Options = DEFAULT) -> i
 async def approve(
     identity: str, /, *, always: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT
 ) -> int:
-    """Let a tool call be made.
+    """Let a tool call be made, or give a role what it asked for.
 
     Args:
         identity: As `agenthub approvals` lists it; its first digits are enough.

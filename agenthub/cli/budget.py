@@ -10,16 +10,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from agenthub import subjects
 from agenthub.budgets import ALL, AccountName, Budgets
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import dollars, escaped, length, print_json, say, table, tokens
-from agenthub.client import Client
+from agenthub.client.allowances import allow, decided
 from agenthub.errors import ConfigError, NotFoundError, unknown
-from agenthub.guards.budget import LIMITS, WARN_AT, Account, Grant, Level, LimitSet, effective, levels, opens_at
-from agenthub.messages import Event, now
-from agenthub.org.delayed import hasten, waits_for
+from agenthub.guards.budget import LIMITS, WARN_AT, Account, Level, LimitSet, levels
+from agenthub.messages import now
 from agenthub.organization import Organization
 from agenthub.role_settings import amount
 from agenthub.run_file import RunFile
@@ -81,7 +79,7 @@ async def budget_set(
         for limit, value in wanted.items():
             said = None if value is None else LimitSet(amount=None if value == math.inf else value, by=by, at=at)
             result = await Budgets(client.bus).set(name, limit, said)
-        hastened = await _decided(client, name, f"{by} set {', '.join(limits)} for {name.shown}")
+        hastened = await decided(client, name, f"{by} set {', '.join(limits)} for {name.shown}")
     if options.json:
         print_json({**result.model_dump(mode="json"), "woken": hastened}, options)
         return EXIT_OK
@@ -103,21 +101,9 @@ async def budget_allow(
     """
     async with options.client() as client:
         name = _account(client.organization, account, is_rehearsal=is_rehearsal(options, rehearsal))
-        at, by = now(), getpass.getuser()
-        latest = at + duration(for_, "--for") if for_ else None
-        grants = []
-        known = (await Budgets(client.bus).accounts()).get(name.key, Account())
-        for limit, said in map(_limit, extra):
-            value = _amount(limit, said)
-            if value == math.inf:
-                raise ConfigError(f"an extra amount has an end; for none: `agenthub budget set {name.shown} {limit}=…`")
-            if limit not in effective(known, name.limits(client.organization), at):
-                raise NotFoundError(f"{name.shown} has no limit `{limit}`: there is nothing to allow on top of it.")
-            ends = opens_at(limit.partition("_")[2], at)
-            grants.append(Grant(limit=limit, amount=value, until=min(latest or ends, ends), by=by, at=at))
-        for grant in grants:
-            await Budgets(client.bus).allow(name, grant)
-        hastened = await _decided(client, name, f"{by} allowed {name.shown} {', '.join(extra)} more")
+        latest = now() + duration(for_, "--for") if for_ else None
+        amounts = {limit: _amount(limit, said) for limit, said in map(_limit, extra)}
+        grants, hastened = await allow(client, name, amounts, until=latest, by=getpass.getuser())
     if options.json:
         print_json([{**grant.model_dump(mode="json"), "woken": hastened} for grant in grants], options)
         return EXIT_OK
@@ -170,15 +156,6 @@ def _amount(limit: str, said: str) -> float:
         raise ConfigError(f"`{limit}` {error}") from error
     assert isinstance(value, float)
     return value
-
-
-async def _decided(client: Client, name: AccountName, text: str) -> int:
-    """Have it be known, and what waits for money be looked at again; how many messages."""
-    operator = client.organization.operator
-    event = Event(kind="budget", role=name.role or operator, at=now(), text=text)
-    await client.bus.publish(subjects.event("budget", name.role or operator), event.encode())
-    await client.bus.tell(subjects.audit("budget", name.role or operator), event.encode())
-    return await hasten(client.bus, waits_for("money", role=name.role))
 
 
 def _as_data(name: AccountName, account: Account, level: Level) -> dict[str, Any]:

@@ -51,6 +51,7 @@ from agenthub.cli.shown import (
     WrittenShown,
 )
 from agenthub.cli.shown_organise import (
+    GrantShown,
     LearningDecided,
     LearningShared,
     LearningShown,
@@ -148,6 +149,9 @@ SHAPES: dict[str, Any] = {
     "audit ls": list[AuditShown],
     "audit export": AuditExported,
     "audit verify": AuditVerdict,
+    "grants ls": list[GrantShown],
+    "grants add": GrantShown,
+    "grants revoke": GrantShown,
     "keys ls": list[KeyShown],
     "keys deal": dict[str, list[str]],
     "compose": Compose | ComposeChecked,

@@ -1,4 +1,4 @@
-"""What commands about learnings, schedules and meetings print with `--json`."""
+"""What commands about learnings, schedules, meetings and grants print with `--json`."""
 
 from __future__ import annotations
 
@@ -139,3 +139,19 @@ class MeetingShown(TypedDict):
     closed_at: str | None
     state: str
     said: list[Spoken]
+
+
+class GrantShown(TypedDict):
+    """What a person let a role do beyond its files."""
+
+    id: str
+    role: str
+    kind: str
+    what: str
+    until: str
+    at: str
+    by: str
+    why: str
+    revoked_at: str | None
+    revoked_by: str
+    holds: bool

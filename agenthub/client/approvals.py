@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+
 from agenthub import subjects
 from agenthub.approvals import DECISION
 from agenthub.asks import Ask
+from agenthub.client.grants import Granting
 from agenthub.client.hub import Client
 from agenthub.client.inboxes import waiting_message
 from agenthub.errors import NotFoundError, RefusedError
@@ -19,7 +22,7 @@ class Approvals:
     """The decisions that roles of a hub wait for."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self._client, self._granting = client, Granting(client)
         self._ledger = Ledger(client.bus)
 
     async def waiting(self, *, role: str | None = None) -> list[Ask]:
@@ -35,11 +38,18 @@ class Approvals:
         return sorted(wanted, key=lambda ask: ask.opened_at)
 
     async def approve(self, prefix: str, *, always: bool = False) -> Ask:
-        """Let a tool call be made; with `always` also all that are like it, without a question."""
+        """Let a tool call be made, with `always` also all that are like it; or give what a role asked for."""
         ask = await self._find(prefix)
-        if ask.approval is not None and ask.approval.kind == "question":
+        assert ask.approval is not None
+        if ask.approval.kind == "question":
             raise RefusedError(f'That is a question. Answer it: `agenthub reply {ask.id[:8]} "…"`.')
-        return await self._decide(ask, Outcome.DONE, "", always=always)
+        if ask.approval.wanted is None:
+            return await self._decide(ask, Outcome.DONE, "", always=always)
+        if always:
+            raise RefusedError("A grant has an end. What shall always hold belongs into the role's file.")
+        grant = await self._granting.give(ask.role, ask.approval.wanted, by=getpass.getuser(), identity=ask.id)
+        until = f"{grant.until:%Y-%m-%d %H:%M} UTC"
+        return await self._decide(ask, Outcome.DONE, f"You may {grant.title} until {until}.")
 
     async def reject(self, prefix: str, reason: str = "") -> Ask:
         """Do not let a tool call be made, or leave a question without an answer; the role reads why."""
@@ -49,9 +59,9 @@ class Approvals:
         """Answer a question: freely, or by a choice or its number, if there are choices."""
         ask = await self._find(prefix)
         assert ask.approval is not None
-        if ask.approval.kind == "tool":
+        if ask.approval.kind != "question":
             yes, no = (f"agenthub {word} {ask.id[:8]}" for word in ("approve", "reject"))
-            raise RefusedError(f'That is a tool call, it takes a yes or a no: `{yes}`, or `{no} --reason "…"`.')
+            raise RefusedError(f'That takes a yes or a no: `{yes}`, or `{no} --reason "…"`.')
         return await self._decide(ask, Outcome.DONE, _chosen(text, ask.approval.choices))
 
     async def _find(self, prefix: str) -> Ask:

@@ -45,9 +45,15 @@ from agenthub.transcript import LiveEvent
 class Client:
     """A hub as a person or a program uses it."""
 
-    def __init__(self, bus: Bus, organization: Organization, *, senders: Senders | None = None) -> None:
-        """`senders` knows whose signature stands for whom; None: what the broker let through is believed."""
-        self.bus, self.organization, self._senders = bus, organization, senders
+    def __init__(
+        self, bus: Bus, organization: Organization, *, senders: Senders | None = None, keyring: Keyring | None = None
+    ) -> None:
+        """
+        Args:
+            senders: Knows whose signature stands for whom. None: what the broker let through is believed.
+            keyring: Public keys of the organization; likewise.
+        """
+        self.bus, self.organization, self.keyring, self._senders = bus, organization, keyring, senders
         self.letters = Letters(bus, organization)
         self.tracing = Tracing(bus, organization, self.letters)
         self.steering = Steering(bus, organization)
@@ -263,7 +269,10 @@ async def open_client(
         url = found.nats_url
     identity = _identity(settings) if as_ is None else Keyring(settings.keys).find(as_)
     async with connect(url, name="agenthub client", identity=identity, patience_s=10) as bus:
-        yield Client(bus, organization, senders=Senders(Keyring(settings.keys), operator=organization.operator))
+        keyring = Keyring(settings.keys)
+        yield Client(
+            bus, organization, senders=Senders(keyring, operator=organization.operator), keyring=keyring,
+        )  # fmt: skip
 
 
 def _identity(settings: Settings) -> Identity | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from agenthub import subjects
 from agenthub.bus.access import Access, access_for
 from agenthub.bus.identity import Keyring
@@ -21,15 +24,25 @@ def role_queues(organization: Organization, settings: Settings) -> list[RoleQueu
     return [*roles, RoleQueues(organization.operator, works=False)]
 
 
-def members(organization: Organization) -> list[Member]:
-    """What must be known of each role to say what it may do."""
-    return [Member(role.name, is_manager=organization.is_manager(role.name)) for role in organization.roles.values()]
+def members(organization: Organization, topics: Mapping[str, tuple[str, ...]]) -> list[Member]:
+    """What must be known of each role to say what it may do; `topics`: where a person lets roles publish."""
+    return [
+        Member(role.name, is_manager=organization.is_manager(role.name), granted_topics=topics.get(role.name, ()))
+        for role in organization.roles.values()
+    ]
 
 
-def access_of(organization: Organization, settings: Settings, *, admits_strangers: bool = True) -> Access:
-    """Who may come in at a server of this organization; makes the keys that are missing."""
+def access_of(
+    organization: Organization, settings: Settings, *, admits_strangers: bool = True,
+    topics: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> Access:  # fmt: skip
+    """Who may come in at a server of this organization; makes the keys that are missing.
+
+    Args:
+        topics: Subjects on which a person lets roles publish, by role.
+    """
     return access_for(
-        Keyring(settings.keys), members(organization),
+        Keyring(settings.keys), members(organization, topics),
         is_cluster=max(settings.nats_servers, settings.nats_replicas or 1) > 1, admits_strangers=admits_strangers,
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ class PersonView(BaseModel):
 
 
 class ApprovalView(BaseModel):
-    """A tool call or a question that waits for a person."""
+    """A tool call, a question or a wish for a grant that waits for a person."""
 
     id: str
     role: str
@@ -48,6 +48,8 @@ class ApprovalView(BaseModel):
     """Where that rule stands."""
     question: str
     choices: list[str]
+    wanted: dict[str, Any] | None
+    """Of a grant: kind, what, for_s, why."""
     since: Moment
     expires_at: Moment
 
@@ -148,7 +150,7 @@ def approval(ask: Ask) -> ApprovalView:
     """A decision that a role waits for."""
     assert ask.approval is not None
     said = ask.approval.model_dump(
-        mode="json", include={"kind", "tool", "input", "rule", "source", "question", "choices"}
+        mode="json", include={"kind", "tool", "input", "rule", "source", "question", "choices", "wanted"}
     )
     return ApprovalView(
         id=ask.id, role=ask.role, task_id=ask.task.id, task=ask.task.title, since=ask.opened_at,

@@ -120,6 +120,11 @@ def decide(permissions: Permissions, tool: str, arguments: Mapping[str, Any], *,
     return Decision(Verdict(otherwise), "", f"`permissions.otherwise: {otherwise}`")
 
 
+def is_covered(rules: Iterable[str], tool: str, arguments: Mapping[str, Any]) -> bool:
+    """True if these rules together allow all of a call."""
+    return _Call.of(tool, arguments).allowed_by(rules) is not None
+
+
 def offers(permissions: Permissions, tool: str) -> bool:
     """True if a session of the role is shown the tool at all: its `tools:` line names it, or there is none."""
     only = permissions.only

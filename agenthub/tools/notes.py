@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -39,6 +39,9 @@ class Remember(BaseModel):
 class RecallNotes(BaseModel):
     model_config = ConfigDict(extra="forbid")
     words: str = Field(default="", max_length=500, description="Words to look for. Empty: the latest notes.")
+    of: str = Field(
+        default="", max_length=64, description="Notes of this role instead; a person must have granted you that."
+    )
 
 
 def notes_in(text: str) -> list[str]:
@@ -66,8 +69,14 @@ def best(notes: list[str], words: str, *, most: int) -> list[str]:
     return [note for count, _, note in ranked[:most] if count]
 
 
-def notes_tools(file: Path, role: str, *, clock: Callable[[], datetime]) -> list[Tool]:
-    """The tools for one role's notes. Both may be repeated: a note that is there already is not written again."""
+def notes_tools(
+    file: Path, role: str, *, clock: Callable[[], datetime], readable: Callable[[], Collection[str]] = tuple
+) -> list[Tool]:
+    """The tools for one role's notes. Both may be repeated: a note that is there already is not written again.
+
+    Args:
+        readable: Roles whose notes a person lets it read at the moment; they lie beside its own.
+    """
 
     async def remember(arguments: Remember, call: ToolCall) -> ToolOutcome:
         text = "\n  ".join(line.strip() for line in arguments.text.strip().splitlines() if line.strip())
@@ -97,12 +106,22 @@ def notes_tools(file: Path, role: str, *, clock: Callable[[], datetime]) -> list
         return ToolOutcome(f"Noted; there are {len(notes)} notes.", summary=folded.splitlines()[0][:80])
 
     async def recall_notes(arguments: RecallNotes, call: ToolCall) -> ToolOutcome:
-        notes = _read(file)
+        notes = _read(_whose(arguments.of))
         found = best(notes, arguments.words, most=_SHOWN)
         text = "\n".join("- " + note.replace("\n", "\n  ") for note in found)
         if len(found) < len(notes):
             text += f"\n[{len(found)} of {len(notes)} notes]"
         return ToolOutcome(text.strip() or "(no notes)", summary=f"{len(found)} of {len(notes)} notes")
+
+    def _whose(other: str) -> Path:
+        if not other or other == role:
+            return file
+        if other not in readable():
+            raise RefusedError(
+                f"The notes of `{other}` are its own. Ask it, or ask for a grant: `request_grant` with kind `memory` "
+                f"and what `{other}`."
+            )
+        return file.with_name(f"{other}.md")
 
     return [
         Tool(

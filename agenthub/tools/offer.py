@@ -6,7 +6,7 @@ Without the line it gets all that stay in its workspace. The shell is only for a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from agenthub.guards.permissions import Permissions, offers
@@ -22,13 +22,19 @@ from agenthub.tools.workplace import Workplace
 from agenthub.tools.workspace import workspace_tools
 
 
-def role_tools(role: Role, place: Workplace, *, state: Path) -> list[Tool]:
-    """The tools of a role for its files and commands, which work at `place`; its notes are below `state`."""
+def role_tools(
+    role: Role, place: Workplace, *, state: Path, readable: Callable[[], Collection[str]] = tuple
+) -> list[Tool]:
+    """The tools of a role for its files and commands, which work at `place`; its notes are below `state`.
+
+    Args:
+        readable: Roles whose notes it may read at the moment.
+    """
     tools = [*workspace_tools(place), *edit_tools(place), *search_tools(place)]
     if has_shell(role):
         tools += shell_tools(sandbox_of(role, workspace_of(role.name, state)), place)
-    notes = notes_tools(state / "notes" / f"{role.name}.md", role.name, clock=now)  # part of working here: for all
-    return [*_offered(role, tools), *notes]
+    notes = state / "notes" / f"{role.name}.md"  # part of working here: for all
+    return [*_offered(role, tools), *notes_tools(notes, role.name, clock=now, readable=readable)]
 
 
 def has_shell(role: Role) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from agenthub.asks import Ask
 from agenthub.coordination import Coordination
 from agenthub.errors import RefusedError
 from agenthub.guards.overrides import Overrides
-from agenthub.guards.permissions import Decision, Permissions, Verdict, decide
+from agenthub.guards.permissions import Decision, Permissions, Verdict, decide, is_covered
 from agenthub.permission_rules import PermissionRules
 from agenthub.sessions.session import Granted, ToolCall, ToolOutcome, TurnEnd, TurnResult
 
@@ -30,10 +30,15 @@ class Permits:
         within_s: float,
         clock: Callable[[], datetime],
         policy: Callable[[], PermissionRules] = PermissionRules,
+        granted: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`policy` gives the rules of the role's policy as they are at the moment."""
+        """
+        Args:
+            policy: Gives the rules of the role's policy as they are at the moment.
+            granted: Gives rules by which a person lets it make calls at the moment; only a deny is above them.
+        """
         self._permissions, self._overrides, self._coordination = permissions, overrides, coordination
-        self._within_s, self._clock, self._policy = within_s, clock, policy
+        self._within_s, self._clock, self._policy, self._granted = within_s, clock, policy, granted
 
     async def check(
         self, tool: str, arguments: dict[str, Any], call: ToolCall, granted: Granted | None = None
@@ -45,8 +50,7 @@ class Permits:
         """
         if granted is not None and granted.always:
             self._overrides.add(tool, arguments, at=self._clock())
-        permissions = replace(self._permissions, policy=self._policy())
-        decision = decide(permissions, tool, arguments, is_approved=granted is not None)
+        decision = self._decide(tool, arguments, is_approved=granted is not None)
         if decision.verdict is Verdict.ASK and self._overrides.covers(tool, arguments):
             return None
         if decision.verdict is Verdict.ASK:
@@ -55,12 +59,19 @@ class Permits:
 
     def refusal(self, tool: str, arguments: dict[str, Any]) -> str:
         """Why a call may not be made without asking anybody; empty: it may."""
-        decision = decide(replace(self._permissions, policy=self._policy()), tool, arguments)
+        decision = self._decide(tool, arguments)
         if decision.verdict is Verdict.ALLOW:
             return ""
         if decision.verdict is Verdict.ASK and self._overrides.covers(tool, arguments):
             return ""
         return f"{decision.source} says `{decision.rule}`" if decision.rule else f"{decision.source} holds"
+
+    def _decide(self, tool: str, arguments: dict[str, Any], *, is_approved: bool = False) -> Decision:
+        permissions = replace(self._permissions, policy=self._policy())
+        decision = decide(permissions, tool, arguments, is_approved=is_approved)
+        if decision.verdict is not Verdict.ALLOW and is_covered(self._granted(), tool, arguments):
+            return decide(permissions, tool, arguments, is_approved=True)
+        return decision
 
     async def _ask(self, tool: str, arguments: dict[str, Any], call: ToolCall, decision: Decision) -> ToolOutcome:
         if (size := len(json.dumps(arguments))) > MAX_INPUT_CHARACTERS:

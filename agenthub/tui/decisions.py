@@ -18,9 +18,9 @@ _BESIDE = 13
 
 
 def kind_of(ask: Ask) -> str:
-    """`question` or the tool."""
+    """`question`, `grant`, or the tool."""
     assert ask.approval is not None
-    return "question" if ask.approval.kind == "question" else plain(ask.approval.tool)
+    return plain(ask.approval.tool) if ask.approval.kind == "tool" else ask.approval.kind
 
 
 def why(ask: Ask) -> str:
@@ -37,6 +37,9 @@ def body(ask: Ask) -> str:
     if approval.kind == "question":
         choices = "".join(f"\n  {number}  {choice}" for number, choice in enumerate(approval.choices, 1))
         return f"{approval.question}\n{choices}{task}"
+    if approval.wanted is not None:
+        hours = f"{approval.wanted.for_s / 3600:g}"
+        return f"{ask.role} asks to {approval.wanted.title} for {hours} h\n\n{approval.wanted.why}{task}"
     rule = f"{approval.source} says `{approval.rule}`" if approval.rule else approval.source
     arguments = json.dumps(approval.input, ensure_ascii=False, indent=2)
     return f"{ask.role} wants to call {approval.tool}\n\n{arguments}\n\nWhy you are asked: {rule}{task}"
@@ -103,6 +106,8 @@ class DecisionPanel(Static):
         lines.append(Text(" " * _BESIDE) + p.text(*said))
         deeds = [f"{keys['decide.approve']} approve", f"{keys['decide.always']} always for this role",
                  f"{keys['decide.reject']} reject"]  # fmt: skip
+        if approval.kind == "grant":
+            deeds = [f"{keys['decide.approve']} grant it", f"{keys['decide.reject']} reject"]
         if approval.kind == "question":
             choices = ": " + " · ".join(map(plain, approval.choices)) if approval.choices else ""
             deeds = [f"{keys['decide.reply']} answer{choices}", f"{keys['decide.reject']} no answer"]

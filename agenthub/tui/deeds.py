@@ -142,6 +142,8 @@ class Deeds:
         if selection.ask is None or selection.ask.approval is None:
             return False
         is_question = selection.ask.approval.kind == "question"
+        if identity == "decide.always" and selection.ask.approval.kind == "grant":
+            return False
         return identity == "decide.reject" or (identity == "decide.reply") == is_question
 
     async def decide_approve(self) -> None:

@@ -37,6 +37,41 @@ Our own servers read changed permissions without a restart. Keys lie in .agenthu
 Running it twice changes nothing the second time. `agenthub up` does it by itself.""",
     ),
     Command(
+        "grants ls",
+        "Admin",
+        "grants:grants_ls",
+        """List what persons let roles do beyond their files, and until when.
+
+$ agenthub grants ls
+$ agenthub grants ls --role backend --all
+
+Roles ask for grants with `request_grant`: `agenthub approvals` lists what waits for your word.""",
+    ),
+    Command(
+        "grants add",
+        "Admin",
+        "grants:grants_add",
+        """Let a role do something beyond its files, for a while.
+
+$ agenthub grants add backend topic decisions.api --for 8h
+$ agenthub grants add backend tool 'Bash(git push:*)' --for 1d --reason "release week"
+$ agenthub grants add qa memory backend --for 2h
+$ agenthub grants add backend spend usd_day=2
+
+A tool is called without a question then; what is denied stays denied. On a topic NATS lets the role publish.
+Exit codes: 0 granted, 2 makes no sense, 3 no such role or limit, 4 no hub.""",
+    ),
+    Command(
+        "grants revoke",
+        "Admin",
+        "grants:grants_revoke",
+        """Take a grant back; it counts no more from then on.
+
+$ agenthub grants revoke 3f2a91c0
+
+Exit codes: 0 revoked, 3 no such grant, 6 it is over already, or money.""",
+    ),
+    Command(
         "keys ls",
         "Admin",
         "keys:ls",

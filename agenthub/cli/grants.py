@@ -1,0 +1,107 @@
+"""Commands about what roles may do beyond their files: list, give, take back."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import datetime
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from agenthub.cli import EXIT_OK
+from agenthub.cli.budget import Rehearsal, is_rehearsal
+from agenthub.cli.options import DEFAULT, Options, duration
+from agenthub.cli.output import ago, escaped, length, print_json, say, table
+from agenthub.client.grants import Granting
+from agenthub.errors import ConfigError
+from agenthub.grants import Grant, Kind, Wanted
+from agenthub.messages import now
+
+
+async def grants_ls(
+    *, role: str | None = None, all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    options: Options = DEFAULT,
+) -> int:  # fmt: skip
+    """List what roles may do beyond their files.
+
+    Args:
+        role: Only of this role.
+        all_: Also what is over, of the last month.
+    """
+    at = now()
+    async with options.client() as client:
+        if role is not None:
+            client.organization.role(role)
+        found = [one for one in await Granting(client).all() if role in (None, one.role) and (all_ or one.holds(at))]
+    if options.json:
+        print_json([_as_data(one, at) for one in found], options)
+        return EXIT_OK
+    rows = [
+        [one.id[:8], one.role, escaped(one.title), _ends(one, at), ago(one.at), escaped(one.by), escaped(one.why)]
+        for one in found
+    ]
+    table(["ID", "ROLE", "MAY", "ENDS", "SINCE", "BY", "WHY"], rows, right=["SINCE"])
+    if not found:
+        say("no role may do more than its files say; `agenthub grants add --help`")
+    return EXIT_OK
+
+
+async def grants_add(
+    role: str, kind: Kind, what: str, /, *, for_: Annotated[str, Parameter(name="--for")] = "1d", reason: str = "",
+    rehearsal: Rehearsal = None, options: Options = DEFAULT,
+) -> int:  # fmt: skip
+    """Let a role do something beyond its files, for a while.
+
+    Args:
+        role: Which role.
+        kind: topic, tool, memory or spend.
+        what: A topic such as `decisions.api`; a rule such as `Bash(git push:*)`; the role whose notes may be read; an
+            extra amount such as `usd_day=2`.
+        for_: For how long: 30m, 8h, 7d; 90 days at the most.
+        reason: Why; others read it.
+        rehearsal: Of money: the account of rehearsals, or --real: that of real money. Default: what runs here.
+    """
+    values: dict[str, Any] = {
+        "kind": kind, "what": what, "for_s": duration(for_, "--for").total_seconds(), "why": reason,
+        "is_rehearsal": is_rehearsal(options, rehearsal) if kind == "spend" else False,
+    }  # fmt: skip
+    try:
+        wanted = Wanted.model_validate(values)
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"Nothing was granted: {said}.") from error
+    async with options.client() as client:
+        grant = await Granting(client).give(role, wanted, by=getpass.getuser())
+    if options.json:
+        print_json(_as_data(grant, now()), options)
+        return EXIT_OK
+    say(f"{role} may {grant.title} until {grant.until:%Y-%m-%d %H:%M} UTC; `agenthub grants revoke {grant.id[:8]}`")
+    if kind == "topic" and options.settings().nats_url:
+        say("Servers that run elsewhere are told by `agenthub provision`; run it again when the grant is over.")
+    return EXIT_OK
+
+
+async def grants_revoke(identity: str, /, *, options: Options = DEFAULT) -> int:
+    """Take a grant back; it counts no more from then on.
+
+    Args:
+        identity: As `agenthub grants ls` lists it; its first digits are enough.
+    """
+    async with options.client() as client:
+        grant = await Granting(client).revoke(identity, by=getpass.getuser())
+    if options.json:
+        print_json(_as_data(grant, now()), options)
+        return EXIT_OK
+    say(f"{grant.role} may no longer {grant.title}")
+    return EXIT_OK
+
+
+def _ends(grant: Grant, at: datetime) -> str:
+    if grant.revoked_at is not None:
+        return f"revoked by {escaped(grant.revoked_by)}"
+    return f"in {length((grant.until - at).total_seconds())}" if grant.holds(at) else "over"
+
+
+def _as_data(grant: Grant, at: datetime) -> dict[str, Any]:
+    return {**grant.model_dump(mode="json", exclude={"signature"}), "holds": grant.holds(at)}
