@@ -5,7 +5,8 @@
     ├── HubError                    the hub as a whole is not as the caller needs it
     │   ├── HubUnreachableError     no NATS server answers at the address
     │   ├── HubRunningError         another hub runs in this folder already
-    │   └── NotFoundError           no such role or message
+    │   ├── NotFoundError           no such role or message
+    │   └── PermissionDeniedError   the broker does not let this identity do it
     ├── MessageError                the bytes are wrong: buried
     │   └── ForgedError             it speaks for another: buried under the place where it lies, not under its id
     ├── RefusedError                the sender changes the request: refused reply, ack
@@ -56,6 +57,15 @@ class HubRunningError(HubError):
 
 class NotFoundError(HubError):
     """There is no such role or message."""
+
+
+class PermissionDeniedError(HubError):
+    """The broker does not let this identity do it."""
+
+    def __init__(self, who: str, subject: str) -> None:
+        shown = f"`{who}`" if who else "Somebody without a key"
+        super().__init__(f"{shown} may not publish on {subject}. docs/security.md lists who may do what.")
+        self.who, self.subject = who, subject
 
 
 class MessageError(AgenthubError):

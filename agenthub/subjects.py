@@ -49,6 +49,9 @@ MEETINGS = "meetings"
 GRANTS = "grants"
 """What persons let roles do beyond what files say. The key is the role; the operator alone writes, and signs."""
 
+PRIVATE_STREAMS = frozenset(f"KV_{bucket}" for bucket in (LEASES, LEDGER, TRUST))
+"""Of these a role reads what is under its own name: only requests for one subject name it to the broker."""
+
 ATTACHMENTS = "attachments"
 """Object store of files that go with messages; any role may fetch one whose key it was told, and store its own."""
 

@@ -53,8 +53,8 @@ def install() -> None:
     equipment: Any = importlib.import_module("agenthub.equipment")
     effects = Path(os.environ[FOLDER])
     tools = equipment.role_tools
-    equipment.role_tools = lambda role, place, state: [
-        *tools(role, place, state=state), _append_line(effects / f"{role.name}.log"),
+    equipment.role_tools = lambda role, place, **more: [
+        *tools(role, place, **more), _append_line(effects / f"{role.name}.log"),
     ]  # fmt: skip
     equipment.AnthropicModel = functools.partial(equipment.AnthropicModel, no_event_s=STALL_S)
     runtime.run_role = _dumping(runtime.run_role)

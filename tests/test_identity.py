@@ -21,13 +21,13 @@ from agenthub import subjects
 from agenthub.bus.access import access_for, write
 from agenthub.bus.admission import let_in
 from agenthub.bus.connecting import connect
-from agenthub.bus.connection import Bus, PermissionDeniedError
+from agenthub.bus.connection import Bus
 from agenthub.bus.dealing import deal
 from agenthub.bus.identity import LEADER, OPERATOR, SERVERS, VIEWER, Identity, Keyring, verify
 from agenthub.bus.permissions import Member
 from agenthub.bus.reloading import reload_servers
 from agenthub.bus.server import NatsServer, reload
-from agenthub.errors import ConfigError, HubError, HubUnreachableError
+from agenthub.errors import ConfigError, HubError, HubUnreachableError, PermissionDeniedError
 from tests.organization import Hub, directive, keys_of, says, until
 
 Attack = Callable[["Intruder"], object]

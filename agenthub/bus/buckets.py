@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
+from agenthub.bus.reading import newest_of_each
 from agenthub.errors import HubUnreachableError, LeaseLostError, MessageError
 from agenthub.messages import SCHEMA_VERSION, Moment, now
 
@@ -97,6 +98,10 @@ class Bucket(Generic[Value]):
         Raises:
             HubUnreachableError: If the broker did not answer.
         """
+        if (found := await newest_of_each(self._bus, self._stream, self._subject(prefix))) is not None:
+            offset = len(self._subject(""))
+            read = {name[offset:]: self._value(name, one.data, one.headers) for name, one in sorted(found.items())}
+            return {name: value for name, value in read.items() if value is not None}
         names = await self.keys(prefix)
         entries = await asyncio.gather(*(self.read(name) for name in names))
         return {name: value for name, (value, _) in zip(names, entries, strict=True) if value is not None}
@@ -128,15 +133,19 @@ class Bucket(Generic[Value]):
         if found is None:
             return None, 0
         data, revision, headers = found
+        return self._value(subject, data, headers), revision
+
+    def _value(self, subject: str, data: bytes, headers: Mapping[str, str]) -> Value | None:
+        """What is stored under a subject; None if it was deleted or has expired."""
         if not data or "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
-            return None, revision
+            return None
         if is_newer(headers):
             raise MessageError(
                 f"{subject} was written by a newer agenthub (version {headers[subjects.SCHEMA]}, this one knows "
                 f"{SCHEMA_VERSION}). Upgrade this process too."
             )
         try:
-            return self._model.model_validate_json(data), revision
+            return self._model.model_validate_json(data)
         except ValueError as error:
             raise MessageError(f"{subject} holds what is no {self._model.__name__}: {error}") from error
 

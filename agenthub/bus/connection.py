@@ -24,7 +24,7 @@ from agenthub.bus.nats_client import HeedingClient
 from agenthub.bus.reading import read_stream
 from agenthub.bus.received import Heard, Received
 from agenthub.bus.signing import received_as, signature
-from agenthub.errors import HubError, HubUnreachableError, RefusedError
+from agenthub.errors import HubError, HubUnreachableError, PermissionDeniedError, RefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +37,12 @@ _PAUSE_S = 0.1
 _SAY_AFTER_S = 5.0
 """So long the broker may not store before the log says so, each time after twice as long."""
 
-_PRIVATE = frozenset(f"KV_{bucket}" for bucket in (subjects.LEASES, subjects.LEDGER, subjects.TRUST))
-"""Streams of which a role may read what is under its own name: only direct requests name a subject to the broker."""
-
 Answer = TypeVar("Answer")
 Callback = Callable[[], Awaitable[None]]
 
 
 class StreamFullError(HubError):
     """The stream has reached a limit and refuses, so that nothing is dropped in silence."""
-
-
-class PermissionDeniedError(HubError):
-    """The broker does not let this identity do it."""
-
-    def __init__(self, who: str, subject: str) -> None:
-        shown = f"`{who}`" if who else "Somebody without a key"
-        super().__init__(f"{shown} may not publish on {subject}. docs/security.md lists who may do what.")
-        self.who, self.subject = who, subject
 
 
 class Stored(NamedTuple):
@@ -74,6 +62,8 @@ class Bus:
     def __init__(self, url: str, *, patience_s: float, identity: Identity | None = None) -> None:
         self.url = url
         self.identity = identity
+        self.asked_one_by_one: set[str] = set()
+        """Streams whose values this identity may not ask for at once."""
         """As whom it is connected; None: without a key."""
         self.patience_s = patience_s
         """How long a publication is retried while the broker does not answer."""
@@ -185,7 +175,7 @@ class Bus:
         Raises:
             HubUnreachableError: If the broker did not answer within `patience_s`.
         """
-        direct = stream in _PRIVATE and self.cluster_size <= 1
+        direct = stream in subjects.PRIVATE_STREAMS and self.cluster_size <= 1
         try:
             found = await self.patiently(lambda: self.js.get_last_msg(stream, subject, direct=direct), subject)
         except StreamMissing:

@@ -159,8 +159,8 @@ class Lanes:
                 await asyncio.gather(*(pull.resume() for pull in self._pulls.values()))
 
     async def probe(self) -> None:
-        """Ask for critical messages while this replica is busy; runs until cancelled."""
-        while True:
+        """Ask for critical messages while this replica is busy, until cancelled; without replicas there is no need."""
+        while self._is_shared:
             await asyncio.sleep(PROBE_S)
             async with self._changing:
                 if self._is_withdrawn:

@@ -209,7 +209,8 @@ def _following(stream: str) -> list[str]:
 
 
 def _reading(stream: str) -> list[str]:
-    return [f"$JS.API.STREAM.MSG.GET.{stream}", f"$JS.API.STREAM.INFO.{stream}", f"$JS.API.DIRECT.GET.{stream}.>"]
+    direct = f"$JS.API.DIRECT.GET.{stream}"
+    return [f"$JS.API.STREAM.MSG.GET.{stream}", f"$JS.API.STREAM.INFO.{stream}", direct, f"{direct}.>"]
 
 
 def _reading_own(bucket: str, name: str, *, is_cluster: bool) -> list[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
+from agenthub import subjects
 from agenthub.bus.received import Received
+from agenthub.errors import PermissionDeniedError
 
 if TYPE_CHECKING:
     from agenthub.bus.connection import Bus
@@ -17,6 +22,48 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SILENT_S = 5.0
+_ANSWERED_WITHIN_S = 5.0
+_END, _NOTHING = "204", "404"
+
+
+async def newest_of_each(bus: Bus, stream: str, subject: str) -> dict[str, Received] | None:
+    """The newest message under each subject that matches, by one question instead of one for each.
+
+    https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-31.md (`multi_last`)
+
+    Returns:
+        None if they must be asked for one by one: on a cluster a replica would answer, which may be behind; of what
+        belongs to roles each may read its own only; and of very many the broker does not give all at once.
+
+    Raises:
+        HubUnreachableError: If the broker did not answer within the patience of `bus`.
+    """
+    if bus.cluster_size > 1 or stream in subjects.PRIVATE_STREAMS or stream in bus.asked_one_by_one:
+        return None
+    try:
+        return await bus.patiently(lambda: _at_once(bus, stream, subject), stream)
+    except PermissionDeniedError:  # permissions of an older version
+        bus.asked_one_by_one.add(stream)
+        return None
+
+
+async def _at_once(bus: Bus, stream: str, subject: str) -> dict[str, Received] | None:
+    found: dict[str, Received] = {}
+    answers: asyncio.Queue[Msg] = asyncio.Queue()
+    subscription = await bus.nc.subscribe(inbox := bus.nc.new_inbox(), cb=answers.put)
+    try:
+        question = json.dumps({"multi_last": [subject]}).encode()
+        await bus.nc.publish(f"$JS.API.DIRECT.GET.{stream}", question, reply=inbox)
+        async with asyncio.timeout(_ANSWERED_WITHIN_S):
+            while True:
+                msg = await answers.get()
+                headers = dict(msg.headers or {})
+                if status := headers.get("Status"):
+                    return found if status.startswith((_END, _NOTHING)) else None
+                place = headers.pop("Nats-Subject")
+                found[place] = Received(place, msg.data, headers, int(headers.pop("Nats-Sequence")))
+    finally:
+        await subscription.unsubscribe()
 
 
 async def read_stream(
