@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _HINT = re.compile(r'<hub:hint id="([0-9a-f]+)"[^>]*>\nWhen: (.*)\nDo: (.*)\n')
 _POLICY = re.compile(r"<hub:policy>\n(.*?)\n</hub:policy>", re.DOTALL)
-_ENTRY = re.compile(r"^## (.*)\n+(.*)\n(?:(?!## ).*\n?)*?- learning: ([0-9a-f]+)", re.MULTILINE)
+_ENTRY = re.compile(r"^## (.*)\n+(.*)\n(?:(?!## ).*\n)*?- learning: ([0-9a-f]+)", re.MULTILINE)
 _WORD = re.compile(r"\w{4,}")
 _LEAST_SHARED = 2
 """Words that a task must share with an entry of the policy for the entry to be about it."""
