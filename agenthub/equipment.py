@@ -158,13 +158,17 @@ def session_for(
         readable=lambda: [grant.what for grant in grants.known(name, "memory", now())],
     )  # fmt: skip
     tools = [masked(tool, mask) for tool in (*with_others, *own_tools, *mcp_tools) if offers(permissions, tool.name)]
+
+    def begins_with() -> str:
+        return prompts.policy(learner.policy.shown())
+
     if terms.session == "claude-code":
         from agenthub.sessions.claude_code.session import ClaudeCodeSession  # imported late: few roles want it
 
         return ClaudeCodeSession(
             claude_code_place(settings, organization, name, key, system, api_key), journal,
             tools=tools, before_effect=may_act,
-            before_call=gate.check, meter=gate, may_call=permits.check,
+            before_call=gate.check, meter=gate, may_call=permits.check, begins_with=begins_with,
         )  # fmt: skip
     model = AnthropicModel(
         terms.model,
@@ -187,7 +191,7 @@ def session_for(
         meter=gate,
         compact_at=CompactAt(terms.compact_at_tokens, terms.compact_at_share),
         is_per_task=terms.conversation == "per_task",
-        begins_with=lambda: prompts.policy(learner.policy.shown()),
+        begins_with=begins_with,
     )
 
 

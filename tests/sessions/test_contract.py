@@ -286,3 +286,19 @@ async def test_a_killed_process_leaves_it_to_the_model_what_to_do_about_a_call_t
     assert [first, second] == [["write", "1", "a~1"], ["pay", "2", "a~2"]]
     assert "it is unknown whether it took effect" in json.dumps(requests[0])
     assert all(key != "a~2" for _, _, key in again), "whoever pays again knows that it may be the second time"
+
+
+async def test_a_conversation_begins_with_what_it_is_given_once_and_keeps_it(office: Opens) -> None:
+    said = ["the first policy", "a later policy"]
+    role = await office(begins_with=lambda: said[0])
+    await role.turn("rehearse: say The word is umbrella.", "a")
+    said.pop(0)
+    await role.turn("rehearse: say Two.", "b")
+    await role.closes()
+    await role.opens()
+    await role.turn("rehearse: say Three.", "c")
+    for at in (0, 1, 2):
+        asked = role.asked(at)
+        assert asked.count("the first policy") == 1
+        assert asked.index("the first policy") < asked.index("<hub:message")
+        assert "a later policy" not in asked

@@ -66,6 +66,7 @@ class ClaudeCodeSession:
         before_call: Callable[[], Awaitable[None]] | None = None,
         meter: Meter | None = None,
         may_call: MayCall | None = None,
+        begins_with: Callable[[], str] = str,
     ) -> None:
         """A conversation that goes on where the role's journal and Claude Code's record end.
 
@@ -74,8 +75,9 @@ class ClaudeCodeSession:
             before_call: Awaited before each turn and after each call of a tool; raises if there is no money.
             meter: Asked before each turn, and told what it took.
             may_call: Asked before each call, of our tools and of Claude Code's own.
+            begins_with: Asked when a conversation begins, for words to begin it with. They stay in it as they were.
         """
-        self._place, self._journal = place, journal
+        self._place, self._journal, self._begins_with = place, journal, begins_with
         self._store = Store(journal.path)
         self._tool_calls = ToolCalls(tools, journal, before_effect, may_call)
         self._ours, self._may_call = frozenset(tool.name for tool in tools), may_call
@@ -229,8 +231,9 @@ class ClaudeCodeSession:
             words.append(_NEW)
         notes = self._journal.unread_notes()
         text = f"{prompts.noted([text for _, text in notes])}\n{prompt.text}" if notes else prompt.text
+        opening = [begins] if is_new and (begins := self._begins_with()) else []
         # What a tool answered stands in these words too: only frames of the host's own may open here.
-        opening = [prompts.notices([prompts.quoted(word) for word in words])] if words else []
+        opening += [prompts.notices([prompts.quoted(word) for word in words])] if words else []
         return [{"type": "text", "text": text} for text in (*opening, text)], [note for note, _ in notes]
 
     def _settle(self, running: RunningTurn, prompt: Prompt, turn_id: str) -> list[ModelCalled]:

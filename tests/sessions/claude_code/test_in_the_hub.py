@@ -54,6 +54,17 @@ async def test_a_manager_delegates_is_parked_and_puts_the_answers_together(hub: 
     assert done.usage.cost_usd > 0
 
 
+async def test_a_new_conversation_begins_with_what_the_role_has_learned(hub: Hub) -> None:
+    policy = hub.settings.state / "learning" / "backend" / "policy.md"
+    policy.parent.mkdir(parents=True)
+    policy.write_text("# Policy\n\n## A migration adds a column\n\nAdd it without a default first.\n")
+    async with playing(hub, "backend") as settings:
+        await hub.completion("backend", await hub.send("backend", "rehearse: say Done."), within_s=60)
+    [record] = (settings.state / "claude-code" / "backend").glob("projects/*/*.jsonl")
+    told = record.read_text("utf-8")
+    assert told.index("<hub:policy>") < told.index("Add it without a default first") < told.index("<hub:message")
+
+
 @pytest.mark.parametrize("manner", ["", "rehearse: stubborn\n"])
 async def test_it_makes_way_for_what_is_critical_and_does_no_step_again(hub: Hub, manner: str) -> None:
     async with playing(hub, "backend", speed=50) as settings:
