@@ -32,6 +32,7 @@ from agenthub.permission_rules import split_rules
 from agenthub.polls import Polls
 from agenthub.roles import Role
 from agenthub.scheduler import Checked, Scheduler
+from agenthub.secret_sources import known_secrets, with_files
 from agenthub.sessions import prompts
 from agenthub.sessions.anthropic import AnthropicModel
 from agenthub.sessions.claude_code.place import Place, allowed
@@ -268,12 +269,10 @@ def checks_of(settings: Settings, organization: Organization, key: str, bus: Bus
 
 def secrets_of(settings: Settings, organization: Organization, name: str) -> dict[str, str]:
     """What a role's process knows and nobody else may read, by name: the model's key, variables, MCP servers' keys."""
-    found = secret_variables(os.environ)
+    found = known_secrets(os.environ)
     for server in _mcp_servers(settings, organization, name).values():
         found |= secret_variables(server.env) | secret_variables(server.headers)
-    if settings.api_key:
-        found["the model's key"] = settings.api_key.get_secret_value()
-    return found
+    return found | settings.secrets
 
 
 def _mcp_servers(settings: Settings, organization: Organization, name: str) -> dict[str, McpServer]:
@@ -283,7 +282,7 @@ def _mcp_servers(settings: Settings, organization: Organization, name: str) -> d
         own = [name.strip() for name in own.split(",")]
     named: list[object] = [*(organization.defaults.mcp_servers if names is None else names)]
     named += [own] if isinstance(own, dict) else own
-    return servers_of(named, folder=settings.folder, environment=os.environ)
+    return servers_of(named, folder=settings.folder, environment=with_files(os.environ))
 
 
 @contextlib.asynccontextmanager

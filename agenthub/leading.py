@@ -74,7 +74,7 @@ async def run_leader(settings: Settings, organization: Organization, *, stop: as
         raise ConfigError(f"There is no key to lead with at {keyring.path(LEADER)}. Run `agenthub provision`.")
     async with (
         open_health(settings, LEADER, Metrics(LEADER, org=organization.org)) as health,
-        connect(settings.nats_url, name="agenthub leader", identity=identity) as bus,
+        connect(settings.transport, name="agenthub leader", identity=identity) as bus,
     ):
         health.ready = lambda: {"connected": bus.is_connected, "at work": not stop.is_set()}
         async with asyncio.TaskGroup() as group:
@@ -96,5 +96,5 @@ async def _as_leader(bus: Bus, settings: Settings, process: str) -> AsyncIterato
     identity = Keyring(settings.keys).find(LEADER)
     if identity is None:
         raise LeaseLostError(f"`{process}` has no key to lead with")
-    async with connect(settings.nats_url, name=f"agenthub leader, in {process}", identity=identity) as own:
+    async with connect(settings.transport, name=f"agenthub leader, in {process}", identity=identity) as own:
         yield own

@@ -43,8 +43,14 @@ class Address(NamedTuple):
         return cls(host, int(port))
 
 
-def token(state: Path) -> str:
-    """The secret that callers must have, from a file that only its owner can read; made if it is not there."""
+def token(state: Path, said: str = "") -> str:
+    """The secret that callers must have, from a file that only its owner can read; made if it is not there.
+
+    Args:
+        said: The one that a person has chosen; then there is no file.
+    """
+    if said:
+        return said
     path = state / TOKEN_FILE
     with contextlib.suppress(FileNotFoundError):
         if said := path.read_text().strip():
@@ -84,7 +90,10 @@ def _only_with(secret: str, app: _App) -> _App:
         if scope["type"] == "http":
             given = dict(scope["headers"]).get(b"authorization", b"")
             if not hmac.compare_digest(given, expected):
-                words = f"Send `Authorization: Bearer …` with what stands in {TOKEN_FILE} of the state folder."
+                words = (
+                    f"Send `Authorization: Bearer …` with what stands in {TOKEN_FILE} of the state folder, or in "
+                    "AGENTHUB_MCP_TOKEN."
+                )
                 body = json.dumps({"error": words}).encode()
                 headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
                 await send({"type": "http.response.start", "status": 401, "headers": headers})

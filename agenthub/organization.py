@@ -28,7 +28,8 @@ from agenthub.organization_file import (
 )
 from agenthub.role_settings import NAME_RULE, SessionKind
 from agenthub.roles import Problem, Role, as_token, explain, not_a_key, read_roles, shown
-from agenthub.settings import FILE_KEYS, Settings, TomlFile, read_toml
+from agenthub.settings import FILE_KEYS, Settings
+from agenthub.toml_files import TomlFile, read_toml
 
 MODEL_ALIASES: Mapping[str, str] = {
     "haiku": "claude-haiku-5-5",

@@ -12,7 +12,8 @@ from pydantic import BaseModel, SecretStr
 
 from agenthub.organization import Organization
 from agenthub.roles import DEFAULT_GLOBS
-from agenthub.settings import ENV_PREFIX, FILE_KEYS, Settings, TomlFile, read_toml, variable_of
+from agenthub.settings import ENV_PREFIX, FILE_KEYS, Settings, variable_of
+from agenthub.toml_files import TomlFile, read_toml
 
 FLAGS: Mapping[str, str] = {"nats_url": "--nats", "config": "--config", "state": "--state"}
 """Flags that have another name than their setting, or the same."""
@@ -25,7 +26,7 @@ class Setting(NamedTuple):
     """As it is written in agenthub.toml; of what cannot stand there, the name of the setting."""
     value: Any
     origin: str
-    """`--nats`, `AGENTHUB_NATS_URL`, `agenthub.toml:12`, or `default`."""
+    """`--nats`, `AGENTHUB_NATS_URL`, `agenthub.toml:12`, the path of a context or a secret, or `default`."""
 
 
 def settings_of(settings: Settings, organization: Organization, flags: Mapping[str, object]) -> list[Setting]:
@@ -36,7 +37,7 @@ def settings_of(settings: Settings, organization: Organization, flags: Mapping[s
     """
     file = read_toml(settings.config, settings.folder) if settings.config else TomlFile("", {}, {})
     found = [
-        Setting(FILE_KEYS.get(field, field), _plain(getattr(settings, field)), _origin(field, flags, file))
+        Setting(FILE_KEYS.get(field, field), _plain(getattr(settings, field)), _origin(field, flags, file, settings))
         for field in Settings.model_fields
     ]
     tables: dict[str, Any] = {
@@ -48,15 +49,13 @@ def settings_of(settings: Settings, organization: Organization, flags: Mapping[s
     return found
 
 
-def _origin(field: str, flags: Mapping[str, object], file: TomlFile) -> str:
+def _origin(field: str, flags: Mapping[str, object], file: TomlFile, settings: Settings) -> str:
     if flags.get(field) is not None:
         return FLAGS.get(field, f"--{field.replace('_', '-')}")
+    if said := settings.origins.get(field):
+        return said
     if variable_of(field):
         return f"{ENV_PREFIX}{field}".upper()
-    if field == "api_key":
-        import os
-
-        return "ANTHROPIC_API_KEY" if os.environ.get("ANTHROPIC_API_KEY") else "default"
     if field == "config" and file.shown:
         return "found from here up"
     key = FILE_KEYS.get(field)

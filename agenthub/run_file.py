@@ -27,6 +27,8 @@ class RunFile(BaseModel):
     org: str
     nats_url: str
     """Of several servers separated by commas."""
+    nats_context: str = ""
+    """Context of the `nats` command by which they are reached; empty: by none."""
     servers: dict[str, int] = Field(default_factory=dict)
     """The servers that the hub runs itself: name and monitoring port. Empty if it uses somebody else's."""
     model: str

@@ -140,7 +140,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     async with (
         open_health(settings, place.key, metrics) as health,
         equipment.mcp_tools_of(settings, organization, name, place.key) as mcp_tools,
-        connect(settings.nats_url, name=f"agenthub {place.key}", identity=place.identity()) as bus,
+        connect(settings.transport, name=f"agenthub {place.key}", identity=place.identity()) as bus,
         _hurried(bus, stop),
         hold_lease(bus, place.key, ttl_s=settings.lease_ttl_s, within_s=LEASE_WITHIN_S, clock=time.monotonic) as lease,
     ):

@@ -7,17 +7,19 @@ connect to, and how patient to be.
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agenthub.errors import ConfigError, unknown
 from agenthub.logs import LogFormat
+from agenthub.nats_contexts import FIELDS, WEAKEST, Said, reach, read_context
+from agenthub.secret_sources import FILE_SUFFIX, Secret, find_secret
+from agenthub.toml_files import TomlFile, read_toml
+from agenthub.transport import Transport
 
 ENV_PREFIX = "AGENTHUB_"
 
@@ -26,6 +28,15 @@ CONFIG_NAMES = ("agenthub.toml", "config/agenthub.toml")
 
 FILE_KEYS: Mapping[str, str] = {
     "nats_url": "nats.url",
+    "nats_context": "nats.context",
+    "nats_user": "nats.user",
+    "nats_creds": "nats.creds",
+    "nats_nkey": "nats.nkey",
+    "nats_ca": "nats.ca",
+    "nats_cert": "nats.cert",
+    "nats_key": "nats.key",
+    "nats_inbox_prefix": "nats.inbox_prefix",
+    "nats_tls_first": "nats.tls_first",
     "nats_servers": "nats.servers",
     "nats_replicas": "nats.replicas",
     "model_url": "model.url",
@@ -42,6 +53,25 @@ FILE_KEYS: Mapping[str, str] = {
     "grace_s": "process.grace_s",
 }
 """Field of `Settings` → its key in agenthub.toml. The other fields are flags and environment only."""
+
+SECRETS: Mapping[str, tuple[str, ...]] = {
+    "api_key": ("AGENTHUB_API_KEY", "ANTHROPIC_API_KEY"),
+    "health_token": ("AGENTHUB_HEALTH_TOKEN",),
+    "mcp_token": ("AGENTHUB_MCP_TOKEN",),
+    "nats_password": ("AGENTHUB_NATS_PASSWORD",),
+    "nats_token": ("AGENTHUB_NATS_TOKEN",),
+}
+"""Field of `Settings` that is secret → names by which it is looked for, one after the other: as variable, in the file
+that `<name>_FILE` names, and as credential of systemd. Never in agenthub.toml, never a flag."""
+
+THEIRS: Mapping[str, str] = {
+    "nats_context": "NATS_CONTEXT", "nats_url": "NATS_URL", "nats_creds": "NATS_CREDS", "nats_ca": "NATS_CA",
+    "nats_cert": "NATS_CERT", "nats_key": "NATS_KEY",
+}  # fmt: skip
+"""Variables of the `nats` command. They are weaker than agenthub.toml: they may be set for something else."""
+
+_REACH = {field: f"nats_{field}" for field in ("context", *FIELDS)}
+"""What is said about the server → field of `Settings`."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -75,6 +105,28 @@ class Settings(BaseSettings):
 
     nats_url: str = ""
     """NATS server to connect to; of a cluster several, separated by commas. Empty: the hub runs its own."""
+    nats_context: str = ""
+    """Context of the `nats` command that says how to reach the server; what is said beside it wins."""
+    nats_user: str = ""
+    """As whom to come in where the server knows users. Empty: by the keys of the organization."""
+    nats_password: SecretStr | None = None
+    """Its password; never from agenthub.toml."""
+    nats_token: SecretStr | None = None
+    """What a server that knows tokens asks for; never from agenthub.toml."""
+    nats_creds: Path | None = None
+    """File with a user's JWT and seed, for a server that knows accounts."""
+    nats_nkey: Path | None = None
+    """File with a seed that the server knows, instead of the keys of the organization."""
+    nats_ca: Path | None = None
+    """File with who must have signed the server's certificate. None: whom this machine trusts."""
+    nats_cert: Path | None = None
+    """File with our certificate, for a server that asks for one."""
+    nats_key: Path | None = None
+    """File with the key of that certificate."""
+    nats_inbox_prefix: str = ""
+    """Where answers come, if a user of the server may listen only there. Our own keys have theirs."""
+    nats_tls_first: bool = False
+    """Begin with TLS before the server has said anything, for a server with `handshake_first`."""
     nats_servers: Annotated[Literal[1, 3, 5], _AS_NUMBER] = 1
     """How many servers the hub runs, if it runs its own; more than one are a cluster."""
     nats_replicas: Annotated[Literal[1, 3, 5] | None, _AS_NUMBER] = None
@@ -86,7 +138,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices(f"{ENV_PREFIX}API_KEY", "ANTHROPIC_API_KEY")
     )
-    """Key for the model; from AGENTHUB_API_KEY or ANTHROPIC_API_KEY, never from a file or a flag."""
+    """Key for the model; AGENTHUB_API_KEY or ANTHROPIC_API_KEY, as variable, file or credential; never a flag."""
 
     rehearse: bool = False
     """Play the organization without a model and without money."""
@@ -106,6 +158,8 @@ class Settings(BaseSettings):
     the second the next, and so on."""
     health_token: SecretStr | None = None
     """What /metrics asks for as `Authorization: Bearer …`. Without one it answers on loopback only."""
+    mcp_token: SecretStr | None = None
+    """What `agenthub mcp --http` asks for. None: what stands in `mcp.token` of the state folder."""
     ack_wait_s: Seconds = 20.0
     """Seconds without a sign of life before the server delivers a message again."""
     keep_alive_s: Seconds = 4.0
@@ -117,10 +171,47 @@ class Settings(BaseSettings):
     grace_s: Seconds = 20.0
     """Seconds that a stopping role may take to finish its message."""
 
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
     @property
     def keys(self) -> Path:
         """Folder of the keys by which processes prove who they are."""
         return self.state / "keys"
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where fields that say how to reach the server, and secrets, come from."""
+        return self._origins
+
+    @property
+    def transport(self) -> Transport:
+        """How to reach the server, and as whom."""
+        told = {field: getattr(self, f"nats_{field}") for field in Transport._fields if field != "origins"}
+        return Transport(**told, origins={field: self._origins.get(f"nats_{field}", "") for field in told})
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The values that must be masked wherever they stand, by what people call them."""
+        named = {field: getattr(self, field) for field in SECRETS}
+        return {
+            "the model's key" if field == "api_key" else field: secret.get_secret_value()
+            for field, secret in named.items() if secret is not None
+        }  # fmt: skip
+
+    def at(self, url: str, context: str = "") -> Settings:
+        """The same for another server: that of a context, or one that asks for nothing but our keys."""
+        fields = Settings.model_fields
+        update = {field: fields[field].default for field in _REACH.values()}
+        origins = {field: said for field, said in self._origins.items() if field not in update}
+        if context:
+            read = read_context(context, "The hub that runs here")
+            for field, value in read.values.items():
+                is_secret = f"nats_{field}" in SECRETS
+                update[_REACH[field]] = SecretStr(value) if is_secret else value
+                origins[_REACH[field]] = str(read.path)
+        other = self.model_copy(update=update | {"nats_url": url, "nats_context": context})
+        other._origins = origins
+        return other
 
     @model_validator(mode="after")
     def _signs_of_life_come_in_time(self) -> Self:
@@ -146,70 +237,19 @@ class Settings(BaseSettings):
         for field, key in FILE_KEYS.items():
             if field not in flags and not variable_of(field) and (value := file.get(key)) is not None:
                 values[field] = value
+        secrets = _secrets(flags)
+        said = {field: one for field, name in _REACH.items() if (one := _said(name, flags, secrets, file))}
+        values = {name: value for name, value in values.items() if name not in _REACH.values()}
+        told, origins = reach(said, values["folder"])
+        values |= {name: told.get(field, cls.model_fields[name].default) for field, name in _REACH.items()}
+        values |= {name: one.value for name, one in secrets.items() if name not in _REACH.values()}
         try:
-            return cls(**values)
+            made = cls(**values)
         except ValidationError as error:
             raise ConfigError("\n".join(_reasons(error, flags, file))) from error
-
-
-class TomlFile(NamedTuple):
-    """A TOML file as read, with the line of each key where it was found."""
-
-    shown: str
-    """Path as people write it: relative to the organization's folder."""
-    values: dict[str, Any]
-    lines: dict[tuple[str, ...], int]
-
-    def get(self, dotted: str) -> object:
-        """Value of a dotted key; None if it is not there."""
-        value: object = self.values
-        for part in dotted.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
-
-
-def read_toml(path: Path, folder: Path) -> TomlFile:
-    """Read a TOML file of the organization in `folder`.
-
-    Raises:
-        ConfigError: If it cannot be opened, or is not TOML; says in which line.
-    """
-    shown = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-    try:
-        text = path.read_text("utf-8-sig")
-        return TomlFile(shown, tomllib.loads(text), _lines(text))
-    except OSError as error:
-        raise ConfigError(f"{shown} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{shown} is not UTF-8 text; byte {error.start} is {error.object[error.start]:#04x}."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r" \(at line (\d+), column (\d+)\)", str(error))
-        where = f", line {found[1]}, column {found[2]}" if found else ""
-        reason = str(error).replace(found[0], "") if found else str(error)
-        raise ConfigError(f"{shown}{where}: not TOML: {reason}.") from error
-
-
-_TABLE = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
-_KEY = re.compile(r"""\s*((?:[\w.\-]|"[^"]*"|'[^']*'|[ \t](?=\.)|(?<=\.)[ \t])+)\s*=""")
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """Line of each table and key, as far as a line alone tells (tomllib keeps no positions)."""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if found := _TABLE.match(line):
-            table = _parts(found[1])
-            lines.setdefault(table, number)
-        elif found := _KEY.match(line):
-            lines.setdefault((*table, *_parts(found[1])), number)
-    return lines
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+        made._origins = {_REACH[field]: origin for field, origin in origins.items()}
+        made._origins |= {name: one.origin for name, one in secrets.items() if name not in _REACH.values()}
+        return made
 
 
 def variable_of(field: str) -> str:
@@ -218,10 +258,39 @@ def variable_of(field: str) -> str:
     return next((value for key, value in os.environ.items() if key.upper() == name and value), "")
 
 
+def _secrets(flags: Mapping[str, object]) -> dict[str, Secret]:
+    """The secrets that are said outside of flags, by field."""
+    found = {}
+    for field, names in SECRETS.items():
+        if field not in flags:
+            secret = next((one for name in names if (one := find_secret(name, os.environ))), None)
+            if secret is not None:
+                found[field] = secret
+    return found
+
+
+def _said(name: str, flags: Mapping[str, Any], secrets: Mapping[str, Secret], file: TomlFile) -> Said | None:
+    """What the strongest place says of a field that is about the server; None: nobody says anything."""
+    variable = f"{ENV_PREFIX}{name}".upper()
+    if name in flags:
+        flag = "--nats" if name == "nats_url" else f"--{name.replace('_', '-')}"
+        return Said(flags[name], 0, flag) if flags[name] != "" else None
+    if secret := secrets.get(name):
+        return Said(secret.value, 1, secret.origin)
+    if value := variable_of(name):
+        return Said(value, 1, variable)
+    if name in FILE_KEYS and (found := file.get(FILE_KEYS[name])) not in (None, ""):
+        return Said(found, 2, file.origin(FILE_KEYS[name]))
+    if value := os.environ.get(THEIRS.get(name, ""), ""):
+        return Said(value, WEAKEST, THEIRS[name])
+    return None
+
+
 def _refuse_unknown(flags: Mapping[str, object]) -> None:
     fields = Settings.model_fields
     problems = [unknown("setting", name, fields) for name in flags if name not in fields]
     variables = [f"{ENV_PREFIX}{field}".upper() for field in fields]
+    variables += [name + FILE_SUFFIX for names in SECRETS.values() for name in names if name.startswith(ENV_PREFIX)]
     problems += [
         unknown("variable", name, variables)
         for name in os.environ
@@ -261,7 +330,7 @@ def _reasons(error: ValidationError, flags: Mapping[str, object], file: TomlFile
         if field in flags:
             where = f"`--{field.replace('_', '-')}`"
         elif field in FILE_KEYS and not variable_of(field):
-            line = file.lines.get(_parts(key))
+            line = file.line(key)
             where = f"{file.shown}{f', line {line}' if line else ''}: `{key}`"
         else:
             where = f"{ENV_PREFIX}{field}".upper()

@@ -22,6 +22,8 @@ _ENVIRONMENT = """\
 # Copy to .env and fill in. `set -a; . ./.env; set +a` reads it into a shell; docker compose reads it by itself.
 # What talks to Claude. Without it the organization rehearses.
 ANTHROPIC_API_KEY=
+# Or a file that holds it.
+# ANTHROPIC_API_KEY_FILE=
 # A NATS server of your own; empty: the hub runs one.
 AGENTHUB_NATS_URL=
 # Which agenthub.toml, where it is not found from the current folder up.

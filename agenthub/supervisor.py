@@ -24,7 +24,7 @@ from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.topology import provision, topology_of
 from agenthub.children import Child, RoleState, Verdict, is_stuck
-from agenthub.client import access_of, role_queues
+from agenthub.client import access_of, ensure_signers, role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import AgenthubError, ConfigError, HubError
 from agenthub.granting import keep_granted
@@ -91,9 +91,8 @@ class Supervisor:
             async with self._running_server() as url:
                 self.settings = self.settings.model_copy(update={"nats_url": url})
                 run_file = self._write_run_file()
-                async with connect(
-                    url, name="agenthub supervisor", identity=Keyring(self.settings.keys).find(SYSTEM)
-                ) as bus:
+                identity = Keyring(self.settings.keys).find(SYSTEM)
+                async with connect(self.settings.transport, name="agenthub supervisor", identity=identity) as bus:
                     self._bus = bus
                     queues = role_queues(self.organization, self.settings)
                     wanted = await topology_of(bus, queues, replicas=self.settings.nats_replicas)
@@ -134,6 +133,7 @@ class Supervisor:
     @contextlib.asynccontextmanager
     async def _running_server(self) -> AsyncIterator[str]:
         if self.settings.nats_url:
+            ensure_signers(self.organization, self.settings)
             yield self.settings.nats_url
             return
         self._servers = Servers(
@@ -148,7 +148,7 @@ class Supervisor:
         model = "the rehearsal model" if self.is_rehearsal else self.organization.defaults.model
         run_file = RunFile(
             run_id=self.run_id, pid=os.getpid(), org=self.organization.org, nats_url=self.settings.nats_url,
-            servers=self._servers.monitor_ports if self._servers else {},
+            nats_context=self.settings.nats_context, servers=self._servers.monitor_ports if self._servers else {},
             model=model, is_rehearsal=self.is_rehearsal, started_at=now(),
         )  # fmt: skip
         run_file.write(self.settings.state)

@@ -28,6 +28,7 @@ from agenthub.bus.permissions import Member
 from agenthub.bus.reloading import reload_servers
 from agenthub.bus.server import NatsServer, reload
 from agenthub.errors import ConfigError, HubError, HubUnreachableError, PermissionDeniedError
+from agenthub.transport import Transport
 from tests.organization import Hub, directive, keys_of, says, until
 
 Attack = Callable[["Intruder"], object]
@@ -342,7 +343,7 @@ async def test_servers_elsewhere_read_changed_rights_without_a_restart_by_the_on
 async def test_a_process_waits_for_its_key_and_for_servers_to_hear_of_it(hub: Hub, tmp_path: Path) -> None:
     assert isinstance(hub.server, NatsServer)
     keyring, brought = Keyring(hub.settings.keys), Keyring(tmp_path / "brought")
-    waiting = asyncio.create_task(let_in(hub.server.url, brought.folder, "sales", is_role=True, within_s=60))
+    waiting = asyncio.create_task(let_in(Transport(hub.server.url), brought.folder, "sales", is_role=True, within_s=60))
     new = access_for(keyring, [Member(name) for name in ("backend", "qa", "cto", "ceo", "sales")])
     brought.folder.mkdir()
     shutil.copy(keyring.path("sales", is_role=True), brought.folder)
@@ -350,5 +351,5 @@ async def test_a_process_waits_for_its_key_and_for_servers_to_hear_of_it(hub: Hu
     await hub.server.admit(new)
     await asyncio.wait_for(waiting, 30)
     await let_in(
-        hub.server.url, tmp_path / "nothing", "sales", is_role=True, within_s=0.1
+        Transport(hub.server.url), tmp_path / "nothing", "sales", is_role=True, within_s=0.1
     )  # others say what is missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from agenthub.settings import FILE_KEYS, Settings
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, and an environment that says nothing to us."""
     for name in os.environ:
-        if name.upper().startswith("AGENTHUB_") or name == "ANTHROPIC_API_KEY":
+        if name.upper().startswith(("AGENTHUB_", "NATS_", "ANTHROPIC_API_KEY")) or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -41,6 +42,14 @@ def test_flags_win_over_environment_over_file_over_default(folder: Path, monkeyp
 def test_every_key_of_the_file_reaches_its_field(folder: Path) -> None:
     said = {
         "nats.url": "nats://x",
+        "nats.user": "ada",
+        "nats.creds": "a.creds",
+        "nats.nkey": "a.nk",
+        "nats.ca": "ca.pem",
+        "nats.cert": "a.pem",
+        "nats.key": "/etc/a.key",
+        "nats.inbox_prefix": "_INBOX_ada",
+        "nats.tls_first": True,
         "nats.servers": 3,
         "nats.replicas": 1,
         "model.url": "http://x",
@@ -56,10 +65,11 @@ def test_every_key_of_the_file_reaches_its_field(folder: Path) -> None:
         "process.lease_ttl_s": 11.0,
         "process.grace_s": 12.0,
     }
-    assert set(said) == set(FILE_KEYS.values())
-    write(folder / "agenthub.toml", "\n".join(f"{key} = {value!r}" for key, value in said.items()))
+    assert {*said, "nats.context"} == set(FILE_KEYS.values())  # a context has tests of its own
+    write(folder / "agenthub.toml", "\n".join(f"{key} = {json.dumps(value)}" for key, value in said.items()))
     settings = Settings.load()
-    assert {key: getattr(settings, field) for field, key in FILE_KEYS.items()} == said
+    said |= {key: folder / str(said[key]) for key in ("nats.creds", "nats.nkey", "nats.ca", "nats.cert", "nats.key")}
+    assert {key: getattr(settings, field) for field, key in FILE_KEYS.items() if key in said} == said
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from pathlib import Path
 from agenthub.bus.connecting import connect
 from agenthub.bus.identity import Keyring
 from agenthub.errors import HubUnreachableError
+from agenthub.transport import Transport
 
 _PAUSE_S = 0.3
 
 
-async def let_in(url: str, keys: Path, name: str, *, is_role: bool = False, within_s: float) -> None:
+async def let_in(transport: Transport, keys: Path, name: str, *, is_role: bool = False, within_s: float) -> None:
     """Return when the servers admit who has this key, or after `within_s`: then what follows says what is missing.
 
     Raises:
@@ -24,7 +25,7 @@ async def let_in(url: str, keys: Path, name: str, *, is_role: bool = False, with
         identity = Keyring(keys).find(name, is_role=is_role)
         if identity is not None:
             try:
-                async with connect(url, name=f"agenthub {name}, is it let in?", identity=identity):
+                async with connect(transport, name=f"agenthub {name}, is it let in?", identity=identity):
                     return
             except HubUnreachableError:
                 pass

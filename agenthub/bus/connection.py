@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import BadSubjectError, MaxPayloadError
 from nats.errors import Error as NatsError
@@ -67,7 +66,7 @@ class Bus:
         """As whom it is connected; None: without a key."""
         self.patience_s = patience_s
         """How long a publication is retried while the broker does not answer."""
-        self.nc: Client = HeedingClient()
+        self.nc = HeedingClient()
         self.js: JetStreamContext = self.nc.jetstream(timeout=_TRY_S)
         self._on_reconnect: list[Callback] = []
         self._tries: set[asyncio.Timeout] = set()

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from typing import Any
 
-from nats.aio.client import Client
+from nats.aio.client import DEFAULT_BUFFER_SIZE, Client, Srv
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
+from nats.errors import SecureConnWantedError
+
+_CLOSED_WITHIN_S = 1.0
+
+
+class ClosingTransport(TcpTransport):
+    """A connection that is closed in bounded time.
+
+    With TLS asyncio may wait for ever for the end of one that the other side has closed in the same moment, as a server
+    does that refuses a user; nats-py waits for that before it tries the next time.
+    """
+
+    async def wait_closed(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSED_WITHIN_S):
+                await super().wait_closed()  # type: ignore[no-untyped-call]
+                return
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()
 
 
 class HeedingClient(Client):
@@ -16,6 +38,45 @@ class HeedingClient(Client):
     arrives together with the cancellation (python/cpython#86296). A service that does nothing but ask the
     broker again and again would then never end, and its process not either.
     """
+
+    must_encrypt = False
+    """Whether to send nothing in clear. nats-py 2.16 does what the server says, and so what anybody says who stands
+    between: then user and password would go out in clear."""
+
+    _connecting: tuple[asyncio.Task[Any] | None, int] = (None, 0)
+    """Who waits for the first connection, and how often that had been cancelled before."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> None:
+        """Connect, or be given up: a cancellation that is swallowed would let nats-py try for ever."""
+        task = asyncio.current_task()
+        self._connecting = (task, task.cancelling() if task else 0)
+        await super().connect(*args, **kwargs)
+        self._heed_cancellation()
+
+    def _heed_cancellation(self) -> None:
+        task, asked = self._connecting
+        if task is not None and task is asyncio.current_task() and task.cancelling() > asked:
+            raise asyncio.CancelledError
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """Open a connection to one server; WebSockets are not spoken here."""
+        self._heed_cancellation()
+        s.last_attempt = time.monotonic()
+        self._transport = self._transport or ClosingTransport()  # type: ignore[no-untyped-call]
+        await self._transport.connect(
+            s.uri, buffer_size=DEFAULT_BUFFER_SIZE, connect_timeout=self.options["connect_timeout"]
+        )
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Take note of what a server says of itself; before anything is sent to it."""
+        if self.must_encrypt and initial_connection and not info.get("tls_required"):
+            if self.options["tls_handshake_first"]:  # this has come through TLS
+                pass
+            elif info.get("tls_available"):
+                info["tls_required"] = True
+            else:
+                raise SecureConnWantedError
+        await super()._process_info(info, initial_connection)
 
     async def request(self, *args: Any, **kwargs: Any) -> Msg:
         task = asyncio.current_task()

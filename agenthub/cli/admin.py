@@ -50,7 +50,7 @@ async def provision(
     if not dry_run and not settings.nats_url:  # our own servers; others are told by who runs them
         await admit_all(settings.state / "nats", access_of(organization, settings, topics=topics))
     if settings.nats_url:
-        await let_in(settings.nats_url, settings.keys, SYSTEM, within_s=settings.key_within_s)
+        await let_in(settings.transport, settings.keys, SYSTEM, within_s=settings.key_within_s)
     if not dry_run and settings.nats_url:
         await _have_read_again(settings)
     async with open_client(settings, organization, as_=SYSTEM) as client:
@@ -79,10 +79,10 @@ async def _granted(settings: Settings, organization: Organization) -> dict[str, 
 async def _have_read_again(settings: Settings) -> None:
     """Have servers that run elsewhere read who may come in, where the key to tell them is here."""
     identity = Keyring(settings.keys).find(SERVERS)
-    if identity is None:
+    if identity is None or settings.transport.has_login:  # then who may do what is not told by our keys
         return
     try:
-        async with connect(settings.nats_url, name="agenthub provision", identity=identity) as bus:
+        async with connect(settings.transport, name="agenthub provision", identity=identity) as bus:
             for name in await reload_servers(bus):
                 say(f"{name} has read who may come in")
     except HubUnreachableError as error:  # a server without keys, or one that was told of another organization

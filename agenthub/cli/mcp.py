@@ -45,13 +45,13 @@ async def mcp(
     import uvicorn
 
     address = Address.read(http)
-    app = http_app(server, address, token(settings.state))
+    said = settings.mcp_token.get_secret_value() if settings.mcp_token else ""
+    app = http_app(server, address, token(settings.state, said))
     url = f"http://{address.host if ':' not in address.host else f'[{address.host}]'}:{address.port}/mcp"
-    say(f"MCP on {url}, for who has the token in {settings.state / TOKEN_FILE}. Add it to Claude Code:")
-    say(
-        f"  claude mcp add --transport http agenthub {url} "
-        f'--header "Authorization: Bearer $(cat {settings.state / TOKEN_FILE})"'
-    )
+    where = settings.origins.get("mcp_token") or str(settings.state / TOKEN_FILE)
+    shown = "$AGENTHUB_MCP_TOKEN" if said else f"$(cat {settings.state / TOKEN_FILE})"
+    say(f"MCP on {url}, for who has the token in {where}. Add it to Claude Code:")
+    say(f'  claude mcp add --transport http agenthub {url} --header "Authorization: Bearer {shown}"')
     running = uvicorn.Server(uvicorn.Config(app, host=address.host, port=address.port, log_level="warning"))
     try:
         await running.serve()

@@ -213,7 +213,7 @@ async def role(name: str, /, *, replica: int | None = None, options: Options = D
                 settings.log_level, form=settings.log_format, bound={"org": organization.org, "role": place.key},
                 secrets=secrets_of(settings, organization, name),
             )  # fmt: skip
-            await let_in(settings.nats_url, settings.keys, name, is_role=True, within_s=settings.key_within_s)
+            await let_in(settings.transport, settings.keys, name, is_role=True, within_s=settings.key_within_s)
             await _end_if_stuck(run_role(place, stop=stop))
     except BaseExceptionGroup as group:
         for error in group.exceptions:
@@ -235,8 +235,11 @@ async def lead(*, options: Options = DEFAULT) -> int:
     organization = load_organization(settings)
     stop = asyncio.Event()
     stop_on_signals(stop)
-    log_to_stderr(settings.log_level, form=settings.log_format, bound={"org": organization.org, "role": LEADER})
-    await let_in(settings.nats_url, settings.keys, LEADER, within_s=settings.key_within_s)
+    log_to_stderr(
+        settings.log_level, form=settings.log_format, bound={"org": organization.org, "role": LEADER},
+        secrets=_secrets(settings),
+    )  # fmt: skip
+    await let_in(settings.transport, settings.keys, LEADER, within_s=settings.key_within_s)
     await _end_if_stuck(run_leader(settings, organization, stop=stop))
     return EXIT_OK
 
@@ -260,7 +263,7 @@ async def rehearsal(
     from agenthub.runtime import stop_on_signals
 
     settings = options.settings(rehearsal_seed=seed, rehearsal_speed=speed)
-    log_to_stderr(settings.log_level, form=settings.log_format, bound={"role": "rehearsal"})
+    log_to_stderr(settings.log_level, form=settings.log_format, bound={"role": "rehearsal"}, secrets=_secrets(settings))
     stop = asyncio.Event()
     stop_on_signals(stop)
 
@@ -305,7 +308,7 @@ async def demo(
         settings = options.settings(rehearse=True, rehearsal_seed=seed, rehearsal_speed=speed)
         if options.state is None:  # beside the organization's own state, so that a running hub is not in the way
             settings = settings.model_copy(update={"state": settings.state / "demo"})
-        settings = settings.model_copy(update={"nats_url": ""})
+        settings = settings.at("")
         return await run_demo(settings, load_organization(settings), nursery, directive, options)
 
 
@@ -327,7 +330,9 @@ def _model_line(settings: Settings, organization: Organization) -> str:
 
 
 def _secrets(settings: Settings) -> dict[str, str]:
-    return {"API key": settings.api_key.get_secret_value()} if settings.api_key else {}
+    from agenthub.secret_sources import known_secrets
+
+    return known_secrets(os.environ) | settings.secrets
 
 
 def _with_nats(settings: Settings) -> Settings:
@@ -343,7 +348,7 @@ def _with_nats(settings: Settings) -> Settings:
     run = RunFile.read(settings.state)
     if run is None:
         raise ConfigError("There is no NATS server to work with. Name one with --nats, or use `agenthub up`.")
-    return settings.model_copy(update={"nats_url": run.nats_url})
+    return settings.at(run.nats_url, run.nats_context)
 
 
 async def _end_if_stuck(work: Coroutine[Any, Any, None]) -> None:

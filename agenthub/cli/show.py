@@ -50,7 +50,7 @@ async def run_demo(
             return EXIT_FAILED
         run: RunFile = is_up.result()
         show.is_up(run, time.monotonic() - started)
-        settings = settings.model_copy(update={"nats_url": run.nats_url})
+        settings = settings.at(run.nats_url)
         async with open_client(settings, organization) as client:
             done = await _until_done(client, show, _head(organization), directive, stop)
     finally:

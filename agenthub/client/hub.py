@@ -261,14 +261,13 @@ async def open_client(
     Raises:
         HubUnreachableError: If there is none.
     """
-    url = settings.nats_url
-    if not url:
+    if not settings.nats_url:
         found = RunFile.read(settings.state)
         if found is None:
             raise HubUnreachableError(f"No hub runs in {settings.folder}. Start it with `agenthub up -d`.")
-        url = found.nats_url
+        settings = settings.at(found.nats_url, found.nats_context)
     identity = _identity(settings) if as_ is None else Keyring(settings.keys).find(as_)
-    async with connect(url, name="agenthub client", identity=identity, patience_s=10) as bus:
+    async with connect(settings.transport, name="agenthub client", identity=identity, patience_s=10) as bus:
         keyring = Keyring(settings.keys)
         yield Client(
             bus, organization, senders=Senders(keyring, operator=organization.operator), keyring=keyring,

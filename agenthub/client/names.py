@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from agenthub import subjects
 from agenthub.bus.access import Access, access_for
-from agenthub.bus.identity import Keyring
+from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.permissions import Member
 from agenthub.bus.topology import RoleQueues
 from agenthub.errors import NotFoundError, unknown
@@ -45,6 +45,14 @@ def access_of(
         Keyring(settings.keys), members(organization, topics),
         is_cluster=max(settings.nats_servers, settings.nats_replicas or 1) > 1, admits_strangers=admits_strangers,
     )  # fmt: skip
+
+
+def ensure_signers(organization: Organization, settings: Settings) -> None:
+    """Make the keys to sign with, where a server admits us by something else: there nobody lists who may come in."""
+    keyring = Keyring(settings.keys)
+    has_all = not keyring.is_there or keyring.path(SYSTEM).exists()  # else they were dealt, and here is only one
+    if settings.transport.has_login and has_all:
+        keyring.ensure(organization.roles)
 
 
 def check_topic(name: str) -> str:
