@@ -15,6 +15,7 @@ from agenthub.coordination import Coordination
 from agenthub.errors import ConfigError
 from agenthub.guards.overrides import Overrides
 from agenthub.guards.permissions import Permissions, offers
+from agenthub.learning.candidates import Watch
 from agenthub.learning.learner import Learner
 from agenthub.learning.learner import Place as Learns
 from agenthub.learning.policy import Policy
@@ -26,6 +27,7 @@ from agenthub.notices import Notices
 from agenthub.org.events import Events
 from agenthub.org.grants import Grants
 from agenthub.org.learned import Learned
+from agenthub.org.own_work import OwnWork
 from agenthub.org.track_record import TrackRecord
 from agenthub.organization import Organization
 from agenthub.permission_rules import split_rules
@@ -246,6 +248,11 @@ def learner_of(
         Learns(name, organization.operator), bus=bus, learned=Learned(folder / "learnings.db", role=name),
         policy=Policy(folder / "policy.md", role=name), events=events, notices=notices, clock=now,
     )  # fmt: skip
+
+
+def watch_of(settings: Settings, name: str) -> Watch:
+    """What looks at a role's own work for what may be a learning."""
+    return Watch(OwnWork(settings.state / "learning" / name / "own_work.db"))
 
 
 def checks_of(settings: Settings, organization: Organization, key: str, bus: Bus) -> Scheduler | None:

@@ -191,7 +191,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             is_urgent=lambda: inbox.has_critical,
         )  # fmt: skip
         live = Live(bus, name, place.key, clock=now, mask=mask)
-        session = LiveSession(TaughtSession(session, learner), live)
+        session = LiveSession(TaughtSession(session, learner, equipment.watch_of(settings, name)), live)
         await session.start()
         activity.context = await session.context()
         pulse = Pulse(Registry(bus), place.key, every_s=settings.heartbeat_s, look=activity.beat)

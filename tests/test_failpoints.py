@@ -33,6 +33,7 @@ from agenthub.rehearsal.server import Endpoint, start_rehearsal
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 from agenthub.settings import Settings
 from tests.organization import Hub, directive, until, write_organization
+from tests.sessions.sessions import noted_requests
 from tests.test_reassignment import died_with
 
 FORK = multiprocessing.get_context("forkserver")
@@ -314,6 +315,24 @@ async def test_killed_while_it_puts_off(office: Office) -> None:
     done = await office.hub.completion("backend", message_id, within_s=60)
     assert (done.outcome, done.text) == (Outcome.DONE, "hello")
     assert len(await until(lambda: office.hub.waiting("you"))) == 1
+
+
+async def test_killed_between_a_failure_and_the_success_it_is_asked_what_it_learned(office: Office) -> None:
+    read, write = json.dumps({"path": "a.md"}), json.dumps({"path": "a.md", "content": "x"})
+    work = f"tool read_file {read}\nrehearse: tool write_file {write}\nrehearse: tool read_file {read}"
+    requests = noted_requests(office.endpoint)
+    office.arm("backend", Failpoint.MODEL_ASKED, 2)  # the first call has failed, the second is made
+    office.start("backend")
+    message_id = await office.hub.send("backend", f"rehearse: stubborn\nrehearse: {work}\nrehearse: say done")
+    await office.dies("backend")
+    office.start("backend")
+    await office.hub.completion("backend", message_id, within_s=60)
+    assert "<hub:candidate" not in json.dumps(requests)
+    for _ in range(2):
+        await office.hub.completion("backend", await office.hub.send("backend", "rehearse: say more"), within_s=60)
+    told = json.dumps(requests[-1])
+    assert told.count(f'<hub:candidate task=\\"{message_id}\\">') == 1  # with the next task, and not again
+    assert "failed and then worked after `write_file a.md" in told
 
 
 async def _is_empty(hub: Hub) -> bool:

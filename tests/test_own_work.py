@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +13,9 @@ import pytest
 from agenthub.bus.connection import Bus
 from agenthub.client import Client
 from agenthub.client.learnings import Learnings
-from agenthub.learning.candidates import Step, Watch, in_steps
+from agenthub.learning.candidates import Watch, in_steps
 from agenthub.messages import Completion, Message, Outcome, Payload, derived_id
+from agenthub.org.own_work import MOST_KNOWN, MOST_STEPS, MOST_WAITING, OwnWork, Step
 from agenthub.org.reputation import ALL, Score, scores
 from agenthub.org.track_record import TrackRecord
 from agenthub.sessions.session import ToolCall, TurnEnd, TurnResult
@@ -53,22 +57,87 @@ def test_what_is_worth_a_thought_in_the_calls_of_a_task(said: list[str], expecte
     assert [one.text for one in in_steps(steps(*said), "t1")] == expected
 
 
-def test_each_is_shown_once_and_what_comes_again_after_done_is_rework() -> None:
-    watch = Watch()
+@pytest.fixture
+def watches(tmp_path: Path) -> Callable[[], Watch]:
+    """Each is the watch of another process of the same role."""
+    return lambda: Watch(OwnWork(tmp_path / "learning" / "own_work.db"))
+
+
+def does(watch: Watch, about: Message, *said: str) -> None:
+    for step in steps(*said):
+        watch.acted(about, step)
+
+
+def test_each_is_shown_once_and_what_comes_again_after_done_is_rework(watches: Callable[[], Watch]) -> None:
+    watch = watches()
     for identity in ("a", "b"):
-        for step in steps("!make test", "make test"):
-            watch.acted(step)
+        does(watch, task(identity, trace=identity), "!make test", "make test")
         watch.ended(task(identity, trace=identity), is_done=True)
-    found = watch.take()
+    found = watch.begins(task("n", trace="n"))
     assert found is not None
-    assert (found.task, watch.take()) == ("a", None)
-    watch.arrived(task("c", trace="a"))
-    again = watch.take()
+    assert (found.task, watch.begins(task("o", trace="o"))) == ("a", None)
+    again = watch.begins(task("c", trace="a"))
     assert again is not None
     assert "rework" in again.text
-    watch.arrived(task("d", trace="other"))
-    watch.arrived(task("e", trace="a", sender="ceo"))
-    assert watch.take() is None
+    assert watch.begins(task("d", trace="other")) is None
+    assert watch.begins(task("e", trace="a", sender="ceo")) is None
+
+
+def test_a_failure_before_a_restart_and_the_success_behind_it_are_one_candidate(watches: Callable[[], Watch]) -> None:
+    before, mine = watches(), task("a")
+    does(before, mine, "make deps", "!make test 1")
+    before.close()
+    after = watches()
+    does(after, task("b"), "make test 2")  # another task meanwhile
+    does(after, mine, "make clean", "make test 3")
+    after.ended(mine, is_done=True)
+    after.close()
+    last = watches()
+    found = last.begins(task("n", trace="n"))
+    assert found is not None
+    assert found.text == "`run_command make test 3` failed and then worked after `run_command make clean`"
+    again = watches().begins(task("n", trace="n"))
+    assert again == found  # a task that is begun again after a crash is shown what it was shown
+    assert watches().begins(task("o", trace="o")) is None
+    rework = watches().begins(task("p"))
+    assert rework is not None and rework.task == "a"
+
+
+def test_what_is_kept_has_an_end(watches: Callable[[], Watch], tmp_path: Path) -> None:
+    watch, parked = watches(), task("parked")
+    for number in range(2 * MOST_STEPS):
+        watch.acted(parked, Step("run_command", f"make {number} " + "x" * 500, is_error=True))
+    for number in range(2 * MOST_WAITING):
+        about = task(f"t{number}", trace=f"t{number}")
+        does(watch, about, f"!make {'x' * number}", f"make {'x' * number}")
+        watch.ended(about, is_done=True)
+    for number in range(2 * MOST_KNOWN):
+        watch.ended(task(f"u{number}", trace=f"u{number}"), is_done=True)
+    watch.close()
+    kept = sqlite3.connect(tmp_path / "learning" / "own_work.db")
+    step, *others = (
+        kept.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("step", "candidate", "done")
+    )
+    kept.close()
+    assert 0 < step <= MOST_STEPS
+    assert others == [MOST_WAITING, MOST_KNOWN]
+    newest = watches().begins(task("n", trace="n"))
+    assert newest is not None and newest.task == f"t{MOST_WAITING}"  # the oldest left
+
+
+def test_work_without_a_failure_keeps_no_file_and_one_that_cannot_be_kept_ends_nothing(
+    watches: Callable[[], Watch], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = watches()
+    does(watch, task("a"), "make test", "make deps")
+    watch.ended(task("a"), is_done=False)
+    assert watch.begins(task("b")) is None
+    assert not (tmp_path / "learning").exists()
+    (tmp_path / "learning").write_text("no folder")
+    does(watch, task("a"), "!make test", "make test")
+    watch.ended(task("a"), is_done=True)
+    assert watch.begins(task("b")) is None
+    assert "not kept" in caplog.text
 
 
 async def test_a_candidate_comes_with_the_next_task_and_costs_no_model_call(hub: Hub) -> None:

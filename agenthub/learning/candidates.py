@@ -7,45 +7,21 @@ agent.ceo's learning loop (failure then success, failure again and again) and re
 
 from __future__ import annotations
 
-import re
-from collections import deque
+import logging
+import sqlite3
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from agenthub.messages import Message
+from agenthub.org.own_work import Candidate, OwnWork, Step
 
+logger = logging.getLogger(__name__)
+
+_KEEPING_ERRORS = (sqlite3.Error, OSError)
 FAILURES = 3
 """Of the same action in one task, without a success, that are worth a thought."""
-_MOST_WAITING = 10
-_MOST_KNOWN = 500
-_NUMBERS = re.compile(r"\d+")
 _OWN = frozenset(
     ["finish", "delegate", "call_vote", "auction", "send", "report_status", "yield_turn", "ask_human", "share_learning"]
 )
-
-
-class Step(NamedTuple):
-    """A tool call and whether it failed."""
-
-    tool: str
-    what: str
-    """The call in a few words."""
-    is_error: bool
-
-    @property
-    def signature(self) -> str:
-        """The same for the same action, whatever numbers are in it."""
-        return f"{self.tool} {_NUMBERS.sub('#', self.what)[:120]}".strip()
-
-
-class Candidate(NamedTuple):
-    """Something that may be a learning."""
-
-    signature: str
-    text: str
-    """What the host saw, for the agent."""
-    task: str
-    """Id of the task in which it did: the evidence."""
 
 
 def in_steps(steps: Sequence[Step], task: str) -> list[Candidate]:
@@ -67,46 +43,53 @@ def in_steps(steps: Sequence[Step], task: str) -> list[Candidate]:
 
 
 class Watch:
-    """Keeps what was seen in a role's work until it is shown to the agent."""
+    """Keeps what was seen in a role's work until it is shown to the agent, also over a restart.
 
-    def __init__(self) -> None:
-        self._steps: list[Step] = []
-        self._waiting: deque[Candidate] = deque(maxlen=_MOST_WAITING)
-        self._known: dict[str, None] = {}
-        self._done: dict[tuple[str, str], str] = {}
+    It must never end a turn: what cannot be kept, as on a full disk, is logged and forgotten.
+    """
 
-    def acted(self, step: Step) -> None:
+    def __init__(self, kept: OwnWork) -> None:
+        self._kept = kept
+
+    def close(self) -> None:
+        self._kept.close()
+
+    def acted(self, task: Message, step: Step) -> None:
         """Take note of a tool call."""
-        self._steps.append(step)
+        if step.tool not in _OWN:
+            try:
+                self._kept.acted(task.id, step)
+            except _KEEPING_ERRORS as error:
+                _log(error)
 
     def ended(self, task: Message, *, is_done: bool) -> None:
         """Look at what was done for a task that has ended."""
-        for candidate in in_steps(self._steps, task.id):
-            self._keep(candidate)
-        self._steps.clear()
-        if is_done and task.type == "task_assignment":
-            self._done[task.trace_id, task.from_role] = task.id
-            while len(self._done) > _MOST_KNOWN:
-                del self._done[next(iter(self._done))]
+        try:
+            self._kept.ended(task.id, in_steps(self._kept.steps(task.id), task.id))
+            if is_done and task.type == "task_assignment":
+                self._kept.reported_done(task)
+        except _KEEPING_ERRORS as error:
+            _log(error)
 
-    def arrived(self, task: Message) -> None:
-        """Look whether a task asks anew for what its sender was told is done."""
-        before = self._done.get((task.trace_id, task.from_role))
-        if before is not None and before != task.id and task.type == "task_assignment":
-            text = f"{task.from_role} asks again, in the same trace, after you had reported that it was done: rework"
-            self._keep(Candidate(f"rework {before}", text, before))
+    def begins(self, task: Message) -> Candidate | None:
+        """The candidate for the agent to look at with a task that begins; each is given with one task.
 
-    def take(self) -> Candidate | None:
-        """The next candidate for the agent to look at; each is given once."""
-        return self._waiting.popleft() if self._waiting else None
+        Before that it looks whether the task asks anew for what its sender was told is done.
+        """
+        try:
+            before = self._kept.done_before(task) if task.type == "task_assignment" else ""
+            if before:
+                asks = f"{task.from_role} asks again, in the same trace"
+                text = f"{asks}, after you had reported that it was done: rework"
+                self._kept.keep(Candidate(f"rework {before}", text, before))
+            return self._kept.take(task.id)
+        except _KEEPING_ERRORS as error:
+            _log(error)
+            return None
 
-    def _keep(self, candidate: Candidate) -> None:
-        if candidate.signature in self._known:
-            return
-        self._known[candidate.signature] = None
-        while len(self._known) > _MOST_KNOWN:
-            del self._known[next(iter(self._known))]
-        self._waiting.append(candidate)
+
+def _log(error: Exception) -> None:
+    logger.error("what a role's own work shows is not kept: %s", error)
 
 
 def _shown(step: Step) -> str:

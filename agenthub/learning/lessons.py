@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from agenthub.learning.candidates import Step, Watch
+from agenthub.learning.candidates import Watch
 from agenthub.learning.learner import Learner
 from agenthub.messages import Outcome
+from agenthub.org.own_work import Step
 from agenthub.sessions import prompts
 from agenthub.sessions.session import (
     ContextInfo,
@@ -27,8 +28,8 @@ from agenthub.sessions.session import (
 class TaughtSession:
     """A session whose prompts carry what fits of what the role has learned."""
 
-    def __init__(self, session: Session, learner: Learner) -> None:
-        self._session, self._learner, self._watch = session, learner, Watch()
+    def __init__(self, session: Session, learner: Learner, watch: Watch) -> None:
+        self._session, self._learner, self._watch = session, learner, watch
 
     async def start(self) -> None:
         await self._session.start()
@@ -41,7 +42,7 @@ class TaughtSession:
                     case ToolStarted(_, summary):
                         what = summary
                     case ToolEnded(name, _, is_error):
-                        self._watch.acted(Step(name, what, is_error))
+                        self._watch.acted(prompt.task, Step(name, what, is_error))
                     case TurnResult(end, outcome) if end in (TurnEnd.FINISHED, TurnEnd.STOPPED):
                         self._watch.ended(prompt.task, is_done=outcome is Outcome.DONE)
                     case _:
@@ -59,8 +60,7 @@ class TaughtSession:
             )
             for one in found
         ]
-        self._watch.arrived(task)
-        candidate = self._watch.take()
+        candidate = self._watch.begins(task)
         texts = [prompt.text]
         if hints:
             texts.append(prompts.hinted(hints))
@@ -78,4 +78,5 @@ class TaughtSession:
         return await self._session.context()
 
     async def close(self) -> None:
+        self._watch.close()
         await self._session.close()

@@ -64,7 +64,8 @@ def _work_on(situation: Situation, arrival: Arrival, steered: Steering, seed: in
         return Reply("That is finished.")
     if situation.rejected:
         return _finish(situation, "blocked", situation.rejected)
-    goes_on = situation.error is not None and situation.error.tool == "finish" and bool(_left(situation, steered))
+    error, is_left = situation.error, bool(_left(situation, steered))
+    goes_on = error is not None and (error.tool == "finish" or steered.stubborn) and is_left
     if situation.error and not goes_on:  # of an end that did not pass its check it mends what it is told to
         return _give_up(situation, situation.error)
     slow_s = steered.slow_s if situation.rounds == 0 else None

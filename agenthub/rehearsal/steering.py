@@ -6,7 +6,7 @@ rehearse: say <text>                        finish done with exactly this text
 rehearse: slow 5                            stream the first answer over 5 seconds
 rehearse: tool <name> <json>                call this tool with this input first
 rehearse: alone                             a manager does the work itself
-rehearse: stubborn                          go on although something critical waits
+rehearse: stubborn                          go on although something critical waits, or a call failed
 rehearse: steps 5                           write so many files, one by one, then finish
 rehearse: vote no                           vote for this on a ballot
 rehearse: bid 2 30 0.8                      bid so many USD and minutes, and be so sure
