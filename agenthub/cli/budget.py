@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,12 +13,11 @@ from agenthub.budgets import ALL, AccountName, Budgets
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import dollars, escaped, length, print_json, say, table, tokens
-from agenthub.client.allowances import allow, decided
-from agenthub.errors import ConfigError, NotFoundError, unknown
-from agenthub.guards.budget import LIMITS, WARN_AT, Account, Level, LimitSet, levels
+from agenthub.client.allowances import allow, read_limit, set_limits
+from agenthub.errors import NotFoundError, unknown
+from agenthub.guards.budget import WARN_AT, Account, Level, levels
 from agenthub.messages import now
 from agenthub.organization import Organization
-from agenthub.role_settings import amount
 from agenthub.run_file import RunFile
 
 Rehearsal = Annotated[bool | None, Parameter(name="--rehearsal", negative="--real")]
@@ -74,12 +72,8 @@ async def budget_set(
     """
     async with options.client() as client:
         name = _account(client.organization, account, is_rehearsal=is_rehearsal(options, rehearsal))
-        at, by = now(), getpass.getuser()
-        wanted = {limit: _amount(limit, said) if said != "file" else None for limit, said in map(_limit, limits)}
-        for limit, value in wanted.items():
-            said = None if value is None else LimitSet(amount=None if value == math.inf else value, by=by, at=at)
-            result = await Budgets(client.bus).set(name, limit, said)
-        hastened = await decided(client, name, f"{by} set {', '.join(limits)} for {name.shown}")
+        wanted = dict(map(read_limit, limits))
+        result, hastened = await set_limits(client, name, wanted, by=getpass.getuser())
     if options.json:
         print_json({**result.model_dump(mode="json"), "woken": hastened}, options)
         return EXIT_OK
@@ -102,7 +96,7 @@ async def budget_allow(
     async with options.client() as client:
         name = _account(client.organization, account, is_rehearsal=is_rehearsal(options, rehearsal))
         latest = now() + duration(for_, "--for") if for_ else None
-        amounts = {limit: _amount(limit, said) for limit, said in map(_limit, extra)}
+        amounts = dict(map(read_limit, extra))
         grants, hastened = await allow(client, name, amounts, until=latest, by=getpass.getuser())
     if options.json:
         print_json([{**grant.model_dump(mode="json"), "woken": hastened} for grant in grants], options)
@@ -138,24 +132,6 @@ def _account(organization: Organization, said: str, *, is_rehearsal: bool) -> Ac
     if said not in (ALL, organization.org):
         raise NotFoundError(unknown("account", said, [ALL, *organization.roles]))
     return AccountName("", is_rehearsal)
-
-
-def _limit(said: str) -> tuple[str, str]:
-    limit, is_there, value = said.partition("=")
-    if limit not in LIMITS or not is_there:
-        raise ConfigError(
-            f"{said!r} is no limit: write `usd_day=5`, `tokens_hour=2M`. {unknown('limit', limit, LIMITS)}"
-        )
-    return limit, value.strip()
-
-
-def _amount(limit: str, said: str) -> float:
-    try:
-        value = amount(said)
-    except ValueError as error:
-        raise ConfigError(f"`{limit}` {error}") from error
-    assert isinstance(value, float)
-    return value
 
 
 def _as_data(name: AccountName, account: Account, level: Level) -> dict[str, Any]:

@@ -1,21 +1,60 @@
-"""Money that a person allows on top of a limit, and what waits for money looked at again."""
+"""What a person decides about limits: set them, allow more on top; what waits for money is looked at again."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 
 from agenthub import subjects
 from agenthub.budgets import AccountName, Budgets
 from agenthub.client.hub import Client
-from agenthub.errors import ConfigError, NotFoundError
-from agenthub.guards.budget import Account, Grant, effective, opens_at
+from agenthub.errors import ConfigError, NotFoundError, unknown
+from agenthub.guards.budget import LIMITS, Account, Grant, LimitSet, effective, opens_at
 from agenthub.messages import Event, now
 from agenthub.org.delayed import hasten, waits_for
+from agenthub.role_settings import amount
+
+
+def read_limit(said: str) -> tuple[str, float | None]:
+    """`usd_day=5`, `tokens_hour=2M`, `turns_day=unlimited` (`math.inf`); None for `usd_day=file`: what the files say.
+
+    Raises:
+        ConfigError: If it is none of these; says what to write.
+    """
+    limit, is_there, value = said.partition("=")
+    if limit not in LIMITS or not is_there:
+        raise ConfigError(
+            f"{said!r} is no limit: write `usd_day=5`, `tokens_hour=2M`. {unknown('limit', limit, LIMITS)}"
+        )
+    if value.strip() == "file":
+        return limit, None
+    try:
+        found = amount(value.strip())
+    except ValueError as error:
+        raise ConfigError(f"`{limit}` {error}") from error
+    assert isinstance(found, float)
+    return limit, found
+
+
+async def set_limits(
+    client: Client, name: AccountName, limits: Mapping[str, float | None], *, by: str
+) -> tuple[Account, int]:
+    """Set limits of an account from now on, above what the files say; None: what they say holds again.
+
+    Returns:
+        The account, and how many messages that waited for money are looked at again.
+    """
+    account, at = Account(), now()
+    for limit, value in limits.items():
+        said = None if value is None else LimitSet(amount=None if value == math.inf else value, by=by, at=at)
+        account = await Budgets(client.bus).set(name, limit, said)
+    shown = ", ".join(f"{limit}={'file' if value is None else f'{value:g}'}" for limit, value in limits.items())
+    return account, await decided(client, name, f"{by} set {shown} for {name.shown}")
 
 
 async def allow(
-    client: Client, name: AccountName, amounts: Mapping[str, float], *, until: datetime | None, by: str
+    client: Client, name: AccountName, amounts: Mapping[str, float | None], *, until: datetime | None, by: str
 ) -> tuple[list[Grant], int]:
     """Allow extra amounts of limits until a moment, until their windows end at the most.
 
@@ -29,13 +68,13 @@ async def allow(
     at = now()
     known = (await Budgets(client.bus).accounts()).get(name.key, Account())
     grants = []
-    for limit, amount in amounts.items():
-        if amount == float("inf"):
+    for limit, value in amounts.items():
+        if value is None or value == math.inf:
             raise ConfigError(f"an extra amount has an end; for none: `agenthub budget set {name.shown} {limit}=…`")
         if limit not in effective(known, name.limits(client.organization), at):
             raise NotFoundError(f"{name.shown} has no limit `{limit}`: there is nothing to allow on top of it.")
         ends = opens_at(limit.partition("_")[2], at)
-        grants.append(Grant(limit=limit, amount=amount, until=min(until or ends, ends), by=by, at=at))
+        grants.append(Grant(limit=limit, amount=value, until=min(until or ends, ends), by=by, at=at))
     for grant in grants:
         await Budgets(client.bus).allow(name, grant)
     said = ", ".join(f"{grant.limit}={grant.amount:g}" for grant in grants)

@@ -6,14 +6,12 @@ from datetime import timedelta
 
 from agenthub import subjects
 from agenthub.budgets import AccountName
-from agenthub.client.allowances import allow
+from agenthub.client.allowances import allow, read_limit
 from agenthub.client.hub import Client
-from agenthub.errors import ConfigError, RefusedError
+from agenthub.errors import RefusedError
 from agenthub.grants import Grant, Wanted
-from agenthub.guards.budget import LIMITS
 from agenthub.messages import Event, new_id, now
 from agenthub.org.grants import Grants
-from agenthub.role_settings import amount
 
 
 class Granting:
@@ -46,7 +44,7 @@ class Granting:
         if wanted.kind == "memory":
             organization.role(wanted.what)
         if wanted.kind == "spend":
-            limit, said = _amount(wanted.what)
+            limit, said = read_limit(wanted.what)
             name = AccountName(role, wanted.is_rehearsal)
             (allowed,), _ = await allow(self._client, name, {limit: said}, until=grant.until, by=by)
             grant = grant.model_copy(update={"until": allowed.until})
@@ -81,15 +79,3 @@ class Granting:
         event = Event(kind=kind, role=grant.role, at=now(), text=text, data=data)
         await self._client.bus.publish(subjects.event(kind, grant.role), event.encode())
         await self._client.bus.tell(subjects.audit(kind, self._client.organization.operator), event.encode())
-
-
-def _amount(said: str) -> tuple[str, float]:
-    limit, _, value = said.partition("=")
-    try:
-        found = amount(value.strip())
-    except ValueError as error:
-        raise ConfigError(f"`{limit}` {error}") from error
-    if limit not in LIMITS:
-        raise RefusedError(f"`{limit}` is no limit. There are {', '.join(LIMITS)}.")
-    assert isinstance(found, float)
-    return limit, found

@@ -10,6 +10,7 @@ from agenthub.errors import ConfigError, RefusedError
 from agenthub.tui.decisions import body
 from agenthub.tui.dialogs import Confirm, Help, Peek, Say
 from agenthub.tui.dispatch import parse
+from agenthub.tui.editor import Edit
 from agenthub.tui.event_list import EventList
 from agenthub.tui.hands import Hands
 from agenthub.tui.keys import IN_LISTS, KEYS
@@ -27,7 +28,7 @@ _GROUPS = {
     "view": "views", "look": "look", "talk": "write", "decide": "decide", "role": "steer agents",
     "message": "messages that wait", "letter": "dead letters", "app": "this screen",
     "list": "in lists", "pane": "in texts",
-    "learning": "learnings", "schedule": "schedules", "hub": "everything",
+    "learning": "learnings", "schedule": "schedules", "limit": "money", "hub": "everything",
 }  # fmt: skip
 
 
@@ -202,6 +203,17 @@ class Deeds:
         mark = await self._app.source.replay(letter)
         self._app.say(f"replayed as {mark.new_id[:8]} in the inbox of {mark.role}")
         self._looked()
+
+    async def letter_edit(self) -> None:
+        letter = self._selection.letter
+        if letter is None:
+            raise RefusedError("There is no dead letter here.")
+        title = f"Replay {letter.letter.message_id[:8]} with another message"
+        text = await self._app.push_screen_wait(Edit(title, letter.letter.data.decode(errors="replace")))
+        if text is not None:
+            mark = await self._app.source.replay(letter, body=text.encode())
+            self._app.say(f"replayed as {mark.new_id[:8]} in the inbox of {mark.role}")
+            self._looked()
 
     async def letter_replay_all(self) -> None:
         view = self._app.front

@@ -18,13 +18,13 @@ from agenthub.tui.pane import Pane
 from agenthub.tui.wording import plain
 
 
-class _Dialog(ModalScreen[str | None]):
+class Dialog(ModalScreen[str | None]):
     """A window in the middle; Escape closes it without an answer."""
 
     BINDINGS = [Binding("escape", "leave", "back", id="dialog.leave")]
     DEFAULT_CSS = """
-    _Dialog { align: center middle; background: $background 60%; }
-    _Dialog > #window { border: round $accent; background: $background; padding: 0 1; width: 80%; max-width: 100;
+    Dialog { align: center middle; background: $background 60%; }
+    Dialog > #window { border: round $accent; background: $background; padding: 0 1; width: 80%; max-width: 100;
         height: auto; max-height: 90%; }
     """
 
@@ -41,7 +41,7 @@ class _Dialog(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-class Peek(_Dialog):
+class Peek(Dialog):
     """All of something that a line shows the beginning of."""
 
     BINDINGS = [Binding("space,q,left", "leave", "close", show=False)]
@@ -64,7 +64,7 @@ class Peek(_Dialog):
         self.query_one(Pane).focus()
 
 
-class Confirm(_Dialog):
+class Confirm(Dialog):
     """A yes or a no before something that cannot be taken back."""
 
     BINDINGS = [Binding("y", "yes", "yes"), Binding("n,q", "leave", "no")]
@@ -90,7 +90,7 @@ class Confirm(_Dialog):
         self.dismiss("yes")
 
 
-class Say(_Dialog):
+class Say(Dialog):
     """Words of the person: a reason, or an answer; or one of some choices, by its number."""
 
     DEFAULT_CSS = "Say Input { border: none; height: 1; margin: 1 0; background: $panel; }"
@@ -130,7 +130,7 @@ class Say(_Dialog):
         self.dismiss(event.value.strip())
 
 
-class Help(_Dialog):
+class Help(Dialog):
     """The keys that do something here."""
 
     BINDINGS = [Binding("question_mark,q,space", "leave", "close", show=False)]

@@ -1,13 +1,17 @@
-"""The line in which a person writes to agents: `@backend !high please look at this`."""
+"""Lines that a person writes: to agents, `@backend !high please look at this`, and into the calendar."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from agenthub.errors import ConfigError, unknown
 from agenthub.messages import Priority
+from agenthub.role_settings import Schedule
 
 _WORD = re.compile(r"\s*([@!])(\S+)\s*")
 
@@ -46,3 +50,31 @@ def parse(line: str, *, roles: Collection[str], to: str) -> Dispatch:
     if not to:
         raise ConfigError("To whom? Begin with `@role`.")
     return Dispatch(to, rest.strip(), priority)
+
+
+class Plan(NamedTuple):
+    """A schedule that a person wrote down."""
+
+    name: str
+    to: str
+    rule: Schedule
+
+
+def read_plan(line: str) -> Plan:
+    """`name @role when text`; `when` is a cron line in quotes, `@daily` and the like, a length such as `30m`, a moment.
+
+    Raises:
+        ConfigError: If it is none; says what to write.
+    """
+    try:
+        name, to, when, *words = shlex.split(line)
+    except ValueError:
+        example = 'sweep @qa "0 9 * * 1-5" Run the slow tests'
+        raise ConfigError(f"Write `name @role when text`, such as `{example}`.") from None
+    is_length = re.fullmatch(r"(?:\d+[smhd])+", when) is not None
+    is_cron = when.startswith("@") or len(when.split()) == 5
+    kind = "every" if is_length else "cron" if is_cron else "at"
+    try:
+        return Plan(name, to.removeprefix("@"), Schedule.model_validate({kind: when, "text": " ".join(words)}))
+    except ValidationError as error:
+        raise ConfigError(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")) from error

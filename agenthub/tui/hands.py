@@ -130,6 +130,12 @@ class Hands:
         one = self._schedule()
         self._done(f"{one.schedule}: fired", await self._app.source.reschedule("run", one.schedule))
 
+    async def schedule_add(self) -> None:
+        examples = 'sweep @qa "0 9 * * 1-5" Run the slow tests', "look @devops 30m Look at the queues"
+        line = await self._ask("New schedule", "\n".join(("Such as:", "", *examples)), "name @role when text")
+        if line:
+            self._done(f"{await self._app.source.plan(line)} is added")
+
     async def schedule_pause(self) -> None:
         one = self._schedule()
         await self._app.source.reschedule("resume" if one.is_paused else "pause", one.schedule)
@@ -145,6 +151,14 @@ class Hands:
         if not self._selection.schedule:
             raise RefusedError("There is no schedule here.")
         return self._selection
+
+    # ── money ──────────────────────────────────────────────────────────────────────────────────────
+    async def limit_set(self) -> None:
+        role = self._role()
+        about = "usd_day=5 · tokens_hour=2M · turns_day=unlimited · usd_day=file: what the files say again"
+        said = await self._ask(f"Limit of {role}", about, "usd_day=5")
+        if said:
+            self._done(await self._app.source.limit(role, said))
 
     # ── learnings ──────────────────────────────────────────────────────────────────────────────────
     async def learning_promote(self) -> None:

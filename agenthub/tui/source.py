@@ -7,6 +7,7 @@ it looks at, but the deeds at the end.
 from __future__ import annotations
 
 import asyncio
+import getpass
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from agenthub.breakers import Breakers
 from agenthub.budgets import AccountName, Budgets
 from agenthub.causation import Node
 from agenthub.client import Client, LiveEvent, WaitingMessage
+from agenthub.client.allowances import read_limit, set_limits
 from agenthub.client.approvals import Approvals
 from agenthub.client.learnings import Learnings, Shared
 from agenthub.client.letters import Buried
@@ -29,7 +31,9 @@ from agenthub.letters import Replay
 from agenthub.messages import Completion, Event, Message, Priority, now
 from agenthub.org.reputation import ALL
 from agenthub.org.track_record import TrackRecord
+from agenthub.tui.dispatch import read_plan
 from agenthub.tui.facts import Money, Picture
+from agenthub.tui.wording import plural
 
 QUIET_KINDS = frozenset({"model"})
 """Events that tell more than a person wants to see pass by."""
@@ -66,11 +70,13 @@ class Source(Protocol):
     async def reject(self, ask_id: str, reason: str) -> Ask: ...
     async def reply(self, ask_id: str, text: str) -> Ask: ...
     async def judge(self, verb: str, learning_id: str, reason: str) -> None: ...
-    async def replay(self, buried: Buried) -> Replay: ...
+    async def replay(self, buried: Buried, *, body: bytes | None = None) -> Replay: ...
     async def drop(self, letters: Sequence[Buried]) -> None: ...
     async def steer(self, verb: RoleVerb, role: str | None, words: str = "") -> str: ...
     async def rearrange(self, verb: MessageVerb, role: str, message_id: str, *more: str) -> str: ...
     async def reschedule(self, verb: ScheduleVerb, schedule: str) -> str: ...
+    async def plan(self, line: str) -> str: ...
+    async def limit(self, role: str, said: str) -> str: ...
 
 
 class HubSource:
@@ -191,9 +197,9 @@ class HubSource:
         """Promote, demote, quarantine or release a learning, for all roles."""
         await getattr(self._learnings, verb)(learning_id, reason=reason)
 
-    async def replay(self, buried: Buried) -> Replay:
-        """Give a dead letter another life."""
-        return await self._client.letters.replay(buried)
+    async def replay(self, buried: Buried, *, body: bytes | None = None) -> Replay:
+        """Give a dead letter another life, with another message if there is a `body`."""
+        return await self._client.letters.replay(buried, body=body)
 
     async def drop(self, letters: Sequence[Buried]) -> None:
         """Throw dead letters away for good."""
@@ -212,6 +218,17 @@ class HubSource:
         """Fire, pause, resume or remove a schedule; of firing, the id of the message."""
         found = await getattr(self._schedules, verb)(schedule)
         return f"as {found.id[:8]}" if isinstance(found, Message) else ""
+
+    async def plan(self, line: str) -> str:
+        """Add a schedule as a line says it; its id."""
+        planned = read_plan(line)
+        return (await self._schedules.add(planned.name, planned.to, planned.rule)).id
+
+    async def limit(self, role: str, said: str) -> str:
+        """Set a limit of a role, `usd_day=5`; what came of it."""
+        name = AccountName(role, self._is_rehearsal)
+        _, woken = await set_limits(self._client, name, dict([read_limit(said.strip())]), by=getpass.getuser())
+        return f"{role}: {said.strip()} · {plural(woken, 'message')} waited for money"
 
 
 def _came(effects: Sequence[Effect]) -> str:

@@ -244,7 +244,7 @@ def trace() -> Node:
     )  # fmt: skip
 
 
-_SAYING = ("steer", "rearrange", "reschedule")
+_SAYING = ("steer", "rearrange", "reschedule", "plan", "limit")
 """What is answered in words."""
 
 
@@ -300,6 +300,8 @@ class FixedSource:
 
         async def deed(*arguments: Any, **named: Any) -> Any:
             self.deeds.append((name, *arguments, *named.values()))
+            if name == "replay":
+                return Replay(message_id="dead0001", role="support", number=1, new_id="f00dfeed", replayed_at=AT)
             return "backend: done" if name in _SAYING else message("you", "done", id_="feedbeef0001")
 
         return deed

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 from agenthub.errors import AgenthubError
 from agenthub.messages import Event, Priority
 from agenthub.tui.app import HubApp
-from agenthub.tui.dispatch import Dispatch, parse
+from agenthub.tui.dispatch import Dispatch, parse, read_plan
 from agenthub.tui.facts import agents, as_tree, fits, ordered
 from agenthub.tui.feed import Heard
 from agenthub.tui.inbox_view import InboxView
@@ -295,3 +296,57 @@ async def test_a_schedule_is_run_paused_and_removed() -> None:
         await until(lambda: len(app.screen_stack) == 2)
         await pilot.press("y")
         await until(lambda: deeds(app)[3:] == [("reschedule", "remove", "docs.weekly")])
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ('sweep @qa "0 9 * * 1-5" Run it', {"cron": "0 9 * * 1-5"}), ("sweep @qa @daily Run it", {"cron": "@daily"}),
+        ("sweep qa 1h30m Run it", {"every": "1h30m"}),
+        ('sweep @qa "2026-12-24 18:00" Run it', {"at": "2026-12-24 18:00"}),
+    ],
+)  # fmt: skip
+def test_a_line_says_what_is_due_when(line: str, rule: dict[str, str]) -> None:
+    plan = read_plan(line)
+    said = plan.rule.model_dump(exclude_defaults=True)
+    assert (plan.name, plan.to, said) == ("sweep", "qa", {**rule, "text": "Run it"})
+
+
+@pytest.mark.parametrize(
+    "line", ["", "sweep", "sweep @qa", 'sweep @qa "0 9 * *" x', 'sweep @qa "unclosed', "sweep @qa never x"]
+)
+def test_a_line_that_plans_nothing_says_what_to_write(line: str) -> None:
+    with pytest.raises(AgenthubError):
+        read_plan(line)
+
+
+async def test_a_dead_letter_gets_another_life_with_another_message(tmp_path: Path) -> None:
+    async with screen() as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: app.front.selection.letter)
+        await pilot.press("e")
+        await until(lambda: len(app.screen_stack) == 2)
+        area = app.screen.query_one(TextArea)
+        assert '"message"' in area.text
+        await pilot.press("escape")
+        await pilot.press("e")
+        await until(lambda: len(app.screen_stack) == 2)
+        app.screen.query_one(TextArea).text = "{}"
+        await pilot.press("ctrl+s")
+        await until(lambda: [(deed[0], deed[-1]) for deed in deeds(app)] == [("replay", b"{}")])
+
+
+async def test_a_limit_is_set_and_a_schedule_added_by_a_line() -> None:
+    async with screen() as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: app.front.selection.role)
+        await pilot.press("b")
+        await until(lambda: len(app.screen_stack) == 2)
+        app.screen.query_one(Input).value = "usd_day=8"
+        await pilot.press("enter")
+        await until(lambda: deeds(app) == [("limit", "backend", "usd_day=8")])
+        await pilot.press("7", "n")
+        await until(lambda: len(app.screen_stack) == 2)
+        app.screen.query_one(Input).value = "sweep @qa 30m Sweep"
+        await pilot.press("enter")
+        await until(lambda: deeds(app)[1:] == [("plan", "sweep @qa 30m Sweep")])
