@@ -50,6 +50,8 @@ class Request(NamedTuple):
     type: str = "task_assignment"
     ballot: Ballot | None = None
     """What may be voted for."""
+    tender: str | None = None
+    """Of what was auctioned: id of the message that asked the recipient for its bid."""
 
 
 class Coordination:
@@ -322,7 +324,7 @@ class Coordination:
             payload=Payload(
                 subject=request.subject, message=request.text, priority=request.priority,
                 attachments=list(request.attachments), check=request.check, verify=request.verify,
-                verifies=request.verifies, ballot=request.ballot,
+                verifies=request.verifies, ballot=request.ballot, tender=request.tender,
             ),
         )  # fmt: skip
 

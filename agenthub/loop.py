@@ -160,8 +160,8 @@ class Loop:
         try:
             await self._before_effect()
             message = self._take_in(Message.read(delivery.data, default_id=delivery.default_id))
-            message = message.model_copy(update=_of_the_door(delivery))
-            self._triage.check(message, delivery)
+            message = message.model_copy(update=_of_the_door(message, delivery))
+            await self._triage.check(message, delivery)
             if message.coalesce and await self._inbox.has_newer(message, delivery):
                 await self._settling.complete(message, Outcome.NOTED, "a newer one of the same kind waits")
                 return True
@@ -370,9 +370,13 @@ def _granted(ask: Ask | None) -> Granted | None:
     return Granted(ask.approval.tool, ask.approval.input, always=answer is not None and answer.always)
 
 
-def _of_the_door(delivery: Delivery) -> dict[str, bool | None]:
-    """By which door a message came in, whatever it says of that itself. What the role put off itself came by none."""
+def _of_the_door(message: Message, delivery: Delivery) -> dict[str, bool | None]:
+    """By which door a message came in, whatever it says of that itself; only that it is a stranger's is believed.
+
+    What the role put off itself came by none.
+    """
     door = delivery.headers.get(subjects.DOOR, "")
     is_vouched_for = not door or door.startswith(subjects.ALL_DUE)
-    came_here = subjects.is_of_the_role(delivery.subject) and subjects.place_of(door) is not None
-    return {"at_door": None if is_vouched_for else True, "is_stranger": came_here or None}
+    place, lane = subjects.place_of(door), subjects.lane_of(delivery.subject)
+    came_here = lane is not None and place is not None and place.role == lane.role and not place.priority
+    return {"at_door": None if is_vouched_for else True, "is_stranger": came_here or message.is_stranger or None}

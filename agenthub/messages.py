@@ -197,6 +197,8 @@ class Payload(Wire):
     """In replies: role or person other than the doer that approved."""
     checked: Check | None = None
     """In replies: what came of the check."""
+    tender: str | None = Field(default=None, max_length=160)
+    """In tasks that were auctioned: id of the message by which the role was asked for its bid."""
     ballot: Ballot | None = None
     """In ballots: what may be voted for."""
     vote: str | None = Field(default=None, max_length=200)

@@ -64,6 +64,9 @@ class Defaults(_Table):
     """Messages that one role may send another within `pair_window_s`; answers are not counted."""
     pair_window_s: _Seconds = 10.0
     """Seconds in which they are counted."""
+    tasks_from: Literal["managers", "colleagues", "anyone"] = "colleagues"
+    """From which roles a role takes tasks, besides the operator: `managers`, who is above it in the org chart;
+    `colleagues`, also who has the same manager, and who reports to it; `anyone`. Others are told whom to ask."""
     rate_gate: Literal["enforce", "observe", "off"] = "enforce"
     """`observe` tells what `enforce` would refuse, and lets it pass."""
     max_turn_steps: int = Field(default=50, ge=1)

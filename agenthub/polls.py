@@ -112,7 +112,8 @@ class Polls:
         moment, task = self._clock(), auction.task
         deadline = moment + timedelta(seconds=tender.within_s)
         identity = derived_id(auction.id, "award")
-        request = Request(winner, tender.subject, tender.text, tender.priority)
+        bid_on = next((part.message_id for part in auction.parts if part.role == winner), None)
+        request = Request(winner, tender.subject, tender.text, tender.priority, tender=bid_on)
         message = self._coordination.message(
             request.type, request, about=task, message_id=derived_id(identity, "0"), ask_id=identity
         )

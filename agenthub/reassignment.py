@@ -60,6 +60,8 @@ async def reassign(bus: Bus, delivery: InFlight, role: str, fallback: str, *, by
         message = Message.read(delivery.received.data, default_id=delivery.default_id)
     except MessageError:
         return False
+    if delivery.received.headers.get(subjects.DOOR) == subjects.inbox(role):
+        message = message.model_copy(update={"is_stranger": True})  # nobody vouched for it there either
     first = await record_move(bus, message, role, fallback, why=f"`{role}` is gone", at=at)
     if first is None:
         return False

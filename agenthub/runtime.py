@@ -29,6 +29,7 @@ from agenthub.guards.repeats import Memory
 from agenthub.guards.senders import Senders
 from agenthub.health import open_health
 from agenthub.inbox import Inbox
+from agenthub.intake import Intake
 from agenthub.ladder import Ladder
 from agenthub.leading import lead_if_free
 from agenthub.learning.lessons import TaughtSession
@@ -240,7 +241,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 inbox.keep(delivery)
             triage = Triage(
                 name, journal=journal, coordination=coordination, settling=settling, polls=polls, traces=guard,
-                senders=senders, clock=now, max_hops=organization.defaults.max_hops,
+                senders=senders, intake=Intake(name, organization, bus, senders), clock=now,
+                max_hops=organization.defaults.max_hops,
             )  # fmt: skip
             loop = Loop(
                 name, inbox=inbox, session=session, journal=journal, triage=triage, settling=settling,

@@ -85,6 +85,8 @@ ATTEMPTS = "Agenthub-Attempts"
 ANNOUNCEMENTS = "agent-hub.global.announcements"
 EVERY_DOOR = "agent-hub.operators.*.inbox"
 ALL_TOPICS = ("agent-hub.topics.>", "agent-hub.global.>")
+EVERY_TOPIC = ("agent-hub.topics.", "agent-hub.global.")
+"""How these subjects begin."""
 ALL_LEARNINGS = "genbrain.learning.*"
 ALL_DONE = "agent-hub.done.*.*"
 EVERY_END = "agent-hub.done."

@@ -12,6 +12,7 @@ from agenthub.coordination import ASK_DEADLINE, Coordination
 from agenthub.errors import MessageError
 from agenthub.guards.loop_guard import check_hops
 from agenthub.guards.senders import Senders, sender_of
+from agenthub.intake import Intake
 from agenthub.messages import Message, Outcome
 from agenthub.polls import Polls
 from agenthub.sessions import prompts
@@ -33,6 +34,7 @@ class Triage:
         polls: Polls,
         traces: TraceGuard,
         senders: Senders,
+        intake: Intake,
         clock: Callable[[], datetime],
         max_hops: int,
     ) -> None:
@@ -41,18 +43,20 @@ class Triage:
         Args:
             polls: Decides votes and auctions that are over.
             senders: Says whether a message is from whom it names.
+            intake: Says whether who sent it may ask it.
             max_hops: How often a message may have been passed on.
         """
         self._role, self._journal, self._coordination, self._settling = role, journal, coordination, settling
-        self._polls, self._traces, self._senders = polls, traces, senders
+        self._polls, self._traces, self._senders, self._intake = polls, traces, senders, intake
         self._clock, self._max_hops = clock, max_hops
 
-    def check(self, message: Message, delivery: Delivery) -> None:
+    async def check(self, message: Message, delivery: Delivery) -> None:
         """Return if the message may be worked off.
 
         Raises:
             ForgedError: If it is not from whom it says.
             MessageError: If it came too late, or has been passed on too often.
+            RefusedError: If its sender may not ask this.
         """
         self._senders.check(message, delivery.subject, delivery.signed_headers, delivery.data)
         if message.type == DECISION:
@@ -60,6 +64,7 @@ class Triage:
         if message.deadline is not None and message.deadline < self._clock():
             raise MessageError(f"its deadline {message.deadline:%Y-%m-%d %H:%M:%S} UTC has passed")
         check_hops(message, max_hops=self._max_hops)
+        await self._intake.check(message, delivery)
 
     async def sort(self, message: Message) -> Work | None:
         """The turn that a message asks for; None if it asks for none and is done with."""

@@ -60,7 +60,7 @@ class Delivery:
     def saved(self) -> dict[str, Any]:
         """All that `restored` needs, for a file."""
         data = base64.b64encode(self.data).decode()
-        return {"subject": self.subject, "reply": self.reply_subject, "headers": self.headers, "data": data}
+        return {"subject": self.subject, "reply": self.reply_subject, "headers": self.signed_headers, "data": data}
 
     @classmethod
     def restored(cls, bus: Bus, saved: dict[str, Any]) -> Delivery:

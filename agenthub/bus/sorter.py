@@ -151,7 +151,9 @@ class Sorter:
             return
         if delivery.stream == subjects.TOPICS and message.from_role == self._role:
             return  # own output never wakes its author
-        headers = {subjects.DOOR: delivery.headers.get(subjects.DOOR, delivery.subject), subjects.ID: message.id}
+        # What comes due has been here before, and says by which door. Others may say what they like.
+        before = delivery.headers if delivery.stream == subjects.SCHEDULES else {}
+        headers = {subjects.DOOR: before.get(subjects.DOOR, delivery.subject), subjects.ID: message.id}
         if subjects.ATTEMPTS in delivery.headers:
             headers[subjects.ATTEMPTS] = delivery.headers[subjects.ATTEMPTS]
         lane = subjects.lane(self._role, message.payload.priority, self._role)
