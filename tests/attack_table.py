@@ -144,7 +144,7 @@ def _listening(victim: str) -> dict[str, Attempt]:
 EVERYTHING = frozenset(attempts("backend", "cto"))
 _FILES = f"OBJ_{subjects.ATTACHMENTS}"
 _OPEN_TO_ROLES = [
-    subjects.DONE, subjects.TRACE_COUNTS, subjects.CONTROL, _FILES,
+    subjects.DONE, subjects.TRACE_COUNTS, subjects.CONTROL,
     *(f"KV_{bucket}" for bucket in (
         subjects.REGISTRY, subjects.HEALTH, subjects.TRACES, subjects.BREAKERS, subjects.BUDGETS, subjects.CALENDAR,
         subjects.MEETINGS, subjects.GRANTS,
@@ -163,7 +163,7 @@ _ROLE = {
     "publish tasks", "publish a status", "count on a trace", "store a file", f"follow {_FILES}",
     "hear what is kept of all",
     *(f"write its {bucket}" for bucket in (subjects.TRACES, subjects.BREAKERS, subjects.BUDGETS)),
-    *(f"read {stream}" for stream in _OPEN_TO_ROLES),
+    f"read {_FILES}", *(f"read {stream}{how}" for stream in _OPEN_TO_ROLES for how in ("", " by place")),
     *(f"read its {stream.removeprefix('KV_')}" for stream in _OPEN_TO_ROLES if stream.startswith("KV_")),
 }  # fmt: skip
 _WATCHING = {
