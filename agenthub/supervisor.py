@@ -23,27 +23,24 @@ from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.topology import provision, topology_of
-from agenthub.children import Child, RoleState, Verdict, is_stuck
+from agenthub.children import Child, RoleState, Verdict
 from agenthub.client import access_of, ensure_signers, role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
-from agenthub.errors import AgenthubError, ConfigError, HubError
+from agenthub.errors import ConfigError, HubError
 from agenthub.granting import keep_granted
 from agenthub.messages import now
 from agenthub.org.events import Events
-from agenthub.org.registry import Registry, Sightings, beat_ttl_s
+from agenthub.org.registry import Registry
 from agenthub.organization import Organization
-from agenthub.presence import Absence
 from agenthub.restarts import obey_restarts
 from agenthub.run_file import RunFile, lock
 from agenthub.servers import Servers
 from agenthub.settings import Settings
+from agenthub.silent_children import LOOK_WITHIN_S, sign_off, watch_beats
 
 logger = logging.getLogger(__name__)
 
 READY_WITHIN_S = 60.0
-_SIGN_OFF_WITHIN_S = 0.5
-_LOOK_EVERY_S = 3.0
-_LOOK_WITHIN_S = 2.0
 REHEARSAL = "rehearsal"
 HUB = "hub"
 """Whose events are those of no role."""
@@ -100,7 +97,9 @@ class Supervisor:
                         logger.info("%s %s %s %s", *change)
                     if await self._nursery_imported(stop):
                         await self._start_children()
-                        self._in_background(self._watch_beats(bus))
+                        self._in_background(
+                            watch_beats(bus, self.settings, self._children, self._kill, may_judge=self._may_judge)
+                        )
                         operator = self.organization.operator
                         if self._servers is not None:
                             self._in_background(
@@ -272,43 +271,18 @@ class Supervisor:
         self._in_background(self._start_again(child, how))
 
     async def _sign_off(self, child: Child, how: str) -> None:
-        """A dead role must not look alive until its last heartbeat is over."""
         if child.role and self._bus is not None:
-            registry = Registry(self._bus)
-            with contextlib.suppress(HubError, TimeoutError):  # without a broker nobody sees it
-                async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
-                    last = await registry.find(child.key)
-                    holds = last.holds if last else []  # whoever leads gives it back if this role does not return
-                    await registry.note_absence(
-                        child.key, Absence(role=child.role, since=now(), reason=how, holds=holds)
-                    )
-                    await registry.remove(child.key)
+            await sign_off(self._bus, child, how)
 
-    async def _watch_beats(self, bus: Bus) -> None:
-        """Kill what lives and does not beat. Nobody is held guilty of a broker that cannot be reached from here."""
-        patience_s = max(self.settings.lease_ttl_s, beat_ttl_s(self.settings.heartbeat_s))
-        sightings = Sightings(longest_gap_s=patience_s / 2)
-        while not self._is_stopping:
-            await asyncio.sleep(min(_LOOK_EVERY_S, patience_s / 8))
-            if self._servers is not None and not self._servers.can_store:
-                continue  # nor of a full disk, on which no heartbeat can be stored
-            with contextlib.suppress(AgenthubError, TimeoutError):
-                async with asyncio.timeout(_LOOK_WITHIN_S):
-                    beats = await Registry(bus).all()
-                at_s = time.monotonic()
-                sightings.look({f"{key} {beat.pid}": beat.beat_at for key, beat in beats.items()}, at_s=at_s)
-                for child in list(self._children.values()):
-                    name = f"{child.key} {child.pid}"
-                    if child.role and is_stuck(
-                        child, has_beaten=sightings.has_seen(name), silent_s=sightings.silent_s(name, at_s=at_s),
-                        patience_s=patience_s, at_s=at_s,
-                    ):  # fmt: skip
-                        await self._kill(child, bus, f"process {child.pid} lives but does not beat; killing it")
+    def _may_judge(self) -> bool:
+        """False while processes stop, or cannot store that they live."""
+        return not self._is_stopping and (self._servers is None or self._servers.can_store)
 
-    async def _kill(self, child: Child, bus: Bus, why: str) -> None:
+    async def _kill(self, child: Child, why: str) -> None:
         """Kill a process, once the broker has stored why: if it cannot, that is why nobody beats."""
-        async with asyncio.timeout(_LOOK_WITHIN_S):
-            await Events(bus, child.role).store("killed", why)
+        assert self._bus is not None
+        async with asyncio.timeout(LOOK_WITHIN_S):
+            await Events(self._bus, child.role).store("killed", why)
         logger.warning("%s %s", child.key, why)
         self._say(f"{child.key}: {why}")
         child.state = RoleState.KILLED
