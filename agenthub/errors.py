@@ -33,6 +33,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class AgenthubError(Exception):
@@ -199,3 +203,12 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> str:
         return f"There is no {kind} `{value}`. Did you mean `{near[0]}`?"
     listed = ", ".join(f"`{name}`" for name in names) or "none"
     return f"There is no {kind} `{value}`. There are: {listed}."
+
+
+def problems(error: ValidationError) -> str:
+    """What is wrong with the fields of something, in words."""
+    found = (
+        (".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, "))
+        for one in error.errors(include_url=False)
+    )
+    return "; ".join(f"`{where}`: {what}" if where else what for where, what in found)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agenthub import subjects
-from agenthub.errors import ForgedError, MessageError
+from agenthub.errors import ForgedError, MessageError, problems
 from agenthub.messages import Message, Payload, derived_id, new_id, now
 
 LEARNING = "learning"
@@ -191,12 +191,3 @@ def _valid(model: type[_Value], message: Message, key: str) -> _Value:
         return model.model_validate((message.payload.model_extra or {}).get(key))
     except ValidationError as error:
         raise MessageError(problems(error)) from error
-
-
-def problems(error: ValidationError) -> str:
-    """What is wrong with the fields of a learning, in words."""
-    found = (
-        (".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, "))
-        for one in error.errors(include_url=False)
-    )
-    return "; ".join(f"`{where}`: {what}" if where else what for where, what in found)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agenthub.errors import ForgedError, MessageError
+from agenthub.errors import ForgedError, MessageError, problems
 from agenthub.guards.poisoning import holds_secret, suspicion
-from agenthub.learnings import Judgement, Learning, problems, read
+from agenthub.learnings import Judgement, Learning, read
 
 GOOD: dict[str, Any] = {
     "trigger": "A migration adds a column to a large table",

@@ -14,7 +14,7 @@ from agenthub.cli.budget import Rehearsal, is_rehearsal
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, length, print_json, say, table
 from agenthub.client.grants import Granting
-from agenthub.errors import ConfigError
+from agenthub.errors import ConfigError, problems
 from agenthub.grants import Grant, Kind, Wanted
 from agenthub.messages import now
 
@@ -69,8 +69,7 @@ async def grants_add(
     try:
         wanted = Wanted.model_validate(values)
     except ValidationError as error:
-        said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"Nothing was granted: {said}.") from error
+        raise ConfigError(f"Nothing was granted: {problems(error)}.") from error
     async with options.client() as client:
         grant = await Granting(client).give(role, wanted, by=getpass.getuser())
     if options.json:

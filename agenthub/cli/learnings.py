@@ -11,8 +11,8 @@ from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, console, escaped, print_json, say, table
 from agenthub.client.learnings import Learnings, Shared
-from agenthub.errors import ConfigError
-from agenthub.learnings import Learning, problems
+from agenthub.errors import ConfigError, problems
+from agenthub.learnings import Learning
 
 if TYPE_CHECKING:
     from agenthub.org.trust_states import Opinion

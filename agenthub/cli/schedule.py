@@ -11,7 +11,7 @@ from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, escaped, print_json, say, table
 from agenthub.client.schedules import Scheduled, Schedules
-from agenthub.errors import ConfigError
+from agenthub.errors import ConfigError, problems
 from agenthub.messages import Priority
 from agenthub.role_settings import Misfire, Schedule, WhileBusy
 from agenthub.schedules import Planned
@@ -82,8 +82,7 @@ async def schedule_add(
     try:
         rule = Schedule.model_validate(values)
     except ValidationError as error:
-        said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"Not added: {said}.") from error
+        raise ConfigError(f"Not added: {problems(error)}.") from error
     async with options.client() as client:
         schedules = Schedules(client)
         one = await schedules.add(name, to, rule)

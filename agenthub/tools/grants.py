@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agenthub.approvals import Approval
 from agenthub.coordination import Coordination
-from agenthub.errors import RefusedError
+from agenthub.errors import RefusedError, problems
 from agenthub.grants import Wanted
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
 from agenthub.tools.permits import parked
@@ -39,7 +39,7 @@ def grant_tools(coordination: Coordination, *, within_s: float, is_rehearsal: bo
                 is_rehearsal=is_rehearsal,
             )  # fmt: skip
         except ValidationError as error:
-            raise RefusedError(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")) from error
+            raise RefusedError(problems(error)) from error
         ask = await coordination.ask_person(
             Approval(kind="grant", wanted=wanted), about=call.task, key=call.key, within_s=within_s
         )

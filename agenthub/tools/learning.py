@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.errors import RefusedError
+from agenthub.errors import RefusedError, problems
 from agenthub.guards.poisoning import holds_secret, suspicion
 from agenthub.learning.learner import MOST_OF_ONE, Learner
-from agenthub.learnings import LEAST_CONFIDENCE, MAX_EVIDENCE, Learning, problems
+from agenthub.learnings import LEAST_CONFIDENCE, MAX_EVIDENCE, Learning
 from agenthub.masking import mask_of_keys
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
-from agenthub.errors import RefusedError
+from agenthub.errors import RefusedError, problems
 from agenthub.org.calendar import Calendar
 from agenthub.organization import Organization
 from agenthub.role_settings import NAME_RULE, Schedule
@@ -83,4 +83,4 @@ def _rule(arguments: Plan) -> Schedule:
     try:
         return Schedule(cron=arguments.cron, every=arguments.every, at=arguments.at, text=arguments.text)
     except ValidationError as error:
-        raise RefusedError(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ") + ".") from error
+        raise RefusedError(f"{problems(error)}.") from error

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from agenthub.errors import ConfigError, unknown
+from agenthub.errors import ConfigError, problems, unknown
 from agenthub.messages import Priority
 from agenthub.role_settings import Schedule
 
@@ -77,4 +77,4 @@ def read_plan(line: str) -> Plan:
     try:
         return Plan(name, to.removeprefix("@"), Schedule.model_validate({kind: when, "text": " ".join(words)}))
     except ValidationError as error:
-        raise ConfigError(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")) from error
+        raise ConfigError(problems(error)) from error
