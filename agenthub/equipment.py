@@ -200,7 +200,8 @@ def session_for(
 
 def track_record_of(organization: Organization, bus: Bus) -> TrackRecord:
     """How the work of all roles ended, by their skills."""
-    return TrackRecord(bus, {name: role.settings.skills for name, role in organization.roles.items()})
+    skills = {name: role.settings.skills for name, role in organization.roles.items()}
+    return TrackRecord(bus, skills, operator=organization.operator)
 
 
 def acceptance_of(

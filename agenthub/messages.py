@@ -352,6 +352,8 @@ class Completion(Wire):
     """What came of the command that the task named."""
     verified_by: str = ""
     """Role or person other than the doer that approved of what was done; empty: nobody."""
+    verifies: str = ""
+    """Id of the message whose end this role was asked to verify: `done` approved of it, `failed` rejected it."""
     from_role: str = ""
     """Who had asked."""
     trace_id: str = ""

@@ -207,7 +207,7 @@ class Settling:
             message_id=task.id, role=self._role, outcome=result.outcome, subject=task.title, text=result.text,
             evidence=list(result.evidence), implicit=result.end is TurnEnd.STOPPED, from_role=task.from_role,
             check=result.check, verified_by=result.verified_by, attachments=list(result.attachments),
-            type=task.type, vote=result.vote, bid=result.bid,
+            type=task.type, vote=result.vote, bid=result.bid, verifies=task.payload.verifies or "",
             trace_id=task.trace_id, causation_id=task.causation_id, priority=task.payload.priority,
             started_at=self._journal.started_at(task.id) or self._clock(), ended_at=self._clock(),
             turns=self._journal.turns_of(task.id), usage=self._journal.usage_of(task.id),

@@ -220,15 +220,15 @@ async def learnings_roles(*, options: Options = DEFAULT) -> int:
         print_json(rows, options)
         return EXIT_OK
     table(
-        ["ROLE", "SKILL", "SCORE", "DONE", "FAILED", "ASKED AGAIN"],
+        ["ROLE", "SKILL", "SCORE", "DONE", "VERIFIED", "FAILED", "REJECTED", "ASKED AGAIN"],
         [
             [
-                escaped(role), escaped(skill or "(all)"), f"{score.value:.0%}", str(score.done), str(score.failed),
-                str(score.reworked),
+                escaped(role), escaped(skill or "(all)"), f"{score.value:.0%}", str(score.done), str(score.verified),
+                str(score.failed), str(score.rejected), str(score.reworked),
             ]
             for role, skill, score in listed
         ],
-        right=["SCORE", "DONE", "FAILED", "ASKED AGAIN"],
+        right=["SCORE", "DONE", "VERIFIED", "FAILED", "REJECTED", "ASKED AGAIN"],
     )  # fmt: skip
     return EXIT_OK
 

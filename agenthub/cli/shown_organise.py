@@ -66,6 +66,10 @@ class RoleScore(TypedDict):
     done: int
     failed: int
     reworked: int
+    verified: int
+    """Of those that are done: somebody else approved of them."""
+    rejected: int
+    """How often somebody else rejected what was said to be done."""
 
 
 class FiredLast(TypedDict):

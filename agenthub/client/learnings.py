@@ -153,10 +153,9 @@ class Learnings:
 
     async def scores(self) -> dict[str, dict[str, Score]]:
         """How the work of each role ended in the last 30 days, by skill; under the empty skill all of it."""
-        roles = self._client.organization.roles
-        return await TrackRecord(
-            self._client.bus, {name: role.settings.skills for name, role in roles.items()}
-        ).scores()
+        organization = self._client.organization
+        skills = {name: role.settings.skills for name, role in organization.roles.items()}
+        return await TrackRecord(self._client.bus, skills, operator=organization.operator).scores()
 
     async def _judge(
         self, prefix: str, verdict: Word, roles: Sequence[str], reason: str, *, evidence: Sequence[str] = (),

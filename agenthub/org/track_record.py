@@ -22,8 +22,8 @@ KEPT_S = 300.0
 class TrackRecord:
     """The scores of all roles, read when somebody asks."""
 
-    def __init__(self, bus: Bus, skills: Mapping[str, Collection[str]]) -> None:
-        self._bus, self._skills = bus, skills
+    def __init__(self, bus: Bus, skills: Mapping[str, Collection[str]], *, operator: str = "") -> None:
+        self._bus, self._skills, self._operator = bus, skills, operator
         self._read: tuple[float, dict[str, dict[str, Score]]] | None = None
 
     async def scores(self) -> dict[str, dict[str, Score]]:
@@ -45,5 +45,5 @@ class TrackRecord:
                     end.role, end.message_id
                 ):  # nobody reports for another
                     ends.append(end)
-            self._read = moment_s, scores(ends, self._skills)
+            self._read = moment_s, scores(ends, self._skills, operator=self._operator)
         return self._read[1]

@@ -38,9 +38,11 @@ def colleague_tools(organization: Organization, role: str, record: TrackRecord) 
         lines = []
         for _, _, name, skills, score in sorted(found)[:_MOST]:
             about = f", skills: {', '.join(skills)}" if skills else ""
+            verified = f", {score.verified} of them verified" if score.verified else ""
+            rejected = f", {score.rejected} rejected" if score.rejected else ""
             lines.append(
-                f"- {name}: {score.value:.0%} ({score.done} done and shown, {score.failed} failed, {score.reworked} "
-                f"asked for again){about}"
+                f"- {name}: {score.value:.0%} ({score.done} done and shown{verified}, {score.failed} failed, "
+                f"{score.reworked} asked for again{rejected}){about}"
             )
         text = "How their work ended in the last 30 days; 50 % is unknown:\n" + "\n".join(lines)
         return ToolOutcome(text if lines else "Nobody here has that among their skills.", summary=f"{len(lines)} found")
