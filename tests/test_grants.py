@@ -29,7 +29,7 @@ from agenthub.rehearsal.server import start_rehearsal
 from agenthub.tools.notes import RecallNotes, notes_tools
 from tests.organization import Hub, until
 from tests.test_approvals import WRITE, Desk, _organize
-from tests.test_cli import in_hub
+from tests.test_cli import agenthub, in_hub
 
 AT = datetime(2026, 5, 17, 17, tzinfo=UTC)
 TOPIC = "agent-hub.topics.decisions.api"
@@ -253,3 +253,21 @@ async def test_notes_of_another_role_are_read_only_while_a_person_lets_one(tmp_p
         await recall.run(RecallNotes(of="qa"), None)  # type: ignore[arg-type]
     readable.append("qa")
     assert "staging is green" in (await recall.run(RecallNotes(of="qa"), None)).content  # type: ignore[arg-type]
+
+
+async def test_a_server_that_has_nothing_yet_is_provisioned_and_one_with_grants_keeps_them(hub: Hub) -> None:
+    for name in await hub.bus.js.streams_info():
+        await hub.bus.js.delete_stream(str(name.config.name))
+    first = await in_hub(hub, "provision", "--json")
+    assert (first.code, len(first.json) > 10) == (0, True), first
+    async with operator(hub) as client:
+        await Granting(client).give("backend", Wanted(kind="topic", what="decisions.api", for_s=600), by="ann")
+    printed = await in_hub(hub, "provision", "--print-auth")
+    assert (printed.code, printed.out.count(f'"{TOPIC}"')) == (0, 1)
+    listed = (await in_hub(hub, "grants", "ls", "--json")).out
+    dealt = await agenthub(
+        "keys", "deal", "dealt", "--auth", "auth.conf", "--granted", "-", folder=hub.folder, stdin=listed.encode()
+    )
+    assert (dealt.code, (hub.folder / "auth.conf").read_text().count(f'"{TOPIC}"')) == (0, 1)
+    wrong = await agenthub("keys", "deal", "dealt", "--granted", "-", folder=hub.folder, stdin=b"[1]")
+    assert (wrong.code, "grants ls --json" in wrong.err) == (2, True)

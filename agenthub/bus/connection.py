@@ -278,8 +278,15 @@ class Bus:
         await self.js.purge_stream(stream, subject=subject)
 
     async def counts(self, stream: str, subject: str) -> dict[str, int]:
-        """How many messages a stream holds under each subject that matches."""
-        info = await self.patiently(lambda: self.js.stream_info(stream, subjects_filter=subject), stream)
+        """How many messages a stream holds under each subject that matches.
+
+        Raises:
+            HubError: If there is no such stream.
+        """
+        try:
+            info = await self.patiently(lambda: self.js.stream_info(stream, subjects_filter=subject), stream)
+        except StreamMissing as error:
+            raise HubError(f"The broker has no {stream}. Run `agenthub provision`.") from error
         return dict(info.state.subjects or {})
 
     async def flush(self) -> None:

@@ -77,7 +77,7 @@ async def grants_add(
         return EXIT_OK
     say(f"{role} may {grant.title} until {grant.until:%Y-%m-%d %H:%M} UTC; `agenthub grants revoke {grant.id[:8]}`")
     if kind == "topic" and options.settings().nats_url:
-        say("Servers that run elsewhere are told by `agenthub provision`; run it again when the grant is over.")
+        say("Servers that run elsewhere are told by their own list of who may do what: docs/operations.md, Grants.")
     return EXIT_OK
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from agenthub.bus.dealing import Owner
 from agenthub.bus.dealing import deal as deal_keys
@@ -11,7 +14,9 @@ from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
 from agenthub.client import access_of
-from agenthub.errors import ConfigError
+from agenthub.errors import ConfigError, problems
+from agenthub.grants import Grant, topics_of
+from agenthub.messages import now
 from agenthub.organization import load_organization
 from agenthub.whole_files import write_whole
 
@@ -37,7 +42,13 @@ async def ls(*, options: Options = DEFAULT) -> int:
 
 
 async def deal(
-    folder: Path, /, *, auth: Path | None = None, owner: str | None = None, options: Options = DEFAULT
+    folder: Path,
+    /,
+    *,
+    auth: Path | None = None,
+    owner: str | None = None,
+    granted: Path | None = None,
+    options: Options = DEFAULT,
 ) -> int:
     """Make what keys are missing, and give each process a folder with its own only; needs no broker.
 
@@ -45,10 +56,12 @@ async def deal(
         folder: Gets `<role>/keys`, `leader/keys`, `cli/keys` and `provision/keys`.
         auth: Also write the authorization block for the servers' configuration here.
         owner: Numbers of user and group to whom each folder is given: `10001:10001`.
+        granted: What `agenthub grants ls --json` printed, `-`: on stdin; the block lets roles publish on these topics.
     """
     settings = options.settings()
     organization = load_organization(settings)
-    access = access_of(organization, settings, admits_strangers=False)
+    topics = topics_of(_grants(granted), now()) if granted else {}
+    access = access_of(organization, settings, admits_strangers=False, topics=topics)
     dealt = deal_keys(Keyring(settings.keys), organization.roles, folder, owner=_owner(owner))
     if auth is not None:
         write_whole(auth, access.text())
@@ -57,6 +70,14 @@ async def deal(
     else:
         say(f"{len(dealt)} processes have their keys in {folder}" + (f"; {auth} is written" if auth else ""))
     return EXIT_OK
+
+
+def _grants(file: Path) -> list[Grant]:
+    data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    try:
+        return TypeAdapter(list[Grant]).validate_json(data)
+    except ValidationError as error:
+        raise ConfigError(f"{file} is not what `agenthub grants ls --json` prints: {problems(error)[:200]}") from error
 
 
 def _owner(text: str | None) -> Owner | None:
