@@ -266,8 +266,9 @@ async def test_a_server_that_has_nothing_yet_is_provisioned_and_one_with_grants_
     assert (printed.code, printed.out.count(f'"{TOPIC}"')) == (0, 1)
     listed = (await in_hub(hub, "grants", "ls", "--json")).out
     dealt = await agenthub(
-        "keys", "deal", "dealt", "--auth", "auth.conf", "--granted", "-", folder=hub.folder, stdin=listed.encode()
+        "keys", "deal", "dealt", "--auth", "auth.conf", "--granted=-", folder=hub.folder, stdin=listed.encode()
     )
+    assert dealt.code == 0, dealt
     assert (dealt.code, (hub.folder / "auth.conf").read_text().count(f'"{TOPIC}"')) == (0, 1)
-    wrong = await agenthub("keys", "deal", "dealt", "--granted", "-", folder=hub.folder, stdin=b"[1]")
+    wrong = await agenthub("keys", "deal", "dealt", "--granted=-", folder=hub.folder, stdin=b"[1]")
     assert (wrong.code, "grants ls --json" in wrong.err) == (2, True)

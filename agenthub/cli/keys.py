@@ -56,7 +56,7 @@ async def deal(
         folder: Gets `<role>/keys`, `leader/keys`, `cli/keys` and `provision/keys`.
         auth: Also write the authorization block for the servers' configuration here.
         owner: Numbers of user and group to whom each folder is given: `10001:10001`.
-        granted: What `agenthub grants ls --json` printed, `-`: on stdin; the block lets roles publish on these topics.
+        granted: What `agenthub grants ls --json` printed (`--granted=-`: on stdin); roles may publish on these topics.
     """
     settings = options.settings()
     organization = load_organization(settings)
