@@ -15,6 +15,7 @@ from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import LEADER, Keyring
 from agenthub.errors import ConfigError, LeaseLostError
+from agenthub.filing import Filing
 from agenthub.health import open_health
 from agenthub.leader import Duty, lead
 from agenthub.meetings import Meetings
@@ -57,7 +58,8 @@ def duties(bus: Bus, settings: Settings, organization: Organization) -> list[Dut
         look_after_all,
         Reminders(bus, organization, clock=now).run,
         Scheduler(bus, organization).run,
-        Meetings(bus, organization, knowledge=settings.state / "knowledge").run,
+        Meetings(bus, organization).run,
+        Filing(bus, organization, settings.state / "knowledge").run,
     ]
 
 

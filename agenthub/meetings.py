@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from agenthub import subjects
@@ -23,7 +22,6 @@ from agenthub.messages import Completion, Message, Outcome, Payload, derived_id,
 from agenthub.minutes import AGENDAS, Meeting, decided, next_step, question, report
 from agenthub.org.calendar import Calendar
 from agenthub.org.events import Events
-from agenthub.org.knowledge import Knowledge
 from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Registry
 from agenthub.organization import Organization
@@ -42,12 +40,8 @@ STANDUP = "standup"
 class Meetings:
     """The meetings of an organization, held by whoever leads."""
 
-    def __init__(
-        self, bus: Bus, organization: Organization, *, knowledge: Path, clock: Callable[[], datetime] = now
-    ) -> None:
-        """Meetings whose reports, like all decisions, are also kept as files in the folder `knowledge`."""
+    def __init__(self, bus: Bus, organization: Organization, *, clock: Callable[[], datetime] = now) -> None:
         self._bus, self._organization, self._clock = bus, organization, clock
-        self._knowledge, self._read_up_to = Knowledge(knowledge), 0
         self._meetings = Bucket(bus, subjects.MEETINGS, Meeting)
         self._calendar = Calendar(bus, organization)
         self._version, self._open = -1, list[str]()
@@ -57,14 +51,13 @@ class Meetings:
         while True:
             try:
                 await self.look()
-            except (HubError, MessageError, OSError) as error:
+            except (HubError, MessageError) as error:
                 logger.warning("a meeting cannot go on: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
         """Convene the stand-up if it is time, and bring all open meetings on."""
         await self._stand_up()
-        await self._keep()
         version = await self._meetings.version()
         if version != self._version:
             self._open = [key for key, one in (await self._meetings.items()).items() if one.is_open]
@@ -176,23 +169,6 @@ class Meetings:
                 decisions=len(meeting.decisions), actions=len(meeting.actions),
             )  # fmt: skip
         return meeting.model_copy(update={"closed_at": moment})
-
-    async def _keep(self) -> None:
-        """Take into the knowledge base what was decided and reported since."""
-        newest = await self._bus.newest(subjects.TOPICS)
-        if newest == self._read_up_to:
-            return
-        found = 0
-        for kind, subject in (("decisions", subjects.DECISIONS), ("meetings", subjects.status_topic("meeting"))):
-            for received in await self._bus.look(subjects.TOPICS, subject, most=_MOST_READ, after=self._read_up_to):
-                try:
-                    message = Message.read(received.data, default_id=f"{subjects.TOPICS}-{received.sequence}")
-                except MessageError:
-                    continue
-                found += self._knowledge.keep(kind, message)
-        if found:
-            self._knowledge.index()
-        self._read_up_to = newest
 
     def _message(self, meeting: Meeting, kind: str, text: str, *, key: str, **more: Any) -> Message:
         return Message(

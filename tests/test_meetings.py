@@ -1,4 +1,4 @@
-"""Meetings go through their rounds without anybody waiting, end in exactly one report, and become knowledge."""
+"""Meetings go through their rounds without anybody waiting, and end in exactly one report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from agenthub.failpoints import Failpoint
 from agenthub.meetings import Meetings
 from agenthub.messages import Completion, Event, Message, Outcome
 from agenthub.minutes import Meeting, decided
-from agenthub.org.knowledge import Knowledge
 from agenthub.organization import load_organization
 from tests.organization import Hub, says, until
 
@@ -41,7 +40,7 @@ class Clock:
 
 
 def holder(hub: Hub, clock: Any) -> Meetings:
-    return Meetings(hub.bus, hub.organization, knowledge=hub.folder / "knowledge", clock=clock)
+    return Meetings(hub.bus, hub.organization, clock=clock)
 
 
 async def answer(hub: Hub, role: str, text: str, *, outcome: Outcome = Outcome.DONE) -> Message:
@@ -130,7 +129,7 @@ def _die_holding(folder: str, url: str, point: str, moment: datetime) -> None:
         leader = Keyring(settings.keys).find(LEADER)
         async with connect(url, name="leader", identity=leader) as bus:
             organization = load_organization(settings)
-            await Meetings(bus, organization, knowledge=Path(folder) / "knowledge", clock=lambda: moment).look()
+            await Meetings(bus, organization, clock=lambda: moment).look()
 
     asyncio.run(run())
     os._exit(0)
@@ -190,7 +189,7 @@ async def test_the_stand_up_is_made_of_the_log_and_asks_only_who_is_stuck(hub: H
 
 async def test_roles_take_part_as_in_any_other_message(hub: Hub) -> None:
     await convene(hub, "backend")
-    holds = Meetings(hub.bus, hub.organization, knowledge=hub.folder / "knowledge")
+    holds = Meetings(hub.bus, hub.organization)
     async with hub.role("backend", says("I did it")), hub.role("cto", says("DECISION: go on")):
 
         async def is_closed() -> bool:
@@ -199,35 +198,6 @@ async def test_roles_take_part_as_in_any_other_message(hub: Hub) -> None:
 
         await until(is_closed)
     assert "go on (cto)" in (await reports(hub))[0].payload.message
-
-
-async def test_decisions_become_files_that_people_may_edit_and_roles_find(hub: Hub) -> None:
-    folder, holds = hub.folder / "knowledge", holder(hub, Clock())
-    message = Message.read(
-        b'{"from_role":"cto","type":"decision_record","id":"d1",'
-        b'"payload":{"subject":"Postgres over MySQL","message":"Postgres, since it has partial indexes."}}',
-        default_id="d1",
-    )
-    await hub.bus.publish(subjects.decision_topic("data"), message.encode(), message_id="d1")
-    await hub.bus.publish(subjects.decision_topic("data"), b"not json", message_id="d2")
-    await holds.look()
-    [entry] = (folder / "decisions").iterdir()
-    assert "partial indexes" in entry.read_text()
-    assert f"decisions/{entry.name}" in (folder / "index.md").read_text()
-    entry.write_text("# Postgres\n\nEdited: and it has SERIALIZABLE.\n")
-    (folder / "index.md").write_text("Ours first.\n" + (folder / "index.md").read_text())
-    await holder(hub, Clock()).look()  # another leader, that reads everything again
-    assert "Edited" in entry.read_text()
-    knowledge = Knowledge(folder)
-    assert [found.path for found in knowledge.search("serializable isolation")] == [f"decisions/{entry.name}"]
-    assert knowledge.search('"; drop table entries; -- NEAR(') == []
-    assert knowledge.read("../agenthub.toml") is None
-    entry.unlink()
-    more = message.model_copy(update={"id": "d3"})
-    await hub.bus.publish(subjects.decision_topic("data"), more.encode(), message_id="d3")
-    await holder(hub, Clock()).look()
-    assert not entry.exists() and len(list((folder / "decisions").iterdir())) == 1
-    assert (folder / "index.md").read_text().startswith("Ours first.\n")
 
 
 @pytest.mark.parametrize(

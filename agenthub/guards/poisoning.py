@@ -1,4 +1,4 @@
-"""Is a learning something that a person should look at before anybody follows it? A rule over its words.
+"""Is something that roles will read, a learning or a decision, to be seen by a person before? A rule over its words.
 
 It errs to the side of caution: who is held back by mistake is released by a person with one command.
 """
@@ -43,10 +43,24 @@ _KINDS = (
 
 def suspicion(learning: Learning) -> str:
     """Why a person should see it first, in a few words; empty: nothing speaks against it."""
-    if holds_secret(learning):
+    return suspicion_of(_text(learning))
+
+
+def suspicion_of(text: str) -> str:
+    """The same of any text."""
+    if _holds_secret(text, mask_of_keys):
         return "it holds what looks like a secret"
-    text = _text(learning)
     return next((why for pattern, why in _KINDS if pattern.search(text)), "")
+
+
+def withheld(text: str) -> tuple[str, str]:
+    """A text of many people's lines without those that a person should see first, and why the first of them."""
+    lines, first = [], ""
+    for line in text.splitlines():
+        why = suspicion_of(line)
+        first = first or why
+        lines.append(f"- (withheld: {why})" if why else line)
+    return ("\n".join(lines), first) if first else (text, "")
 
 
 def holds_secret(learning: Learning, mask: Callable[[str], str] = mask_of_keys) -> bool:
@@ -55,7 +69,10 @@ def holds_secret(learning: Learning, mask: Callable[[str], str] = mask_of_keys) 
     Args:
         mask: Takes out the secrets that it knows.
     """
-    text = _text(learning)
+    return _holds_secret(_text(learning), mask)
+
+
+def _holds_secret(text: str, mask: Callable[[str], str]) -> bool:
     return mask(text) != text or has_mask(text) or _SECRETS.search(text) is not None
 
 

@@ -1,6 +1,7 @@
 """The knowledge base: what the organization decided, as Markdown files with an index, kept by plain code.
 
-Each entry is one file that is written once and never touched again: it is the reader's to edit, move and delete.
+Each entry is one file that is written once and never touched again: it is the reader's to edit, move and delete (those
+of learnings are brought up to date as long as nobody changed them, see `org.filed`).
 `index.md` is made anew between its two marks, and only there.
 """
 
@@ -42,17 +43,14 @@ class Knowledge:
         Raises:
             OSError: If it cannot be written.
         """
-        known = self._folder / _KNOWN
-        seen = set(known.read_text("utf-8").split()) if known.exists() else set()
-        if message.id in seen:
+        if self.knows(message.id):
             return False
         title = " ".join(message.title.split())[:120]
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:48] or "entry"
         path = self._folder / kind / f"{message.timestamp:%Y-%m-%d}-{slug}-{message.id[:6]}.md"
         about = {"from": message.from_role, "when": f"{message.timestamp:%Y-%m-%d %H:%M} UTC", "message": message.id}
-        extra = (message.payload.model_extra or {}).get("decided_by")
-        if isinstance(extra, str):
-            about["decided by"] = extra
+        if by := decided_by(message):
+            about["decided by"] = by
         lines = [
             f"# {title}",
             "",
@@ -62,9 +60,23 @@ class Knowledge:
         ]
         if not path.exists():  # a crash came between writing and noting: it may have been edited since
             _write(path, "\n".join(lines).rstrip() + "\n")
-        with known.open("a", encoding="utf-8") as file:
-            file.write(f"{message.id}\n")
+        self.pass_over(message)
         return True
+
+    def knows(self, identity: str) -> bool:
+        """True if a message of this id had an entry once, or was passed over."""
+        known = self._folder / _KNOWN
+        return known.exists() and identity in known.read_text("utf-8").split()
+
+    def pass_over(self, message: Message) -> None:
+        """Note that a message is seen to: it gets no entry any more.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / _KNOWN).open("a", encoding="utf-8") as file:
+            file.write(f"{message.id}\n")
 
     def index(self) -> None:
         """Make the list of entries anew, the newest first; what stands around it stays."""
@@ -120,6 +132,12 @@ class Knowledge:
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
+
+
+def decided_by(message: Message) -> str:
+    """Who decided what a message reports; empty if it does not say."""
+    said = (message.payload.model_extra or {}).get("decided_by")
+    return " ".join(said.split())[:80] if isinstance(said, str) else ""
 
 
 def title_of(path: Path) -> str:

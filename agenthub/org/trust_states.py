@@ -64,6 +64,10 @@ class TrustStates:
         """Tell what a role thinks; only that role does."""
         await self._bucket.put(role, opinions)
 
+    async def version(self) -> int:
+        """Grows with each change; cheap."""
+        return await self._bucket.version()
+
     async def all(self) -> dict[str, Opinions]:
         """What the roles think, by role; those that never learned anything are not there."""
         return await self._bucket.items()

@@ -36,7 +36,8 @@ def recall_tools(folder: Path) -> list[Tool]:
 
     return [
         Tool(
-            RECALL, "Look up what the organization decided and what meetings came to.", Recall, recall,
+            RECALL, "Look up what the organization decided, what meetings came to, and which learnings roles trust.",
+            Recall, recall,
             describe=lambda a: a.path or a.words,
         )
     ]  # fmt: skip
