@@ -95,7 +95,7 @@ async def start_cluster(folder: Path, *, size: int = 3, durable: bool = True) ->
 
 async def leader_of(bus: Bus, stream: str) -> str:
     """Name of the server that leads a stream; empty while there is none, or the server is not in a cluster."""
-    info = await bus.js.stream_info(stream)
+    info = await bus.patiently(lambda: bus.js.stream_info(stream), stream)
     return (info.cluster.leader if info.cluster else None) or ""
 
 
