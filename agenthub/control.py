@@ -18,6 +18,7 @@ from agenthub.messages import Moment, now
 Verb = Literal["pause", "resume", "estop", "thaw", "cancel", "nudge", "restart", "move", "requeue", "reprioritize"]
 LASTING: tuple[tuple[Verb, Verb], ...] = (("pause", "resume"), ("estop", "thaw"))
 """Verbs that hold until the other one of the pair is said."""
+STOPPING: tuple[Verb, ...] = tuple(stops for stops, _ in LASTING)
 _LONGEST_WORDS = 2000
 
 

@@ -12,6 +12,8 @@ from agenthub.bus.connection import Bus
 from agenthub.children import Child, RoleState
 from agenthub.control import Control, may_decide
 from agenthub.errors import MessageError
+from agenthub.guards.senders import Senders
+from agenthub.org.steering import as_stored, read_signed
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ KILL_AFTER_S = 5.0
 
 
 async def obey_restarts(
-    bus: Bus, operator: str, children: Mapping[str, Child], start: Callable[[Child], None],
+    bus: Bus, senders: Senders, operator: str, children: Mapping[str, Child], start: Callable[[Child], None],
     send: Callable[[list[Child], int], None],
 ) -> None:  # fmt: skip
     """Start what was left alone, or waits for its next start, when a person asks for it; runs until cancelled.
@@ -29,9 +31,13 @@ async def obey_restarts(
     """
     async with bus.listen(subjects.ALL_CONTROL_STATES) as heard, asyncio.TaskGroup() as group:
         async for received in heard:
+            place = subjects.control_of(received.subject)
+            if place is None or place.verb != "restart" or (stored := await as_stored(bus, received)) is None:
+                continue
             try:
-                control = Control.read(received.subject, received.data)
-            except MessageError:
+                control = read_signed(stored, senders.has_signed)
+            except MessageError as error:
+                logger.warning("%s", error)
                 continue
             if control.verb != "restart" or not may_decide(control, operator=operator, managers=()):
                 continue

@@ -28,6 +28,7 @@ from agenthub.client import access_of, ensure_signers, role_queues
 from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import ConfigError, HubError
 from agenthub.granting import keep_granted
+from agenthub.guards.senders import Senders
 from agenthub.messages import now
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry
@@ -105,7 +106,9 @@ class Supervisor:
                             self._in_background(
                                 keep_granted(bus, self.organization, self.settings, self._servers.nats.admit)
                             )
-                        self._in_background(obey_restarts(bus, operator, self._children, self._start, self._signal))
+                        senders = Senders(Keyring(self.settings.keys), operator=operator)
+                        obeying = obey_restarts(bus, senders, operator, self._children, self._start, self._signal)
+                        self._in_background(obeying)
                         await self._until_ready(stop)
                     if not stop.is_set():
                         alone = [key for key, state in self.states().items() if state is RoleState.QUARANTINED]

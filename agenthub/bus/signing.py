@@ -17,6 +17,14 @@ from agenthub.bus.identity import Identity, verify
 _OURS = "Agenthub-"
 
 
+def is_answer(headers: Mapping[str, str]) -> bool:
+    """True of what the broker read from a stream and stored elsewhere, since somebody had its answer sent there.
+
+    A signature may hold all the same: that of a message which was published once before.
+    """
+    return subjects.COPY_SEQUENCE in headers or subjects.COPY_STREAM in headers
+
+
 def received_as(subject: str, headers: Mapping[str, str]) -> str:
     """The subject under which a signed message will be read; empty: on this subject nothing is signed.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from agenthub import subjects
 from agenthub.bus.identity import BRIDGE, LEADER, OPERATOR, SYSTEM, Keyring
-from agenthub.bus.signing import is_signed_by
+from agenthub.bus.signing import is_answer, is_signed_by
 from agenthub.errors import ForgedError
 from agenthub.messages import Message
 
@@ -31,7 +31,7 @@ class Senders:
         Raises:
             ForgedError: Else.
         """
-        if subjects.COPY_SEQUENCE in headers or subjects.COPY_STREAM in headers:
+        if is_answer(headers):
             raise ForgedError("it is an answer of the broker that somebody had sent here, not a message")
         sender = sender_of(subject, headers)
         if sender and sender != message.from_role:

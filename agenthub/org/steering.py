@@ -2,10 +2,14 @@
 
 There is one write for each decision, so nothing can come between a decision and its effect: a process that starts
 reads what was decided, one that runs is told at once.
+
+A decision is signed, but who can read it can have the broker store it again, as an answer to a question: what was let
+go once must not be let go by that. So a decision that is such an answer counts only if it stops.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
@@ -13,8 +17,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.bus.received import Heard, Received
-from agenthub.control import LASTING, Control, Decided, Standing, may_decide, standing
+from agenthub.bus.signing import is_answer
+from agenthub.control import LASTING, STOPPING, Control, Decided, Standing, may_decide, standing
 from agenthub.errors import FrozenError, MessageError, TurnCancelledError
+from agenthub.messages import now
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +28,9 @@ KEPT = 50
 """So many decisions of one kind about one role, by one sender, are looked at when a process starts."""
 _LASTING = [verb for pair in LASTING for verb in pair]
 _ABOUT_MESSAGES = ("cancel", "move", "nudge")
+_SURE_WITHIN_S = 2.0
+"""How long it may take to look whether a decision that stops is stored."""
+_MARKS = (subjects.COPY_STREAM, subjects.COPY_SEQUENCE)
 
 Act = Callable[[Control], Awaitable[None]]
 HasSigned = Callable[[str, str, Mapping[str, str], bytes], bool]
@@ -64,9 +73,7 @@ class Steering:
     async def follow(self, heard: Heard) -> None:
         """Keep what is known up to date, and act on it, until cancelled."""
         async for received in heard:
-            sequence = received.headers.get(subjects.COPY_SEQUENCE, "")
-            if sequence.isdecimal():
-                await self._hear(received, int(sequence), acts=True)
+            await self._hear(received)
 
     @property
     def standing(self) -> Standing:
@@ -130,12 +137,19 @@ class Steering:
             place = subjects.control_of(name)
             if place is not None and place.role == self._role and place.verb in _ABOUT_MESSAGES:
                 for received in await self._bus.look(subjects.CONTROL, name, most=KEPT):
-                    await self._hear(received, received.sequence, acts=acts)
+                    await self._take(received, acts=acts)
 
-    async def _hear(self, received: Received, sequence: int, *, acts: bool) -> None:
+    async def _hear(self, received: Received) -> None:
+        place = subjects.control_of(received.subject)
+        if place is None or place.role not in (self._role, subjects.ALL_ROLES):
+            return
+        if (stored := await as_stored(self._bus, received)) is not None:
+            await self._take(stored, acts=True)
+
+    async def _take(self, stored: Received, *, acts: bool) -> None:
         try:
-            control = _read(received.subject, received.headers, received.data, self._has_signed)
-            await self._learn(Decided(sequence, control), acts=acts)
+            control = read_signed(stored, self._has_signed)
+            await self._learn(Decided(stored.sequence, control), acts=acts)
         except MessageError as error:
             logger.warning("%s", error)
 
@@ -161,11 +175,33 @@ async def decided(bus: Bus, *, operator: str) -> list[Decided]:
     return await _newest(bus, _lasting_by(operator, names))
 
 
-def _read(subject: str, headers: Mapping[str, str], data: bytes, has_signed: HasSigned) -> Control:
-    """A decision whose signature holds; of the broker's copy that of what it copied."""
-    control = Control.read(subject, data)
-    if not has_signed(control.by, subjects.control(control.role, control.verb, control.by), headers, data):
-        raise MessageError(f"{subject}: `{control.by}` has not signed this decision; it is ignored")
+async def as_stored(bus: Bus, told: Received) -> Received | None:
+    """A decision that the broker has told of, as it is stored; None if it is not: anybody may have the broker tell."""
+    sequence, place = told.headers.get(subjects.COPY_SEQUENCE, ""), subjects.control_of(told.subject)
+    if place is None or not sequence.isdecimal():
+        return None
+    stops = place.verb in STOPPING
+    try:
+        async with asyncio.timeout(_SURE_WITHIN_S if stops else None):
+            return await bus.patiently(lambda: bus.stored_at(subjects.CONTROL, int(sequence)), subjects.CONTROL)
+    except TimeoutError:  # better stopped for nothing than not stopped
+        headers = {name: value for name, value in told.headers.items() if name not in _MARKS}
+        return told._replace(sequence=int(sequence), headers=headers)
+
+
+def read_signed(stored: Received, has_signed: HasSigned) -> Control:
+    """A decision as it is stored, if its signature holds, and nobody had the broker say it again.
+
+    Raises:
+        MessageError: Else.
+    """
+    control = Control.read(stored.subject, stored.data)
+    if not has_signed(
+        control.by, subjects.control(control.role, control.verb, control.by), stored.headers, stored.data
+    ):
+        raise MessageError(f"{stored.subject}: `{control.by}` has not signed this decision; it is ignored")
+    if is_answer(stored.headers) and control.verb not in STOPPING:
+        raise MessageError(f"{stored.subject}: somebody had the broker repeat what was decided once; it is ignored")
     return control
 
 
@@ -173,10 +209,33 @@ async def _newest(bus: Bus, names: Iterable[str], has_signed: HasSigned = anybod
     found: list[Decided] = []
     for name in names:
         last = await bus.last_with_revision(subjects.CONTROL, name)
-        with contextlib.suppress(MessageError):
-            if last is not None:
-                found.append(Decided(last[1], _read(name, last[2], last[0], has_signed)))
+        if last is None:
+            continue
+        try:
+            stored = Received(name, last[0], last[2], last[1])
+            found.append(Decided(stored.sequence, read_signed(stored, has_signed)))
+        except MessageError as error:
+            logger.warning("%s", error)
+            if (before := await _newest_true(bus, name, has_signed)) is not None:
+                found.append(before)
     return found
+
+
+async def _newest_true(bus: Bus, name: str, has_signed: HasSigned) -> Decided | None:
+    """The newest decision under a subject that counts, behind what somebody had the broker store there.
+
+    Where that has pushed out all that was decided, what stops holds: a person must look.
+    """
+    kept = await bus.look(subjects.CONTROL, name, most=KEPT)
+    for received in reversed(kept):
+        with contextlib.suppress(MessageError):
+            return Decided(received.sequence, read_signed(received, has_signed))
+    place = subjects.control_of(name)
+    if place is None or place.verb not in STOPPING or len(kept) < KEPT:
+        return None
+    why = "all that was decided here was pushed out by what nobody signed; look who did that, then let it go on"
+    control = Control(id=name, verb=place.verb, role=place.role, by=place.sender, at=now(), reason=why)
+    return Decided(kept[-1].sequence, control)
 
 
 def _lasting_by(operator: str, names: Iterable[str]) -> list[str]:
