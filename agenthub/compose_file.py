@@ -181,7 +181,8 @@ def compose_file(settings: Settings, organization: Organization, *, servers: int
     if taken:
         raise ConfigError(f"A service of the compose file has the name of the role `{min(taken)}`. Rename the role.")
     head = next(iter(organization.reports(organization.operator)), next(iter(organization.roles)))
-    mounts = _mounts(settings, organization)
+    mounts, knowledge = _mounts(settings, organization), _knowledge(settings, organization)
+    volumes = [KNOWLEDGE] if knowledge.startswith(f"{KNOWLEDGE}:") else []
     text = _HEAD.format(
         org=organization.org.lower(), servers="one NATS server" if servers == 1 else f"{servers} NATS servers",
         flag=" --small" if servers == 1 else "", head=head, stop_s=GRACE_S + _LEAST_TIME_TO_STOP_S, grace_s=GRACE_S,
@@ -193,18 +194,18 @@ def compose_file(settings: Settings, organization: Organization, *, servers: int
     for number, name in enumerate(names):
         text += _server(name, 4222 + number, cluster)
     healthy = "".join(f"      {name}: {{condition: service_healthy}}\n" for name in names)
-    dealt = [f"{name}:/deal/{name}" for name in (*PROCESSES, *organization.roles)]
-    text += f"\n{_KEYS}{_listed([*mounts, 'keys:/data', 'auth:/auth', f'{KNOWLEDGE}:/deal/{KNOWLEDGE}', *dealt])}"
+    dealt = [f"{name}:/deal/{name}" for name in (*volumes, *PROCESSES, *organization.roles)]
+    text += f"\n{_KEYS}{_listed([*mounts, 'keys:/data', 'auth:/auth', *dealt])}"
     text += f"\n{_PROVISION}{_listed([*mounts, 'provision:/data'])}    depends_on:\n{healthy}"
     text += f"\n{_REHEARSAL.format(port=REHEARSAL_PORT)}{_listed(mounts)}"
     text += f"\n{_CLI}{_listed([*mounts, 'cli:/data'])}"
-    text += f"\n{_LEADER}{_listed([*mounts, 'leader:/data', f'{KNOWLEDGE}:/data/{KNOWLEDGE}'])}"
+    text += f"\n{_LEADER}{_listed([*mounts, 'leader:/data', knowledge])}"
     for role in organization.roles.values():
         text += f"\n  {role.name}:\n    <<: *role\n    command: [role, {role.name}]\n"
-        text += f"    volumes:\n{_listed([*mounts, f'{role.name}:/data', f'{KNOWLEDGE}:/data/{KNOWLEDGE}:ro'])}"
+        text += f"    volumes:\n{_listed([*mounts, f'{role.name}:/data', f'{knowledge}:ro'])}"
         if role.settings.replicas > 1:
             text += f"    deploy: {{replicas: {role.settings.replicas}}}\n"
-    volumes = [*names, "keys", "auth", KNOWLEDGE, *PROCESSES, *organization.roles]
+    volumes = [*names, "keys", "auth", *volumes, *PROCESSES, *organization.roles]
     text += "\nvolumes:\n" + "".join(f"  {name}:\n" for name in volumes)
     return text
 
@@ -228,6 +229,16 @@ def _mounts(settings: Settings, organization: Organization) -> list[str]:
     wanted |= {role.path.parent for role in organization.roles.values()}
     inside = sorted(path.relative_to(folder).as_posix() for path in wanted if path and path.is_relative_to(folder))
     return [f"./{path}:/org/{path}:ro" for path in inside if not _is_below(path, inside)]
+
+
+def _knowledge(settings: Settings, organization: Organization) -> str:
+    """What the leader writes and roles read: a volume, or the folder that the organization names."""
+    if organization.knowledge == settings.state / "knowledge":
+        return f"{KNOWLEDGE}:/data/{KNOWLEDGE}"
+    if not organization.knowledge.is_relative_to(settings.folder):
+        raise ConfigError(f"`knowledge.folder` is outside of {settings.folder}: a container sees only what is below.")
+    path = organization.knowledge.relative_to(settings.folder).as_posix()
+    return f"./{path}:/org/{path}"
 
 
 def _is_below(path: str, others: list[str]) -> bool:

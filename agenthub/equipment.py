@@ -150,7 +150,7 @@ def session_for(
         *colleague_tools(organization, name, record),
         *learning_tools(name, org=organization.org, bus=bus, learner=learner, mask=mask),
         *schedule_tools(name, organization, bus, clock=now),
-        *recall_tools(settings.state / "knowledge"),
+        *recall_tools(organization.knowledge),
     ]
     permissions = _permissions(organization, role, frozenset([*(tool.name for tool in with_others), *NOTES_TOOLS]))
     permits = _permits(settings, organization, name, permissions, coordination, learner, grants)

@@ -59,7 +59,7 @@ def duties(bus: Bus, settings: Settings, organization: Organization) -> list[Dut
         Reminders(bus, organization, clock=now).run,
         Scheduler(bus, organization).run,
         Meetings(bus, organization).run,
-        Filing(bus, organization, settings.state / "knowledge").run,
+        Filing(bus, organization, organization.knowledge).run,
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -72,6 +73,8 @@ class Organization:
     roles: Mapping[str, Role] = field(default_factory=dict)
     """Roles by name; overrides are merged in, and who had no manager reports to the operator."""
     calendar: Calendar = field(default_factory=Calendar)
+    knowledge: Path = Path(".agenthub/knowledge")
+    """Folder of what was decided and learned."""
     schedules: Mapping[str, OrganizationSchedule] = field(default_factory=dict)
     """Those of agenthub.toml, by name; those of roles are in their settings."""
     problems: tuple[Problem, ...] = ()
@@ -195,6 +198,7 @@ def load_organization(settings: Settings, *, strict: bool = True) -> Organizatio
         budget=file.budget,
         prices=file.prices,
         calendar=file.calendar,
+        knowledge=settings.folder / file.knowledge.folder if file.knowledge.folder else settings.state / "knowledge",
         schedules=file.schedules,
         roles=merged,
         problems=tuple(problems),
@@ -279,6 +283,10 @@ def _across(
         globs = ", ".join(f"`{pattern}`" for pattern in file.role_files)
         text = f"there is no role. Role files are looked for as {globs} in {settings.folder}"
         yield Problem(toml.shown, toml.lines.get(("role_files",)), "error", text)
+    kept = settings.folder / file.knowledge.folder
+    if file.knowledge.folder and any(_may_match(pattern, kept, settings.folder) for pattern in file.role_files):
+        text = f"role files are looked for in {kept}: keep what is known in a folder of its own"
+        yield Problem(toml.shown, toml.lines.get(("knowledge", "folder")), "error", f"`knowledge.folder`: {text}")
     for name in file.roles:
         if name not in roles and name not in told:
             line = toml.lines.get(("roles", name))
@@ -322,6 +330,12 @@ def _across(
         circle = " → ".join([*cycle, cycle[0]])
         text = f"managers go round in a circle: {circle}. Let one of them report to `{file.operator}`"
         yield problem(roles[cycle[0]], "reports_to", text)
+
+
+def _may_match(pattern: str, kept: Path, folder: Path) -> bool:
+    """True if a file that roles made below `kept` could be read as a role."""
+    fixed = list(itertools.takewhile(lambda part: not set("*?[") & set(part), Path(pattern).parts[:-1]))
+    return kept.is_relative_to(folder.joinpath(*fixed)) and (bool(fixed) or kept == folder or "**" in pattern)
 
 
 def _cycles(roles: Mapping[str, Role]) -> Iterable[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -173,6 +174,21 @@ class Calendar(_Table):
         return value
 
 
+class KnowledgeBase(_Table):
+    """`[knowledge]`: what was decided and learned, as files."""
+
+    folder: str = Field(default="", max_length=400)
+    """Where it is kept: below the folder of the organization, or absolute. Empty: in the state folder."""
+
+    @field_validator("folder")
+    @classmethod
+    def _is_folder(cls, value: str) -> str:
+        parts = Path(value).parts
+        if value and (".." in parts or not parts or "\0" in value or value.startswith("~")):
+            raise ValueError(f"must be a folder below the organization's, or absolute, without `..`; found {value!r}")
+        return value
+
+
 class OrganizationSchedule(Schedule):
     """`[schedules.<name>]`: a message that a role gets at given times."""
 
@@ -198,6 +214,7 @@ class OrganizationFile(_Table):
     defaults: Defaults = Defaults()
     budget: Budget = Budget()
     calendar: Calendar = Calendar()
+    knowledge: KnowledgeBase = KnowledgeBase()
     schedules: dict[RoleName, OrganizationSchedule] = Field(default_factory=dict)
     prices: dict[str, Price] = Field(default_factory=dict)
     roles: dict[str, RoleOverride] = Field(default_factory=dict)

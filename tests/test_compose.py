@@ -57,6 +57,17 @@ def test_every_container_is_walled_in_limited_and_given_time_to_stop(tmp_path: P
             assert service["depends_on"]["provision"] == {"condition": "service_completed_successfully"}
 
 
+def test_a_folder_of_ones_own_for_what_is_known_is_written_by_the_leader_alone(tmp_path: Path) -> None:
+    write_organization(tmp_path, '[knowledge]\nfolder = "docs/knowledge"\n')
+    found = compose(tmp_path)
+    assert "./docs/knowledge:/org/docs/knowledge" in found["services"]["leader"]["volumes"]
+    assert "./docs/knowledge:/org/docs/knowledge:ro" in found["services"]["qa"]["volumes"]
+    assert "knowledge" not in found["volumes"]
+    write_organization(tmp_path, '[knowledge]\nfolder = "/srv/knowledge"\n')
+    with pytest.raises(ConfigError, match="outside"):
+        compose(tmp_path)
+
+
 def test_the_job_that_has_all_keys_has_no_network_and_nobody_else_mounts_them(tmp_path: Path) -> None:
     write_organization(tmp_path)
     services = compose(tmp_path)["services"]

@@ -17,7 +17,7 @@ from agenthub.org.trust_states import Opinion, Opinions, TrustStates
 from agenthub.sessions.session import ToolCall
 from agenthub.tools.recall import Recall, recall_tools
 from tests.organization import Hub, says, until
-from tests.test_learning import decide, opinion, publish
+from tests.test_learning import decide, do, opinion, publish, transcript, working
 from tests.test_learning_rules import GOOD, learning
 from tests.test_meetings import START
 
@@ -195,3 +195,15 @@ def test_a_crash_between_a_file_and_its_note_leaves_it_ours(tmp_path: Path) -> N
     assert path.read_text() == entry(learning().id, one)
     assert Filed(tmp_path).sync({})
     assert not path.exists()
+
+
+async def test_leader_and_roles_agree_on_the_folder_that_the_organization_names(hub: Hub) -> None:
+    await say(hub, subjects.decision_topic("data"), "Postgres it is")
+    recall = 'rehearse: tool recall {"words": "postgres"}'
+    toml = '[knowledge]\nfolder = "docs/knowledge"\n'
+    async with working(hub, "qa", toml=toml):  # some role leads
+        await until(lambda: list((hub.folder / "docs" / "knowledge" / "decisions").glob("*.md")))
+        end, _ = await do(hub, "qa", f"{recall}\nReport what you find.")
+    assert "docs" not in transcript(hub, "qa", end.message_id)
+    assert "Postgres it is" in transcript(hub, "qa", end.message_id)
+    assert not (hub.settings.state / "knowledge").exists()

@@ -199,9 +199,9 @@ PER_TASK = '[defaults]\nconversation = "per_task"\n'
 
 
 @contextlib.asynccontextmanager
-async def working(hub: Hub, *names: str) -> AsyncIterator[None]:
+async def working(hub: Hub, *names: str, toml: str = "") -> AsyncIterator[None]:
     """Roles that work with the rehearsal model for the length of the block, each task in a conversation of its own."""
-    write_organization(hub.folder, PER_TASK)
+    write_organization(hub.folder, PER_TASK + toml)
     config, stop = hub.folder / "agenthub.toml", asyncio.Event()
     async with start_rehearsal() as endpoint:
         settings = Settings.load(

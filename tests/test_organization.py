@@ -239,6 +239,23 @@ def test_a_wrong_schedule_is_said(load: Load, toml: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [("", ""), ("docs/knowledge", ""), ("/srv/knowledge", ""), ("../knowledge", "without `..`"),
+     ("~/knowledge", "found '~/knowledge'"), ("roles", "role files are looked for in "), (".", "role files"),
+     (".claude/agents", "role files are looked for")],
+)  # fmt: skip
+def test_the_knowledge_base_is_where_the_organization_says(load: Load, folder: str, said: str, tmp_path: Path) -> None:
+    toml = f'[knowledge]\nfolder = "{folder}"'
+    if said:
+        with pytest.raises(ConfigError) as caught:
+            load(toml)
+        assert said in str(caught.value)
+    else:
+        home = tmp_path / "Acme Corp."
+        assert load(toml).knowledge == (home / folder if folder else home / ".agenthub" / "knowledge")
+
+
 def test_the_hash_changes_with_what_roles_work_under_and_with_nothing_else(load: Load) -> None:
     first = load("# a comment").roster_hash
     assert first == load('operator = "you"\n[defaults]\nmax_hops = 16').roster_hash
