@@ -112,7 +112,7 @@ class Coordination:
     async def publish(self, topic: str, text: str, *, about: Message, key: str) -> Message:
         """Publish a message on a topic."""
         request = Request("", topic.removeprefix("agent-hub.topics."), text, about.payload.priority)
-        message = self.message("status", request, about=about, message_id=derived_id(self._role, key))
+        message = self.message(subjects.type_on(topic), request, about=about, message_id=derived_id(self._role, key))
         await self._bus.publish(topic, message.encode(), message_id=message.id)
         return message
 

@@ -211,6 +211,13 @@ def topic(name: str) -> str:
     return f"agent-hub.topics.{name.removeprefix('topics.')}"
 
 
+def type_on(topic_: str) -> str:
+    """What a message on a topic is, if nobody says another type."""
+    if topic_ == ANNOUNCEMENTS:
+        return "announcement"
+    return {"tasks": "task_assignment", "decisions": "direct_message"}.get(topic_.split(".")[2], "status")
+
+
 def learning(agent_id: str) -> str:
     """Where one role publishes what it learned, or the operator also decisions about it; every role reads all."""
     return f"genbrain.learning.{agent_id}"

@@ -23,7 +23,7 @@ from agenthub.client.grants import Granting
 from agenthub.errors import HubError, NotFoundError, RefusedError
 from agenthub.granting import keep_granted
 from agenthub.grants import Grant, RoleGrants, Wanted, covers_topic, topics_of
-from agenthub.messages import Outcome, now
+from agenthub.messages import Message, Outcome, now
 from agenthub.org.grants import Grants
 from agenthub.rehearsal.server import start_rehearsal
 from agenthub.tools.notes import RecallNotes, notes_tools
@@ -231,6 +231,9 @@ async def test_a_role_publishes_a_decision_only_while_it_may(desk: Desk) -> None
             return await desk.hub.bus.newest(topics) > before
 
         await until(is_published)
+        (one, *_) = await desk.hub.bus.look(topics, TOPIC, most=1, after=before)
+        said = Message.decode(one.data)
+        assert (said.from_role, said.type, said.payload.message) == ("backend", "direct_message", "JSON it is")
 
 
 async def test_money_is_granted_on_top_of_a_limit_until_its_window_ends(hub: Hub) -> None:

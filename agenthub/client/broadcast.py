@@ -12,9 +12,6 @@ from agenthub.client.targets import concrete_topic, recipients, subscribers
 from agenthub.errors import HubError
 from agenthub.messages import Message, Priority, derived_id
 
-_TYPES = {"tasks": "task_assignment", "decisions": "direct_message", "status": "status"}
-"""Type of a message on a kind of topic, if nobody says another."""
-
 
 class Sent(NamedTuple):
     """What became of one message of several."""
@@ -76,9 +73,8 @@ async def publish(
         RefusedError: If the text is too large.
     """
     full = concrete_topic(topic)
-    kind = kind or ("announcement" if full == subjects.ANNOUNCEMENTS else _TYPES[full.split(".")[2]])
     message = await client.with_files(
-        client.message(kind, text, subject=subject, priority=priority, sender=sender), attach
+        client.message(kind or subjects.type_on(full), text, subject=subject, priority=priority, sender=sender), attach
     )
     await client.bus.publish(
         full, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
