@@ -165,11 +165,14 @@ class Coordination:
         `key` is that of the tool call.
 
         Raises:
-            RefusedError: If the operator got too many messages from this role just now.
+            RefusedError: If the task waits for another decision already, which the answer to this one would make be
+                forgotten, or the operator got too many messages from this role just now.
         """
         operator = self._organization.operator
-        await self._check_rate(operator, 1, about)
         ask_id = derived_id(self._role, key)
+        if (self._parked.get(about.id, set()) & self._of_people) - {ask_id}:
+            raise RefusedError("Not asked: your task waits for another decision already. Call again when you go on.")
+        await self._check_rate(operator, 1, about)
         opened_at = self._clock()
         deadline = opened_at + timedelta(seconds=within_s)
         deadline = min(deadline, about.deadline) if about.deadline else deadline
@@ -217,7 +220,7 @@ class Coordination:
 
     def _note_open(self, ask: Ask) -> None:
         self._parked.setdefault(ask.task.id, set()).add(ask.id)
-        if ask.approval is not None:
+        if ask.approval is not None and not ask.is_answered:
             self._of_people.add(ask.id)
 
     def check_decider(self, publisher: str) -> None:
@@ -249,6 +252,7 @@ class Coordination:
         ask = await self._ledger.record(
             self._role, reply.correlation_id, message_id=reply.causation_id, by=by, answer=answer
         )
+        self._of_people.discard(reply.correlation_id)
         reach(Failpoint.ANSWER_COLLECTED)
         return ask
 
@@ -259,6 +263,7 @@ class Coordination:
             part = ask.parts[0]  # entered, so that a decision that comes after all does not say otherwise
             no = Answer(outcome=Outcome.REFUSED, text=f"Nobody decided by {ask.deadline:%Y-%m-%d %H:%M} UTC.")
             ask = await self._ledger.record(self._role, ask_id, message_id=part.message_id, by=part.role, answer=no)
+            self._of_people.discard(ask_id)
         if ask is None or ask.is_over(self._clock()):
             return ask
         await self._schedule_deadline(ask)  # the broker's clock is ahead of ours, or somebody made this up
@@ -285,7 +290,9 @@ class Coordination:
     async def close_all(self, task: Message) -> None:
         """Forget whatever a finished task still waited for; late answers are only noted."""
         for ask_id in self._parked.pop(task.id, set()):
-            self._of_people.discard(ask_id)
+            if ask_id in self._of_people:
+                self._of_people.discard(ask_id)
+                await self._events.tell("withdrawn", f"{ask_id[:8]} is not to be decided: its task has ended", task)
             await self._ledger.close(self._role, ask_id)
 
     async def reply(self, task: Message, completion: Completion) -> None:

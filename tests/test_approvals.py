@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
+from agenthub import subjects
+from agenthub.approvals import Approval
 from agenthub.client import Client
 from agenthub.client.approvals import Approvals
-from agenthub.messages import Message, Outcome
+from agenthub.coordination import Coordination
+from agenthub.errors import NotFoundError, RefusedError
+from agenthub.messages import Event, Message, Outcome, now
+from agenthub.org.events import Events
+from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Registry
 from agenthub.organization import load_organization
 from agenthub.rehearsal.server import Endpoint, start_rehearsal
@@ -215,3 +221,30 @@ def _answer(kind: str, sender: str, **fields: str) -> dict[str, Any]:
 
 def _inbox() -> str:
     return "agent-hub.operators.operator-backend.inbox"
+
+
+async def test_a_task_waits_for_one_decision_of_a_person_at_a_time_and_none_is_forgotten(desk: Desk) -> None:
+    """Of two calls in one answer the second would be asked about beside the first, and forgotten when that is over."""
+    hub = desk.hub
+    events = Events(hub.bus, "backend")
+    coordination = Coordination(
+        hub.bus, hub.organization, "backend", ledger=Ledger(hub.bus), events=events, clock=now
+    )  # fmt: skip
+    task = Message.model_validate(directive("Two files"))
+    first = await coordination.ask_person(Approval(tool="write_file"), about=task, key="t~1", within_s=60)
+    assert (
+        await coordination.ask_person(Approval(tool="write_file"), about=task, key="t~1", within_s=60)
+    ).id == first.id
+    with pytest.raises(RefusedError, match="waits for another decision already"):
+        await coordination.ask_person(Approval(tool="write_file"), about=task, key="t~2", within_s=60)
+    assert [ask.id for ask in await desk.approvals.waiting()] == [first.id]
+    await desk.approvals.approve(first.id)
+    (lane,) = await hub.bus.look(subjects.AGENTS, subjects.lane("backend", "medium", "you"), most=5)
+    assert await coordination.collect(Message.decode(lane.data)) is not None
+    assert coordination.approvals_waiting == 0
+    second = await coordination.ask_person(Approval(tool="write_file"), about=task, key="t~r~1", within_s=60)
+    await coordination.close_all(task)  # it ends all the same
+    told = await hub.bus.history(subjects.EVENTS, subjects.event("withdrawn", "backend"))
+    assert [second.id[:8] in Event.decode(one.data).text for one in told] == [True]
+    with pytest.raises(NotFoundError, match="withdrawn when its task ends"):
+        await desk.approvals.approve(second.id)

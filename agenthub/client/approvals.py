@@ -68,7 +68,8 @@ class Approvals:
         found = [ask for ask in await self._ledger.all() if ask.approval and ask.id.startswith(prefix)]
         if len(found) != 1:
             many = f"{len(found)} decisions" if found else "no decision"
-            raise NotFoundError(f"There is {many} whose id begins with `{prefix}`. See `agenthub approvals`.")
+            gone = "" if found else " It is withdrawn when its task ends."
+            raise NotFoundError(f"There is {many} whose id begins with `{prefix}`.{gone} See `agenthub approvals`.")
         (ask,) = found
         if ask.is_answered or ask.parts[0].decided:
             raise RefusedError(f"{ask.id[:8]} is decided already; `{ask.role}` goes on with it.")
