@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from agenthub.asks import Ask
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
+from agenthub.cli.output import ago, escaped, length, print_json, say, table
 from agenthub.client import views
 from agenthub.client.approvals import Approvals
 from agenthub.messages import now
@@ -27,16 +27,15 @@ async def approvals(*, role: str | None = None, options: Options = DEFAULT) -> i
         print_json([views.approval(ask) for ask in waiting], options)
         return EXIT_OK
     moment = now()
-    room = max(30, console().width - 60)
     rows = [
         [
             ask.id[:8], escaped(ask.role), ago(ask.opened_at), length((ask.deadline - moment).total_seconds()),
-            escaped(ask.approval.rule or ask.approval.kind), escaped(ask.approval.title[:room]),
+            escaped(ask.approval.rule or ask.approval.kind), escaped(ask.approval.title),
         ]
         for ask in waiting
         if ask.approval is not None
     ]  # fmt: skip
-    table(["ID", "ROLE", "SINCE", "LEFT", "RULE", "WHAT"], rows, right=["SINCE", "LEFT"])
+    table(["ID", "ROLE", "SINCE", "LEFT", "RULE", "WHAT"], rows, right=["SINCE", "LEFT"], free=["WHAT"])
     if not waiting:
         say("nothing waits for your decision")
     for ask in waiting:

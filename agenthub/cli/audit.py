@@ -48,7 +48,8 @@ async def ls(
          escaped(one.title)]
         for one in found
     ]  # fmt: skip
-    table(["ENTRY", "AGE", "WHO", "WHAT", "TO", "MESSAGE", "TITLE"], rows, right=["ENTRY", "AGE"])
+    columns = ["ENTRY", "AGE", "WHO", "WHAT", "TO", "MESSAGE", "TITLE"]
+    table(columns, rows, right=["ENTRY", "AGE"], free=["TITLE"])
     return EXIT_OK
 
 

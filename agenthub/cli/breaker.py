@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from agenthub.breakers import Breakers, role_key
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
-from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
+from agenthub.cli.output import ago, escaped, length, print_json, say, table
 from agenthub.client import Client
 from agenthub.errors import NotFoundError, unknown
 from agenthub.guards.circuit_breaker import Breaker, Rules
@@ -25,15 +25,11 @@ async def breaker_ls(*, options: Options = DEFAULT) -> int:
     if options.json:
         print_json([{"name": _name(key), **found[key].model_dump(mode="json")} for key in sorted(found)], options)
         return EXIT_OK
-    room = max(20, console().width - 56)
     rows = [
-        [
-            escaped(_name(key)), _STATES[breaker.state], ago(breaker.since), _next(breaker),
-            escaped(breaker.reason[:room]),
-        ]
+        [escaped(_name(key)), _STATES[breaker.state], ago(breaker.since), _next(breaker), escaped(breaker.reason)]
         for key, breaker in sorted(found.items())
     ]  # fmt: skip
-    table(["BREAKER", "STATE", "SINCE", "NEXT TRY", "REASON"], rows, right=["SINCE", "NEXT TRY"])
+    table(["BREAKER", "STATE", "SINCE", "NEXT TRY", "REASON"], rows, right=["SINCE", "NEXT TRY"], free=["REASON"])
     if not any(breaker.state != "closed" for breaker in found.values()):
         say("all are closed")
     return EXIT_OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agenthub.cli import EXIT_OK
 from agenthub.cli.budget import is_rehearsal
 from agenthub.cli.options import DEFAULT, Options, duration
-from agenthub.cli.output import console, dollars, escaped, print_json, say, table, tokens
+from agenthub.cli.output import dollars, escaped, print_json, say, table, tokens
 from agenthub.client import views
 from agenthub.client.costs import By, Cost, costs, total
 from agenthub.messages import now
@@ -23,19 +23,18 @@ async def cost(*, by: By = "role", since: str = "24h", options: Options = DEFAUL
     if options.json:
         print_json([views.cost(one) for one in found], options)
         return EXIT_OK
-    room = max(20, console().width - 70)
     whole = total(found)
     rows = [
         [
             escaped(one.key[:12] if by == "trace" else one.key), str(one.usage.calls), tokens(_read(one)),
             f"{one.cached_share:.0%}", tokens(one.usage.output_tokens), dollars(one.usage.cost_usd),
             f"{one.usage.cost_usd / whole.usage.cost_usd:.0%}" if whole.usage.cost_usd else "",
-            *([escaped(one.title[:room])] if by == "trace" else []),
+            *([escaped(one.title)] if by == "trace" else []),
         ]
         for one in found
     ]  # fmt: skip
     columns = [by.upper(), "CALLS", "READ", "CACHED", "WRITTEN", "COST", "SHARE"]
-    table([*columns, *(["WHAT"] if by == "trace" else [])], rows, right=columns[1:])
+    table([*columns, *(["WHAT"] if by == "trace" else [])], rows, right=columns[1:], free=["WHAT"])
     if not found:
         say(f"no model was called in the last {since}")
         return EXIT_OK

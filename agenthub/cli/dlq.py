@@ -18,7 +18,6 @@ from agenthub.letters import publisher
 if TYPE_CHECKING:
     from agenthub.client.letters import Buried, Letters
 
-_TITLE_WIDTH = 40
 Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -40,26 +39,18 @@ async def ls(*, role: str | None = None, since: str | None = None, options: Opti
     if not found:
         say("there are no dead letters" if since is None and role is None else "there are no such dead letters")
         return EXIT_OK
-    out, rows = console(), []
+    rows = []
     for letter, _, replays in found:
         message = letter.message()
         sender = publisher(letter.subject, letter.headers, letter.data) or "-"
         title = message.title if message else "(cannot be read)"
         age, tries = ago(letter.buried_at), str(letter.attempts)
-        mark = f"replayed as {replays[-1].new_id[:8]}  " if replays else ""
-        rows.append([short(letter.message_id), letter.role, age, tries, sender, title, mark, first_line(letter.reason)])
-    columns = ["ID", "ROLE", "AGE", "TRIES", "FROM"]
-    taken = sum(2 + max(len(name), *(len(row[at]) for row in rows)) for at, name in enumerate(columns))
-    # The last two columns take what the others leave; rich would take it from all alike.
-    room = max(30, out.width - taken - 4) if out.is_terminal else 0
-    shown = []
-    for *cells, title, mark, reason in rows:
-        subject = _cut(title, room * 2 // 5 if room else _TITLE_WIDTH)
-        end = _cut(mark + reason, room - room * 2 // 5) if room else mark + reason
-        style = "dim" if mark else "red"
-        marked = f"[green]{escaped(end[: len(mark)])}[/][{style}]{escaped(end[len(mark) :])}[/]"
-        shown.append([*map(escaped, [*cells, subject]), marked])
-    table([*columns, "SUBJECT", "REASON"], shown, right=["AGE", "TRIES"])
+        mark = f"[green]replayed as {escaped(replays[-1].new_id[:8])}[/]  " if replays else ""
+        reason = f"{mark}[{'dim' if mark else 'red'}]{escaped(first_line(letter.reason))}[/]"
+        cells = [short(letter.message_id), letter.role, age, tries, sender, title]
+        rows.append([*map(escaped, cells), reason])
+    columns = ["ID", "ROLE", "AGE", "TRIES", "FROM", "SUBJECT", "REASON"]
+    table(columns, rows, right=["AGE", "TRIES"], free=["SUBJECT", "REASON"])
     return EXIT_OK
 
 
@@ -78,7 +69,8 @@ async def late(*, role: str | None = None, options: Options = DEFAULT) -> int:
         say("no result came too late")
         return EXIT_OK
     rows = [[short(c.message_id), c.role, ago(c.ended_at), c.outcome, c.subject, first_line(c.text)] for c in found]
-    table(["ID", "ROLE", "AGE", "OUTCOME", "SUBJECT", "TEXT"], [[*map(escaped, row)] for row in rows], right=["AGE"])
+    columns = ["ID", "ROLE", "AGE", "OUTCOME", "SUBJECT", "TEXT"]
+    table(columns, [[*map(escaped, row)] for row in rows], right=["AGE"], free=["SUBJECT", "TEXT"])
     return EXIT_OK
 
 
@@ -177,10 +169,6 @@ async def drop(
     else:
         say(f"dropped {_count(letters)}")
     return EXIT_OK
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 async def _chosen(letters: Letters, ids: tuple[str, ...], role: str | None) -> list[Buried]:

@@ -41,7 +41,7 @@ async def grants_ls(
         [one.id[:8], one.role, escaped(one.title), _ends(one, at), ago(one.at), escaped(one.by), escaped(one.why)]
         for one in found
     ]
-    table(["ID", "ROLE", "MAY", "ENDS", "SINCE", "BY", "WHY"], rows, right=["SINCE"])
+    table(["ID", "ROLE", "MAY", "ENDS", "SINCE", "BY", "WHY"], rows, right=["SINCE"], free=["WHY"])
     if not found:
         say("no role may do more than its files say; `agenthub grants add --help`")
     return EXIT_OK

@@ -45,17 +45,17 @@ async def learnings_ls(
     if options.json:
         print_json([_as_data(one) for one in wanted], options)
         return EXIT_OK
-    room = max(20, console().width - 66)
     rows = [
         [
             one.id, escaped(one.authors[0]), ago(one.shared_at), one.state.value, f"{one.trust:.0%}",
             str(one.confirmations), str(one.contradictions), str(len(one.promoted_by)),
-            escaped(one.learning.trigger[:room]),
+            escaped(one.learning.trigger),
         ]
         for one in wanted
     ]  # fmt: skip
     numbers = ["AGE", "TRUST", "HELD", "FAILED", "POLICY OF"]
-    table(["ID", "FROM", "AGE", "STATE", "TRUST", "HELD", "FAILED", "POLICY OF", "WHEN"], rows, right=numbers)
+    columns = ["ID", "FROM", "AGE", "STATE", "TRUST", "HELD", "FAILED", "POLICY OF", "WHEN"]
+    table(columns, rows, right=numbers, free=["WHEN"])
     if not wanted:
         say("nothing was learned yet" if not found else "nothing that fits")
     return EXIT_OK
@@ -89,7 +89,8 @@ async def learnings_show(identity: str, /, *, options: Options = DEFAULT) -> int
         ]
         for role, opinion in found.roles.items()
     ]  # fmt: skip
-    table(["ROLE", "STATE", "TRUST", "HELD", "FAILED", "REASON"], rows, right=["TRUST", "HELD", "FAILED"])
+    numbers = ["TRUST", "HELD", "FAILED"]
+    table(["ROLE", "STATE", *numbers, "REASON"], rows, right=numbers, free=["REASON"])
     return EXIT_OK
 
 

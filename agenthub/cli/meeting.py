@@ -49,7 +49,8 @@ async def meeting_ls(*, options: Options = DEFAULT) -> int:
         ]
         for one in found
     ]  # fmt: skip
-    table(["ID", "AGE", "STATE", "CHAIR", "DECIDED", "ACTIONS", "SUBJECT"], rows, right=["AGE", "DECIDED", "ACTIONS"])
+    columns = ["ID", "AGE", "STATE", "CHAIR", "DECIDED", "ACTIONS", "SUBJECT"]
+    table(columns, rows, right=["AGE", "DECIDED", "ACTIONS"], free=["SUBJECT"])
     if not found:
         say("there was no meeting yet")
     return EXIT_OK

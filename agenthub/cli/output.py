@@ -7,17 +7,19 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from agenthub.cli.options import DEFAULT, Options
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
     from agenthub.messages import Usage
 
 PRIORITY_STYLE = {"critical": "bold red", "high": "yellow", "medium": "", "low": "dim"}
+_LEAST_FREE_WIDTH = 18
+"""So wide a column of free text stays, however narrow the terminal; a moment fits in."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -63,28 +65,57 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """Print a table without lines, as `docker ps` does. Cells may hold markup."""
-    put(grid(columns, rows, right=right))
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), free: Sequence[str] = ()
+) -> None:
+    """Print a table without lines, as `docker ps` does. Cells may hold markup; `free` as `grid` says."""
+    put(grid(columns, rows, right=right, free=free))
 
 
-def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
-    """A table without lines. Cells may hold markup."""
-    from rich.table import Table
+def grid(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), free: Sequence[str] = ()
+) -> Text:
+    """A table without lines, one line for each row. Cells may hold markup.
 
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        justify: Literal["left", "right"] = "right" if column in right else "left"
-        made.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        made.add_row(*row)
+    On a terminal the `free` columns, which hold text for people, share the room that the others leave; ids, names,
+    times and counts are never cut. Without a terminal nothing is.
+    """
+    from rich.text import Text
+
+    cells = [[Text(column, style="dim") for column in columns]]
+    cells += [[Text.from_markup(" ".join(cell.splitlines())) for cell in row] for row in rows]
+    widths = [max(row[at].cell_len for row in cells) for at in range(len(columns))]
+    if sys.stdout.isatty():
+        widths = _fitted(widths, [at for at, name in enumerate(columns) if name in free], console().width)
+    made = Text(no_wrap=True)
+    for number, row in enumerate(cells):
+        line = Text("\n" if number else "")
+        for at, cell in enumerate(row):
+            cell.truncate(widths[at], overflow="ellipsis")
+            room = " " * (widths[at] - cell.cell_len)
+            line.append("  " if at else "")
+            line.append_text(Text.assemble(room, cell) if columns[at] in right else Text.assemble(cell, room))
+        line.rstrip()
+        made.append_text(line)
     return made
 
 
-def put(table: Table) -> None:
-    """Print a table; without a terminal nothing of it is cut off."""
-    out = console()
-    out.print(table, crop=out.is_terminal, overflow="ellipsis", no_wrap=True)
+def _fitted(widths: Sequence[int], free: Sequence[int], room: int) -> list[int]:
+    """The widths with those of the free columns smaller, the widest first, until they fit or are at their least."""
+    fitted = list(widths)
+    excess = sum(widths) + 2 * (len(widths) - 1) - room
+    while excess > 0 and free:
+        widest = max(free, key=lambda at: fitted[at])
+        if fitted[widest] <= _LEAST_FREE_WIDTH:
+            break
+        fitted[widest] -= 1
+        excess -= 1
+    return fitted
+
+
+def put(table: Text) -> None:
+    """Print a table; what is wider than the terminal goes on in its next line."""
+    console().print(table)
 
 
 def escaped(text: str) -> str:

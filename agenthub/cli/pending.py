@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
+from agenthub.cli.output import ago, escaped, length, print_json, say, table
 from agenthub.client import views
 from agenthub.client.replies import Replies
 from agenthub.errors import NotFoundError, unknown
@@ -69,29 +69,16 @@ async def drop(identity: str, /, *, options: Options = DEFAULT) -> int:
 
 def _print_table(owed: Sequence[Debt], moment: datetime) -> None:
     """What the debtor does and what was asked share the room that the rest leaves."""
-    names = ["ID", "WHO", "OWES", "SINCE", "DUE", "PINGS"]
-    plain = [
+    rows = [
         [
-            debt.ask.id[:8], debt.debtor, debt.creditor, ago(debt.ask.opened_at), _due(debt.overdue_s(moment)),
-            str(len(debt.part.reminded_at) or ""),
+            debt.ask.id[:8], escaped(debt.debtor), escaped(debt.creditor), ago(debt.ask.opened_at),
+            f"[{_style(debt, moment)}]{_due(debt.overdue_s(moment))}[/]", str(len(debt.part.reminded_at) or ""),
+            escaped(debt.words), escaped(debt.subject),
         ]
         for debt in owed
     ]  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(names, *plain, strict=True)]
-    room = max(24, console().width - sum(widths) - 2 * (len(names) + 2))
-    now_width = min(max((len(debt.words) for debt in owed), default=0), room * 2 // 3)
-    rows = [
-        [
-            *(escaped(cell) for cell in cells[:4]), f"[{_style(debt, moment)}]{cells[4]}[/]", cells[5],
-            escaped(_cut(debt.words, now_width)), escaped(_cut(debt.subject, room - now_width)),
-        ]
-        for debt, cells in zip(owed, plain, strict=True)
-    ]  # fmt: skip
-    table([*names, "NOW", "WHAT"], rows, right=["SINCE", "PINGS"])
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    columns = ["ID", "WHO", "OWES", "SINCE", "DUE", "PINGS", "NOW", "WHAT"]
+    table(columns, rows, right=["SINCE", "PINGS"], free=["NOW", "WHAT"])
 
 
 def _style(debt: Debt, moment: datetime) -> str:

@@ -34,7 +34,7 @@ from agenthub.messages import Priority, now
 from agenthub.presence import Heartbeat
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.text import Text
 
 STATES = {
     "working": "[green]● working[/]",
@@ -135,7 +135,7 @@ def _screen(*, is_shown: bool) -> Iterator[Callable[[_Seen], None]]:
     if not is_shown or not out.is_terminal:
 
         def below(seen: _Seen) -> None:
-            out.print(_grid(seen.statuses), crop=False, overflow="ellipsis", no_wrap=True)
+            put(_grid(seen.statuses))
             out.print()
 
         yield below
@@ -153,9 +153,9 @@ def _screen(*, is_shown: bool) -> Iterator[Callable[[_Seen], None]]:
         yield in_place
 
 
-def _grid(statuses: Sequence[RoleStatus]) -> Table:
+def _grid(statuses: Sequence[RoleStatus]) -> Text:
     columns = ["ROLE", "STATE", "DOING", "SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"]
-    return grid(columns, [_row(status) for status in statuses], right=_RIGHT)
+    return grid(columns, [_row(status) for status in statuses], right=_RIGHT, free=["DOING"])
 
 
 def _row(status: RoleStatus) -> list[str]:
@@ -164,10 +164,10 @@ def _row(status: RoleStatus) -> list[str]:
     if beat is None:
         why, since = (escaped(gone.reason), ago(gone.since)) if gone else ("", "-")
         return [status.role, STATES["down"], f"[dim]{why}[/]", since, *waits, "-", "-", "-"]
-    doing = escaped(beat.doing[:60]) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
+    doing = escaped(beat.doing) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
     held = status.standing.stopped or status.standing.paused
     if held is not None and not beat.doing:
-        doing = f"[dim]{escaped(held.words[:60])}, {ago(held.at)} ago[/]"
+        doing = f"[dim]{escaped(held.words)}, {ago(held.at)} ago[/]"
     state = _held(status, beat) or state_of(beat)
     return [
         status.role, STATES.get(state, state), doing, ago(beat.since), *waits,

@@ -36,7 +36,7 @@ async def schedule_ls(*, role: str | None = None, options: Options = DEFAULT) ->
         ]
         for one in found
     ]  # fmt: skip
-    table(["ID", "TO", "WHEN", "FROM", "LAST", "NEXT"], rows, right=["LAST"])
+    table(["ID", "TO", "WHEN", "FROM", "LAST", "NEXT"], rows, right=["LAST"], free=["NEXT"])
     if not found:
         say("there is no schedule; `agenthub schedule add --help`")
     return EXIT_OK

@@ -95,7 +95,7 @@ async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT)
         style = PRIORITY_STYLE[priority] or "none"
         sender, title = escaped(item.message.from_role), escaped(item.message.title)
         rows.append([item.message.id[:8], f"[{style}]{priority}[/]", ago(item.stored_at), sender, title])
-    table(["ID", "PRIORITY", "AGE", "FROM", "SUBJECT"], rows, right=["AGE"])
+    table(["ID", "PRIORITY", "AGE", "FROM", "SUBJECT"], rows, right=["AGE"], free=["SUBJECT"])
     if not found:
         say(f"nothing waits for {role}")
     return EXIT_OK

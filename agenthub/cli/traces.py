@@ -6,7 +6,7 @@ import asyncio
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import ago, console, dollars, escaped, print_json, say, table
+from agenthub.cli.output import ago, dollars, escaped, print_json, say, table
 from agenthub.org.traces import Traces
 
 _STATES = {"parked": "[bold yellow]parked[/]", "released": "[green]released[/]", "ended": "[dim]ended[/]"}
@@ -22,16 +22,15 @@ async def traces_ls(*, options: Options = DEFAULT) -> int:
     if options.json:
         print_json([{**state.model_dump(mode="json"), **taken._asdict()} for state, taken in now_taken], options)
         return EXIT_OK
-    room = max(20, console().width - 64)
     rows = [
         [
             escaped(state.trace_id[:12]), _STATES[state.state], ago(state.at), str(taken.messages),
-            dollars(taken.cost_usd), state.role or "-", escaped(state.reason[:room]),
+            dollars(taken.cost_usd), state.role or "-", escaped(state.reason),
         ]
         for state, taken in now_taken
     ]  # fmt: skip
     columns = ["TRACE", "STATE", "SINCE", "MESSAGES", "COST", "BY", "REASON"]
-    table(columns, rows, right=["SINCE", "MESSAGES", "COST"])
+    table(columns, rows, right=["SINCE", "MESSAGES", "COST"], free=["REASON"])
     if not states:
         say("no trace was parked in the last week")
     return EXIT_OK

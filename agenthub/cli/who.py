@@ -28,16 +28,15 @@ async def who(target: str = ALL, /, *, options: Options = DEFAULT) -> int:
     if options.json:
         print_json(found, options)
         return EXIT_OK
-    room = max(24, console().width - 70)
     rows = [
         [
             f"[bold]{escaped(one.name)}[/]", STATES.get(one.state, escaped(one.state)),
             one.reports_to or "",
-            escaped(", ".join(one.skills)), escaped(_cut(one.description, room)),
+            escaped(", ".join(one.skills)), escaped(one.description),
         ]
         for one in found
     ]  # fmt: skip
-    table(["NAME", "STATE", "MANAGER", "SKILLS", "WHAT FOR"], rows)
+    table(["NAME", "STATE", "MANAGER", "SKILLS", "WHAT FOR"], rows, free=["SKILLS", "WHAT FOR"])
     return EXIT_OK
 
 
@@ -71,10 +70,6 @@ async def ping(role: str, /, *, timeout: str = "5s", times: int = 1, options: Op
                 f"{beat.pid} on {escaped(beat.host)}, {state_of(beat)} for {length(_since_s(beat))}{doing}[/]"
             )
     return EXIT_OK
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _since_s(beat: Heartbeat) -> float:

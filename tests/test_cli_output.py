@@ -1,0 +1,71 @@
+"""Tables as people read them: whole in a pipe, and on a terminal only free text gives way."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+LONG = "a long subject " * 40
+PROGRAM = f"""
+from agenthub.cli.output import table
+rows = [["1b2c3d4e", "high", "backend", {LONG!r}], ["5f6a7b8c", "low", "qa", "two\\nlines"]]
+table(["ID", "PRIORITY", "FROM", "SUBJECT"], rows, free=["SUBJECT"])
+"""
+
+
+def on_a_terminal(program: str, *, columns: int) -> list[str]:
+    """What the program prints on a terminal of that width, line by line."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment |= {"NO_COLOR": "1", "TERM": "dumb"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=its, stdout=its, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        os.close(its)
+        said = b""
+        try:
+            while read := os.read(ours, 65536):
+                said += read
+        except OSError:  # Linux says so when nobody holds the other end any more
+            pass
+        finally:
+            os.close(ours)
+        assert process.wait(30) == 0, process.stderr and process.stderr.read().decode()
+    return said.decode().splitlines()
+
+
+def in_a_pipe(program: str, **environment: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60,
+        env=dict(os.environ) | environment,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("environment", [{}, {"COLUMNS": "80"}])
+def test_in_a_pipe_every_cell_is_whole_and_every_row_is_one_line(environment: dict[str, str]) -> None:
+    header, first, second = in_a_pipe(PROGRAM, **environment)
+    assert header.split() == ["ID", "PRIORITY", "FROM", "SUBJECT"]
+    assert first == f"1b2c3d4e  high      backend  {LONG.rstrip()}"
+    assert second == "5f6a7b8c  low       qa       two lines"
+
+
+def test_on_a_terminal_only_free_text_is_cut() -> None:
+    header, first, second = on_a_terminal(PROGRAM, columns=80)
+    assert header.split() == ["ID", "PRIORITY", "FROM", "SUBJECT"]
+    assert first.startswith("1b2c3d4e  high      backend  a long subject")
+    assert (len(first), first[-1]) == (80, "…")
+    assert second == "5f6a7b8c  low       qa       two lines"
+
+
+def test_on_a_narrow_terminal_ids_and_names_are_still_whole() -> None:
+    said = "".join(on_a_terminal(PROGRAM, columns=30))
+    assert "1b2c3d4e  high      backend  a long subject" in said
