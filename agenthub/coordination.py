@@ -317,9 +317,10 @@ class Coordination:
         try:
             await self._send(to, reply)
         except StreamFullError:
-            if to in self._organization.roles:
+            if to in self._organization.roles and completion.outcome is not Outcome.REFUSED:
                 raise
-            # Nobody empties a person's inbox by force; the completion is on its subject all the same.
+            # Nobody empties a person's inbox by force, nor waits for who floods and does not read; the completion is
+            # on its subject all the same.
             await self._events.tell("undelivered", f"the inbox of {to} is full", task)
 
     def message(self, kind: str, request: Request, *, about: Message, message_id: str, ask_id: str = "") -> Message:

@@ -241,7 +241,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 inbox.keep(delivery)
             triage = Triage(
                 name, journal=journal, coordination=coordination, settling=settling, polls=polls, traces=guard,
-                senders=senders, intake=Intake(name, organization, bus, senders), clock=now,
+                senders=senders, clock=now,
+                intake=Intake(name, organization, bus, senders=senders, events=events),
                 max_hops=organization.defaults.max_hops,
             )  # fmt: skip
             loop = Loop(

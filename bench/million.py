@@ -15,8 +15,8 @@ from bench.hub import Hub, directive, empty_folder, open_hub
 from bench.priority import block
 from bench.table import Result
 
-_SENDERS, _EACH = 10, 100_000
-"""A lane takes 200,000 messages of one sender, and refuses more."""
+_SENDERS, _EACH = 20, 50_000
+"""A lane takes so many messages of one sender as are half of what may wait, divided by all lanes; then it refuses."""
 _BUSY, _IDLE = "backend", "qa"
 
 

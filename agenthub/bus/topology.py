@@ -48,7 +48,11 @@ _AT_ONCE = 8
 """Requests under way while provisioning: in a cluster each consumer is a Raft group that must elect its leader."""
 _NO_PEERS, _NOT_CLUSTERED = 10005, 10074
 WAITING_PER_LANE = 200_000
+"""Messages of one sender in one lane, at the most."""
 WAITING_IN_ALL = 2_000_000
+_LEAST_PER_LANE = 1000
+INBOX_BYTES = 4 * 1024**3
+"""Of all inboxes: a fifth of what the server may store. Who fills them with large messages leaves room for the rest."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,15 @@ def topology(roles: Sequence[RoleQueues], *, replicas: int = 1) -> Topology:
             result.consumers += _consumers(role)
     result.consumers.append((subjects.TOPICS, _knowledge()))
     return result
+
+
+def waiting_per_lane(roles: int) -> int:
+    """How much of one sender may wait in one lane: in all lanes of all roles no more than half of what may wait.
+
+    So one sender can fill the lanes that carry its name, and nobody else's.
+    """
+    fair = WAITING_IN_ALL // 2 // (len(Priority) * max(1, roles))
+    return min(WAITING_PER_LANE, max(_LEAST_PER_LANE, fair))
 
 
 async def topology_of(bus: Bus, roles: Sequence[RoleQueues], *, replicas: int | None = None) -> Topology:
@@ -138,7 +151,8 @@ def _streams(roles: Sequence[RoleQueues], replicas: int) -> list[StreamConfig]:
             subjects.AGENTS,
             sorted(name for role in roles for name in subjects.inbox_subjects(role.name, Priority)),
             retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW, discard_new_per_subject=True,
-            max_msgs_per_subject=WAITING_PER_LANE, max_msgs=WAITING_IN_ALL, max_msg_size=MAX_MESSAGE_BYTES,
+            max_msgs_per_subject=waiting_per_lane(len(roles)), max_msgs=WAITING_IN_ALL, max_bytes=INBOX_BYTES,
+            max_msg_size=MAX_MESSAGE_BYTES,
             duplicate_window=3600.0, republish=RePublish(src=">", dest="agent-hub.audit.>"), allow_direct=True,
         ),
         stream(

@@ -16,7 +16,7 @@ STYLES = {
     "killed": "bold red", "stalled": "yellow", "nudged": "yellow", "interrupted": "yellow", "restarting": "bold red",
     "healthy": "green",
     "rate": "yellow", "parked_trace": "bold yellow", "overdue": "yellow", "reminded": "yellow",
-    "escalated": "bold yellow",
+    "escalated": "bold yellow", "flooded": "bold yellow",
 }  # fmt: skip
 OUTCOME_STYLES = {
     "done": "green", "blocked": "yellow", "needs_human": "bold yellow", "refused": "yellow",

@@ -1,8 +1,13 @@
-"""How many messages one role may send another: so many within a window that slides along with the clock."""
+"""How many messages one role may send another: so many within a window that slides along with the clock.
+
+The sender keeps to it by itself (`RateGate`). The receiver looks as well (`Arrivals`): a sender that was taken over, or
+is another program with the same key, keeps to nothing.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 
 
@@ -41,3 +46,39 @@ class RateGate:
         if self._rate < math.inf:
             counted = in_window(self._sent.get(to, ()), at_s=at_s, window_s=self._window_s)
             self._sent[to] = [*counted, at_s]
+
+
+TOLERANCE = 2.0
+"""So many times what a sender may send is taken in: one that is started again has forgotten what it sent before."""
+_KEPT = 64
+"""Windows of one sender that are remembered; of older ones nothing is known any more."""
+
+
+class Arrivals:
+    """What one role took in of each of the others, by when the broker stored it: however late it is looked at.
+
+    In memory, and bounded: after a restart nothing is held against anybody.
+    """
+
+    def __init__(self, *, rate: float, window_s: float) -> None:
+        self._rate, self._window_s = rate, window_s
+        self._taken: dict[str, OrderedDict[int, set[int]]] = {}
+
+    def takes(self, sender: str, place: int, *, stored_at_s: float, processes: int = 1) -> bool:
+        """True if a message may be taken in; the same place again is answered as before.
+
+        Args:
+            place: Where it lies in its stream.
+            processes: Of the sender; each keeps a window of its own.
+        """
+        most = self._rate * TOLERANCE * processes
+        if most == math.inf:
+            return True
+        windows = self._taken.setdefault(sender, OrderedDict())
+        taken = windows.setdefault(int(stored_at_s // self._window_s), set())
+        if place not in taken and len(taken) >= most:
+            return False
+        taken.add(place)
+        while len(windows) > _KEPT:
+            windows.popitem(last=False)
+        return True
