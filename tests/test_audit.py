@@ -141,3 +141,15 @@ async def test_provisioning_makes_an_older_record_one_that_only_grows(bus: Bus, 
     assert info.config.deny_delete and info.config.deny_purge
     async with connect(hub.server.url, name="t", identity=Keyring(hub.settings.keys).find(OPERATOR)) as person:
         assert (await verify(person)).gaps == ()
+
+
+async def test_what_a_person_decides_is_theirs_in_the_record_and_names_whom_it_is_about(hub: Hub) -> None:
+    async with hub.role("backend", says("done")):
+        assert (await in_hub(hub, "pause", "backend", "--reason", "lunch")).code == 0
+        assert (await in_hub(hub, "budget", "set", "backend", "usd_day=3")).code == 0
+        assert (await in_hub(hub, "grants", "add", "backend", "memory", "qa")).code == 0
+    mine = (await in_hub(hub, "audit", "ls", "--who", "you", "--json")).json
+    assert [(one["what"], one["to"]) for one in mine] == [
+        ("pause", "backend"), ("budget", "backend"), ("granted", "backend")
+    ]  # fmt: skip
+    assert "lunch" in mine[0]["title"]

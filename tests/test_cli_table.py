@@ -28,6 +28,7 @@ from agenthub.cli.schemas import schema_of
 from agenthub.cli.shapes import NO_JSON, SHAPES, STREAMS
 from agenthub.client import open_client
 from agenthub.cradle import RUN_VARIABLE
+from agenthub.learnings import Learning
 from agenthub.messages import Message, Payload, now
 from agenthub.org.ledger import Ledger
 from agenthub.org.traces import Traces
@@ -95,6 +96,12 @@ async def _prepare(folder: Path) -> None:
                     deadline=now() + timedelta(days=1), approval=approval,
                 )
             )  # fmt: skip
+        learning = Learning.model_validate(
+            {"trigger": "tests are slow", "domain": "tests", "approach": "run them in parallel", "outcome": "fast",
+             "evidence": "aaaa1111", "confidence": 0.9}
+        )  # fmt: skip
+        said = learning.message("builder", org="acme")
+        await bus.publish(subjects.learning("builder"), said.encode(), message_id=said.id)
         for number in range(3):
             await bus.publish(subjects.inbox("builder"), b"not a message", message_id=f"dead-{number}")
         traces = Traces(bus)
@@ -255,8 +262,10 @@ def test_what_commands_print_that_need_the_id_of_something_is_what_their_schemas
             "evidence": "aaaa1111"}  # fmt: skip
     words = [word for name, value in said.items() for word in (f"--{name}", value)]
     learning = found("learnings share", *words)["id"]
+    assert typed("learnings", "confirm", learning).code == 6  # nobody is a witness of their own words
+    (other,) = [one["id"] for one in found("learnings ls") if one["authors"] == ["builder"]]
     for verdict in ("confirm", "refute"):
-        found(f"learnings {verdict}", learning, "--role", "lead", "--evidence", "bbbb2222", "--reason", "seen")
+        found(f"learnings {verdict}", other, "--role", "lead", "--evidence", "bbbb2222", "--reason", "seen")
     for verdict in ("promote", "demote", "quarantine", "release"):
         found(f"learnings {verdict}", learning, "--reason", "seen")
     found("learnings show", learning)

@@ -271,6 +271,15 @@ def test_ctrl_c_while_it_starts_stops_what_has_started(folder: Folder) -> None:
     assert has_gone(run)
 
 
+def test_doctor_leaves_hubs_of_other_folders_alone(folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> None:
+    run = folder.up()
+    elsewhere = Folder(tmp_path_factory.mktemp("elsewhere"))
+    write_organization(elsewhere.path)
+    found = {item["what"]: item for item in elsewhere.json("doctor", code=None)}
+    assert found["processes"]["level"] == "ok", found["processes"]
+    assert f"{folder.path} (process {run.pid})" in found["processes"]["found"]
+
+
 def test_down_proves_that_nothing_is_left_also_of_a_hub_whose_supervisor_was_killed(folder: Folder) -> None:
     run = folder.up()
     os.kill(run.pid, signal.SIGKILL)

@@ -206,19 +206,24 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _leftovers(settings: Settings) -> Finding:
-    """Processes of hubs that are gone."""
+    """Processes of hubs that are gone. Those of hubs that run in other folders are theirs."""
     run = RunFile.read(settings.state)
-    left = []
+    left, others = [], set[str]()
     for process in psutil.process_iter():
         try:
-            environment = process.environ()
+            run_id = process.environ().get(RUN_VARIABLE)
+            if not run_id or (run is not None and run_id == run.run_id) or process.pid == os.getpid():
+                continue
+            keeper = next((one for one in process.parents() if RUN_VARIABLE not in one.environ()), None)
+            if keeper is not None and keeper.pid > 1 and "agenthub" in " ".join(keeper.cmdline()):
+                others.add(f"{keeper.cwd()} (process {keeper.pid})")
+            else:
+                left.append(process.pid)
         except psutil.Error:
             continue
-        run_id = environment.get(RUN_VARIABLE)
-        if run_id and (run is None or run_id != run.run_id) and process.pid != os.getpid():
-            left.append(process.pid)
-    if left and run is None:
-        return Finding(
-            "warning", "processes", f"of another hub: {left}", "look at them with `ps`; end them with `kill`"
-        )
+    if left:
+        pids = " ".join(map(str, left))
+        return Finding("warning", "processes", f"left over by a hub that is gone: {pids}", f"kill {pids}")
+    if others:
+        return Finding("ok", "processes", f"none left over; other hubs run in {', '.join(sorted(others))}")
     return Finding("ok", "processes", "none left over")

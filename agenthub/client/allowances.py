@@ -86,5 +86,5 @@ async def decided(client: Client, name: AccountName, text: str) -> int:
     operator = client.organization.operator
     event = Event(kind="budget", role=name.role or operator, at=now(), text=text)
     await client.bus.publish(subjects.event("budget", name.role or operator), event.encode())
-    await client.bus.tell(subjects.audit("budget", name.role or operator), event.encode())
+    await client.bus.tell(subjects.audit("budget", operator), event.encode())
     return await hasten(client.bus, waits_for("money", role=name.role))

@@ -44,7 +44,7 @@ def _told(received: Received) -> tuple[str, str, str, str, str]:
             event = Event.decode(received.data)
         except MessageError:
             return role, kind, "", "", "(cannot be read)"
-        return role, kind, "", event.message_id or "", event.text
+        return role, kind, event.role if event.role != role else "", event.message_id or "", event.text
     place = subjects.place_of(received.subject)
     to, sender = (place.role, place.sender) if place else ("", "")
     try:

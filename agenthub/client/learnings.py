@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agenthub import subjects
 from agenthub.client.hub import Client
-from agenthub.errors import MessageError, NotFoundError
+from agenthub.errors import MessageError, NotFoundError, RefusedError
 from agenthub.guards.poisoning import suspicion
 from agenthub.learnings import Judgement, Learning, Word, read
 from agenthub.org.reputation import Score
@@ -165,6 +165,11 @@ class Learnings:
         for role in roles:
             organization.role(role)
         found = await self.find(prefix)
+        if verdict in ("confirm", "refute") and found.authors == (organization.operator,):
+            raise RefusedError(
+                f"You published {found.id[:8]} yourself, and nobody is a witness of their own words. "
+                f"To have it count all the same: `agenthub learnings promote {found.id[:8]}`."
+            )
         judgement = Judgement(
             learning=found.id, verdict=verdict, roles=tuple(roles), reason=reason, evidence=tuple(evidence), deny=deny
         )

@@ -16,7 +16,7 @@ from agenthub.bus.connection import Bus
 from agenthub.client.history import event_of
 from agenthub.control import Control, Standing, Verb, may_decide, new_control, process_name, standing
 from agenthub.errors import NotFoundError, RefusedError
-from agenthub.messages import new_id
+from agenthub.messages import Event, new_id
 from agenthub.org.registry import Registry
 from agenthub.org.steering import decided
 from agenthub.organization import Organization
@@ -149,6 +149,7 @@ class Steering:
         async with self._bus.listen(subjects.event("steered", whose)) as heard:
             subject = subjects.control(control.role, control.verb, control.by)
             await self._bus.publish(subject, control.encode(), message_id=control.id)
+            await self._bus.tell(subjects.audit(control.verb, control.by), _event(control).encode())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     while expected - came.keys():
@@ -182,3 +183,10 @@ class Steering:
         if not found:
             raise RefusedError(f"`{role}` works on nothing at this moment. {hint}")
         return found
+
+
+def _event(control: Control) -> Event:
+    """A decision as it stands in the record of who did what."""
+    who = "" if control.role == subjects.ALL_ROLES else control.role
+    text = f"{control.verb} {who or 'everything'}" + (f": {control.reason}" if control.reason else "")
+    return Event(kind=control.verb, role=who or control.by, at=control.at, text=text, message_id=control.message_id)
