@@ -432,6 +432,24 @@ async def test_what_a_person_allows_lets_work_go_on_at_once_and_is_recorded(hub:
     assert any("allowed backend usd_day=2" in Event.decode(event.data).text for event in told)
 
 
+async def test_what_waits_for_money_is_counted_and_listed_with_the_moment_until_which_it_waits(hub: Hub) -> None:
+    toml = "[roles.backend]\nbudget_usd_day = 0\n"
+    async with start_rehearsal(speed=0) as endpoint, paid_role(hub, "backend", endpoint, toml):
+        message_id, _ = await delayed(hub, "backend", "Write the attachment API")
+        await until(lambda: _nothing_in_hand(hub))
+        listed = await agenthub("ps", "--json", "--nats", hub.server.url, folder=hub.folder)
+        shown = await agenthub("ps", "--nats", hub.server.url, folder=hub.folder)
+        inbox = await agenthub("inbox", "ls", "backend", "--json", "--nats", hub.server.url, folder=hub.folder)
+        lines = await agenthub("inbox", "ls", "backend", "--nats", hub.server.url, folder=hub.folder)
+    assert {role["role"]: role["delayed"] for role in listed.json} == {"ceo": 0, "cto": 0, "backend": 1, "qa": 0}
+    assert "+1 put off" in shown.out
+    assert "agenthub inbox ls backend" in shown.err
+    [item] = inbox.json
+    assert (item["id"], item["stored"]["put_off"]["waits_for"]) == (message_id, "money")
+    assert now() < datetime.fromisoformat(item["stored"]["put_off"]["until"]) <= now() + timedelta(days=1, minutes=5)
+    assert "waits for money until 2" in lines.out
+
+
 async def test_lists_show_money_against_its_limit(hub: Hub) -> None:
     name = AccountName("qa", is_rehearsal=False)
     budgets = Budgets(hub.bus)

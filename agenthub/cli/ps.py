@@ -114,6 +114,9 @@ async def _look(client: Client, options: Options) -> _Seen:
     unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
     if unsorted:
         lines.append(f"{unsorted} messages wait at the plain inboxes of roles that are down")
+    if delayed := {status.role.partition(".")[0]: status.delayed for status in statuses if status.delayed}:
+        first = next(iter(delayed))
+        lines.append(f"{sum(delayed.values())} put off; `agenthub inbox ls {first}` says what for and until when")
     if any(status.standing.stopped for status in statuses):
         lines.append("stopped: no model is called; `agenthub thaw` lets it go on where it was")
     paused = [status.role for status in statuses if status.standing.paused and not status.standing.stopped]
@@ -160,17 +163,18 @@ def _grid(statuses: Sequence[RoleStatus]) -> Text:
 
 def _row(status: RoleStatus) -> list[str]:
     beat, gone = status.heartbeat, status.absence
+    late = f"[yellow]+{status.delayed} put off[/] " if status.delayed else ""
     waits = [_count(status.waiting[priority], priority) for priority in Priority]
     if beat is None:
         why, since = (escaped(gone.reason), ago(gone.since)) if gone else ("", "-")
-        return [status.role, STATES["down"], f"[dim]{why}[/]", since, *waits, "-", "-", "-"]
+        return [status.role, STATES["down"], f"{late}[dim]{why}[/]", since, *waits, "-", "-", "-"]
     doing = escaped(beat.doing) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
     held = status.standing.stopped or status.standing.paused
     if held is not None and not beat.doing:
         doing = f"[dim]{escaped(held.words)}, {ago(held.at)} ago[/]"
     state = _held(status, beat) or state_of(beat)
     return [
-        status.role, STATES.get(state, state), doing, ago(beat.since), *waits,
+        status.role, STATES.get(state, state), f"{late}{doing}", ago(beat.since), *waits,
         tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
     ]  # fmt: skip
 
@@ -202,6 +206,7 @@ def _as_data(status: RoleStatus) -> dict[str, object]:
         held = None if control is None else {"by": control.by, "at": control.at.isoformat(), "reason": control.reason}
         data[name] = held
     data["waiting"] = {str(priority): count for priority, count in status.waiting.items()}
+    data["delayed"] = status.delayed
     return data
 
 

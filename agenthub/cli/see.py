@@ -75,7 +75,7 @@ async def tail(
 
 
 async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT) -> int:
-    """List what waits in a role's inbox, most urgent first, oldest first. Nothing is taken.
+    """List what waits in a role's inbox, most urgent first, oldest first, then what is put off. Nothing is taken.
 
     Args:
         role: Whose inbox.
@@ -83,19 +83,22 @@ async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT)
     """
     async with options.client() as client:
         found = await client.waiting(role, most=last)
+        if role != client.organization.operator and len(found) < last:
+            found += await client.put_off(role, most=last - len(found))
     if options.json:
         print_json([_waiting_data(item) for item in found], options)
         return EXIT_OK
     rows = []
     for item in found:
         if item.message is None:
-            rows.append([str(item.sequence), "-", ago(item.stored_at), "-", "[red]cannot be read[/]"])
+            rows.append([str(item.sequence), "-", ago(item.stored_at), "-", _state(item), "[red]cannot be read[/]"])
             continue
         priority = item.message.payload.priority
         style = PRIORITY_STYLE[priority] or "none"
         sender, title = escaped(item.message.from_role), escaped(item.message.title)
-        rows.append([item.message.id[:8], f"[{style}]{priority}[/]", ago(item.stored_at), sender, title])
-    table(["ID", "PRIORITY", "AGE", "FROM", "SUBJECT"], rows, right=["AGE"], free=["SUBJECT"])
+        rows.append([item.message.id[:8], f"[{style}]{priority}[/]", ago(item.stored_at), sender, _state(item), title])
+    columns = ["ID", "PRIORITY", "AGE", "FROM", "STATE", "SUBJECT"]
+    table(columns, rows, right=["AGE"], free=["SUBJECT"])
     if not found:
         say(f"nothing waits for {role}")
     return EXIT_OK
@@ -138,12 +141,19 @@ async def inbox_peek(role: str, /, *, last: Last = 1, options: Options = DEFAULT
     return EXIT_OK
 
 
+def _state(item: WaitingMessage) -> str:
+    return f"[yellow]{item.put_off.words}[/]" if item.put_off else "waits"
+
+
 def _waiting_data(item: WaitingMessage) -> dict[str, object]:
     data: dict[str, object] = {
         "subject": item.subject,
         "sequence": item.sequence,
         "stored_at": item.stored_at.isoformat() if item.stored_at else None,
     }
+    if item.put_off is not None:
+        until = item.put_off.until
+        data["put_off"] = {"waits_for": item.put_off.waits_for, "until": until.isoformat() if until else None}
     if item.message is None:
         return data | {"error": "cannot be read", "body": item.data[:2000].decode(errors="replace")}
     return item.message.model_dump(mode="json") | {"stored": data}

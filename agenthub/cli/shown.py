@@ -94,6 +94,7 @@ class RoleNow(TypedDict):
     state: str
     health: str
     waiting: dict[str, int]
+    delayed: int
     since: NotRequired[str]
     since_s: NotRequired[float]
     reason: NotRequired[str]

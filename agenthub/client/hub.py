@@ -35,6 +35,7 @@ from agenthub.messages import (
     new_id,
     now,
 )
+from agenthub.org.delayed import count_put_off, look_at_put_off, put_off_of
 from agenthub.org.registry import Registry
 from agenthub.organization import Organization
 from agenthub.run_file import RunFile
@@ -169,16 +170,17 @@ class Client:
     async def roles(self) -> list[RoleStatus]:
         """Every configured role and every process that beats, in the order of the organization."""
         registry = Registry(self.bus)
-        beats, absences, counts, standings = await asyncio.gather(
+        beats, absences, counts, standings, delayed = await asyncio.gather(
             registry.all(), registry.absences(), self.bus.counts(subjects.AGENTS, "agent-hub.operators.>"),
-            self.steering.standing(),
+            self.steering.standing(), count_put_off(self.bus),
         )  # fmt: skip
         result: list[RoleStatus] = []
         for name in self.organization.roles:
             known = {*beats, *absences}
             keys = {key for key in known if key == name or key.startswith(f"{name}.")} or {name}
             result += [
-                status(name, key, beats.get(key), absences.get(key), counts, standings[name]) for key in sorted(keys)
+                status(name, key, beats.get(key), absences.get(key), counts, standings[name], delayed[name])
+                for key in sorted(keys)
             ]
         return result
 
@@ -194,6 +196,15 @@ class Client:
         for subject in [*(subjects.lane_filter(role, p) for p in Priority), subjects.inbox(role)]:
             found += await self.bus.look(subjects.AGENTS, subject, most=most - len(found))
         return [waiting_message(received) for received in found]
+
+    async def put_off(self, role: str, *, most: int = 50) -> list[WaitingMessage]:
+        """What a role has put off, what comes due first before the rest; nothing is taken.
+
+        Raises:
+            NotFoundError: If there is no such role.
+        """
+        self.organization.role(role)
+        return [waiting_message(found, put_off_of(found)) for found in await look_at_put_off(self.bus, role, most=most)]
 
     async def mail(self) -> int:
         """How many messages lie in the operator's inbox."""

@@ -38,6 +38,11 @@ class Waiting(NamedTuple):
         return self.item.message.id if self.item.message else f"#{self.item.sequence}"
 
     @property
+    def waits(self) -> bool:
+        """False if its role works on it, or has put it off."""
+        return not self.in_hand and self.item.put_off is None
+
+    @property
     def rank(self) -> int:
         return self.item.message.payload.priority.rank if self.item.message else len(Priority)
 
@@ -65,7 +70,7 @@ class InboxView(ListView[Waiting]):
         ]
 
     def key(self, row: Waiting) -> str:
-        return f"{row.role}/{row.item.sequence}"
+        return f"{row.role}/{'later/' if row.item.put_off else ''}{row.item.sequence}"
 
     def words(self, row: Waiting) -> Sequence[str]:
         message = row.item.message
@@ -74,8 +79,10 @@ class InboxView(ListView[Waiting]):
         return row.role, message.id, message.from_role, message.title, message.payload.priority, message.type
 
     def note(self, rows: Sequence[Waiting]) -> str:
-        waits = sum(not row.in_hand for row in rows)
-        return f"{plural(waits, 'message waits', 'messages wait')} · nothing is taken by looking"
+        put_off = sum(row.item.put_off is not None for row in rows)
+        waits = sum(row.waits for row in rows)
+        later = f" · {put_off} put off" if put_off else ""
+        return f"{plural(waits, 'message waits', 'messages wait')}{later} · nothing is taken by looking"
 
     def chosen(self, row: Waiting) -> Selection:
         message = row.item.message
@@ -85,7 +92,7 @@ class InboxView(ListView[Waiting]):
         head = f"{message.type}, {message.payload.priority}, from {message.from_role} to {row.role}\n{message.id}"
         said = f"{head}\n\n{message.payload.subject}\n\n{message.payload.message}"
         return Selection(role=row.role, message_id=message.id, copied=message.id, title=message.title, body=said,
-                         waits=not row.in_hand, priority=message.payload.priority)  # fmt: skip
+                         waits=row.waits, priority=message.payload.priority)  # fmt: skip
 
     def hear(self, new: Sequence[Event], dropped: Sequence[Event]) -> None:
         self._tries.update((event.role, event.message_id) for event in new if event.kind == "taken")
@@ -106,7 +113,7 @@ class InboxView(ListView[Waiting]):
             for role, items in zip(wanted, found, strict=True)
             for item in items
         ]
-        self.show(sorted(rows, key=lambda row: (row.rank, row.item.stored_at or at)))
+        self.show(sorted(rows, key=lambda row: (row.item.put_off is not None, row.rank, row.item.stored_at or at)))
 
     def _tried(self, role: str, item: WaitingMessage) -> int:
         return self._tries[role, item.message.id] if item.message else 0
@@ -117,7 +124,10 @@ def _may_wait(picture: Picture, role: str, operator: str) -> bool:
     if role == operator:
         return picture.mail > 0
     return any(
-        sum(s.waiting.values()) > 0 or s.unsorted > 0 or (s.heartbeat is not None and s.heartbeat.message_id != "")
+        sum(s.waiting.values()) > 0
+        or s.unsorted > 0
+        or s.delayed > 0
+        or (s.heartbeat is not None and s.heartbeat.message_id != "")
         for s in picture.statuses
         if s.role.partition(".")[0] == role
     )
@@ -148,5 +158,7 @@ def _due(row: Waiting, p: Palette) -> Text:
 def _subject(row: Waiting, p: Palette) -> Text:
     if row.item.message is None:
         return p.text(("cannot be read", "bad"))
-    in_hand = ("in hand · ", "good") if row.in_hand else ("", "")
-    return p.text(in_hand, (plain(row.item.message.title), ""))
+    state = ("in hand · ", "good") if row.in_hand else ("", "")
+    if row.item.put_off is not None:
+        state = (f"{row.item.put_off.words} · ", "warn")
+    return p.text(state, (plain(row.item.message.title), ""))

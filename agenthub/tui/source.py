@@ -153,8 +153,11 @@ class HubSource:
         return self._client.live(role)
 
     async def inbox(self, role: str) -> Sequence[WaitingMessage]:
-        """What waits at a role, or at the operator; nothing is taken."""
-        return await self._client.waiting(role, most=_MOST_WAITING)
+        """What waits at a role, or at the operator, then what is put off; nothing is taken."""
+        found = await self._client.waiting(role, most=_MOST_WAITING)
+        if role != self.operator and len(found) < _MOST_WAITING:
+            found += await self._client.put_off(role, most=_MOST_WAITING - len(found))
+        return found
 
     async def letters(self) -> Sequence[Buried]:
         """All dead letters."""

@@ -30,7 +30,8 @@ It is a client like any other: start it anywhere, as often as you like, leave it
 $ agenthub ps
 $ agenthub ps --json=role,state,doing
 
-Waiting is counted by priority: critical, high, medium, low. Costs are list prices.""",
+Waiting is counted by priority: critical, high, medium, low. What is put off, since it waits for money, for the model or
+its next try, is counted apart (`+2 put off`; `delayed` in JSON). Costs are list prices.""",
     ),
     Command(
         "watch",
@@ -104,9 +105,11 @@ when it was stored. Exit codes: 0 ok, 2 less than four characters, 3 no such mes
         "inbox ls",
         "See",
         "see:inbox_ls",
-        """List what waits in a role's inbox, most urgent first, oldest first. Nothing is taken.
+        """List what waits in a role's inbox, most urgent first, oldest first, then what is put off. Nothing is taken.
 
-$ agenthub inbox ls backend""",
+$ agenthub inbox ls backend
+
+STATE says of what is put off what it waits for, and until when; in JSON that is `stored.put_off`.""",
     ),
     Command(
         "inbox peek",
