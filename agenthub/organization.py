@@ -112,14 +112,18 @@ class Organization:
         Args:
             rehearse: Leave out what nobody has written down: it costs nothing, so only a wish limits it.
         """
-        own, default = self.role(name).settings, self.defaults
-        found = {} if rehearse else dict(ROLE_BUDGET)
-        if "budget_usd_day" in default.model_fields_set:
-            found["usd_day"] = default.budget_usd_day
-        found |= default.budget.said()
+        own = self.role(name).settings
+        found = self.default_budget(rehearse=rehearse)
         if own.budget_usd_day is not None:
             found["usd_day"] = own.budget_usd_day
         return _finite(found | own.budget.said())
+
+    def default_budget(self, *, rehearse: bool = False) -> dict[str, float]:
+        """What a role may spend that says nothing of it, as `budget_of`; `math.inf`: no limit."""
+        found = {} if rehearse else dict(ROLE_BUDGET)
+        if "budget_usd_day" in self.defaults.model_fields_set:
+            found["usd_day"] = self.defaults.budget_usd_day
+        return found | self.defaults.budget.said()
 
     def budget_of_all(self, *, rehearse: bool = False) -> dict[str, float]:
         """What all roles together may spend, as `budget_of`."""

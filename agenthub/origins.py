@@ -40,10 +40,17 @@ def settings_of(settings: Settings, organization: Organization, flags: Mapping[s
         Setting(FILE_KEYS.get(field, field), _plain(getattr(settings, field)), _origin(field, flags, file, settings))
         for field in Settings.model_fields
     ]
+    # Limits as they hold, whichever of its two names one was given.
+    limits = {limit: organization.default_budget().get(limit) for limit in type(organization.budget).model_fields}
+    of_all = {limit: organization.budget_of_all().get(limit) for limit in limits}
+    defaults = {name: getattr(organization.defaults, name) for name in type(organization.defaults).model_fields}
+    if "budget_usd_day" not in organization.defaults.model_fields_set:
+        del defaults["budget_usd_day"]
     tables: dict[str, Any] = {
         "org": organization.org, "operator": organization.operator,
-        "role_files": file.get("role_files") or list(DEFAULT_GLOBS), "defaults": organization.defaults,
-        "budget": organization.budget, "prices": dict(organization.prices), "roles": file.get("roles") or {},
+        "role_files": file.get("role_files") or list(DEFAULT_GLOBS), "defaults": {**defaults, "budget": limits},
+        "calendar": organization.calendar, "budget": of_all, "prices": dict(organization.prices),
+        "roles": file.get("roles") or {},
     }  # fmt: skip
     found += [Setting(".".join(path), value, _line(path, file) or "default") for path, value in _leaves((), tables)]
     return found
@@ -89,6 +96,8 @@ def _plain(value: Any) -> Any:
         return "(set)"
     if isinstance(value, float) and math.isinf(value):
         return "unlimited"
+    if isinstance(value, float) and value >= 1000 and value.is_integer():
+        return int(value)
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Enum):

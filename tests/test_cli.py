@@ -244,3 +244,12 @@ async def test_no_model_is_imported_either_while_a_command_runs(hub: Hub, words:
     out, _ = await process.communicate()
     assert process.returncode == 0
     assert out.endswith(b"\n[]\n")
+
+
+async def test_config_shows_what_holds_also_of_what_nobody_has_written_down(tmp_path: Path) -> None:
+    write_organization(tmp_path, "[defaults]\nbudget_usd_day = 7\n")
+    ran = await agenthub("config", "--json", folder=tmp_path)
+    found = {one["key"]: one["value"] for one in ran.json}
+    assert found["defaults.budget.usd_day"] == found["defaults.budget_usd_day"] == 7
+    assert (found["defaults.budget.tokens_day"], found["budget.usd_day"]) == (50_000_000, 20)
+    assert found["calendar.zone"] == "UTC"
