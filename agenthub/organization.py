@@ -285,7 +285,10 @@ def _across(
 
     if not roles and not told:
         globs = ", ".join(f"`{pattern}`" for pattern in file.role_files)
-        text = f"there is no role. Role files are looked for as {globs} in {settings.folder}"
+        text = (
+            f"there is no role. Role files are looked for as {globs} in {settings.folder}; `agenthub init` begins an "
+            "organization there"
+        )
         yield Problem(toml.shown, toml.lines.get(("role_files",)), "error", text)
     kept = settings.folder / file.knowledge.folder
     if file.knowledge.folder and any(_may_match(pattern, kept, settings.folder) for pattern in file.role_files):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -15,8 +17,6 @@ from agenthub.mcp_files import MCP_FILE
 from agenthub.roles import Role, as_token, read_role
 
 TEMPLATES = ("startup", "pair")
-OUR_SERVER: dict[str, Any] = {"command": "agenthub", "args": ["mcp"]}
-"""What `.mcp.json` says, so that a person's own Claude Code in this folder has the hub's tools."""
 
 _ENVIRONMENT = """\
 # Copy to .env and fill in. `set -a; . ./.env; set +a` reads it into a shell; docker compose reads it by itself.
@@ -133,7 +133,7 @@ def _add_server(folder: Path, *, dry_run: bool) -> Written:
     if is_there:
         return Written(MCP_FILE, "kept", "it names agenthub already")
     what: Literal["added to", "written"] = "added to" if file.exists() else "written"
-    servers["agenthub"] = OUR_SERVER
+    servers["agenthub"] = our_server()
     if not dry_run:
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -147,3 +147,13 @@ def _roles_of(template: str) -> list[Any]:
 
 def _template(name: str) -> str:
     return (resources.files("agenthub") / "templates" / name).read_text("utf-8")
+
+
+def our_server() -> dict[str, Any]:
+    """What `.mcp.json` says, so that a person's own Claude Code in this folder has the hub's tools.
+
+    By the program's name where a shell finds it, else by where this one lies.
+    """
+    here = Path(sys.executable).with_name("agenthub")
+    command = "agenthub" if shutil.which("agenthub") or not here.exists() else str(here)
+    return {"command": command, "args": ["mcp"]}

@@ -253,3 +253,13 @@ async def test_config_shows_what_holds_also_of_what_nobody_has_written_down(tmp_
     assert found["defaults.budget.usd_day"] == found["defaults.budget_usd_day"] == 7
     assert (found["defaults.budget.tokens_day"], found["budget.usd_day"]) == (50_000_000, 20)
     assert found["calendar.zone"] == "UTC"
+
+
+async def test_a_folder_without_an_organization_says_how_one_begins(tmp_path: Path) -> None:
+    empty = await agenthub("ps", folder=tmp_path)
+    assert (empty.code, "`agenthub init`" in empty.err) == (2, True)
+    assert (await agenthub("init", folder=tmp_path)).code == 0
+    server = json.loads((tmp_path / ".mcp.json").read_text())["mcpServers"]["agenthub"]
+    ran = await asyncio.create_subprocess_exec(server["command"], "version", "--json", stdout=asyncio.subprocess.PIPE)
+    out, _ = await ran.communicate()
+    assert (ran.returncode, "agenthub" in json.loads(out)) == (0, True)
