@@ -242,7 +242,7 @@ def test_a_wrong_schedule_is_said(load: Load, toml: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "said"),
     [("", ""), ("docs/knowledge", ""), ("/srv/knowledge", ""), ("../knowledge", "without `..`"),
-     ("~/knowledge", "found '~/knowledge'"), ("roles", "role files are looked for in "), (".", "role files"),
+     ("~/knowledge", "found '~/knowledge'"), ("roles", "role files are looked for in "), (".", "found '.'"),
      (".claude/agents", "role files are looked for")],
 )  # fmt: skip
 def test_the_knowledge_base_is_where_the_organization_says(load: Load, folder: str, said: str, tmp_path: Path) -> None:
