@@ -33,7 +33,7 @@ from agenthub.organization import Organization
 from agenthub.permission_rules import split_rules
 from agenthub.polls import Polls
 from agenthub.roles import Role
-from agenthub.scheduler import Checked, Scheduler
+from agenthub.scheduler import Check, Checked, Scheduler
 from agenthub.secret_sources import known_secrets, with_files
 from agenthub.sessions import prompts
 from agenthub.sessions.anthropic import AnthropicModel
@@ -259,8 +259,12 @@ def watch_of(settings: Settings, name: str) -> Watch:
 def checks_of(settings: Settings, organization: Organization, key: str, bus: Bus) -> Scheduler | None:
     """What fires the role's schedules that have a check command; None if there are none, or this is a replica."""
     planned = [one for one in schedules.planned(organization, {}) if one.rule.check and one.to == key]
-    if not planned:
-        return None
+    check = check_of(settings, organization, key)
+    return Scheduler(bus, organization, checks_of=key, check=check) if planned else None
+
+
+def check_of(settings: Settings, organization: Organization, key: str) -> Check:
+    """Runs check commands where the role's own run: in its workspace and sandbox, with its limits."""
     sandbox = sandbox_of(organization.role(key), settings.state / "workspaces" / key)
 
     async def check(command: str) -> Checked:
@@ -272,7 +276,7 @@ def checks_of(settings: Settings, organization: Organization, key: str, bus: Bus
         ended = await run([shell(), "-c", command], sandbox)
         return Checked(2 if ended.stopped else ended.exit_code, ended.stopped or ended.output)
 
-    return Scheduler(bus, organization, checks_of=key, check=check)
+    return check
 
 
 def secrets_of(settings: Settings, organization: Organization, name: str) -> dict[str, str]:

@@ -56,6 +56,8 @@ class Failpoint(StrEnum):
     """A dead role's message has its end there, and is not yet in the fallback's lane."""
     REASSIGNED = "reassigned"
     """The fallback has it, and the old delivery is not yet acknowledged."""
+    SCHEDULE_DUE = "schedule.due"
+    """A firing is due, and not yet in the lane."""
     SCHEDULE_FIRED = "schedule.fired"
     """A firing is in the lane, and it is not yet noted that it is."""
     MEETING_ASKED = "meeting.asked"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -53,11 +53,15 @@ class Inbox:
 
     def __init__(
         self, lanes: Lanes, *, ageing_s: float, clock: Callable[[], datetime], is_paused: Callable[[], bool],
-        is_stopped: Callable[[], bool],
+        is_stopped: Callable[[], bool], is_superseded: Callable[[Message], Awaitable[bool]],
     ) -> None:  # fmt: skip
-        """An inbox that hands out nothing new while it `is_paused`, and nothing at all while it `is_stopped`."""
+        """An inbox that hands out nothing new while it `is_paused`, and nothing at all while it `is_stopped`.
+
+        Args:
+            is_superseded: Whether a firing of a schedule is followed by a later one, wherever that lies.
+        """
         self._lanes, self._ageing_s, self._clock = lanes, ageing_s, clock
-        self._is_paused, self._is_stopped = is_paused, is_stopped
+        self._is_paused, self._is_stopped, self._is_superseded = is_paused, is_stopped, is_superseded
         self._kept: list[Delivery] = []
         self._lifted_last = False
         self._is_closed = False
@@ -77,7 +81,9 @@ class Inbox:
         self._kept.append(delivery)
 
     async def has_newer(self, message: Message, delivery: Delivery) -> bool:
-        """True if the newest message of the same lane and sender is a later one with the same `coalesce` key."""
+        """True if a later one with the same `coalesce` key waits: the newest of its lane and sender, or a firing."""
+        if await self._is_superseded(message):
+            return True
         data = await self._lanes.last(delivery)
         if data is None:
             return False

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agenthub import equipment, failpoints, gauges
+from agenthub import equipment, failpoints, gauges, subjects
 from agenthub.breakers import Breakers, account_key, role_key
 from agenthub.budgets import Budgets
 from agenthub.bus.buckets import hold_lease
@@ -41,6 +41,7 @@ from agenthub.messages import Message, now
 from agenthub.metrics import Metrics
 from agenthub.notices import Notices
 from agenthub.org.activity import Activity
+from agenthub.org.calendar import Calendar
 from agenthub.org.events import Events
 from agenthub.org.grants import Grants
 from agenthub.org.ledger import Ledger
@@ -232,6 +233,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             inbox = Inbox(
                 lanes, ageing_s=organization.defaults.ageing_s, clock=now, is_paused=lambda: steering.is_paused,
                 is_stopped=lambda: steering.is_stopped,
+                is_superseded=partial(Calendar(bus, organization).is_superseded, by=(subjects.LEADER, name)),
             )  # fmt: skip
             steered = Steered(
                 place.key, steering, session=session, settling=settling, inbox=inbox, events=events,

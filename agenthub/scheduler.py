@@ -158,6 +158,7 @@ class Scheduler:
             # A role puts its own into the lane as its sorter does: it may publish as nobody else.
             lane = subjects.lane(one.to, message.payload.priority, one.fires)
             headers = {subjects.DOOR: subjects.schedule(one.owner, one.name)} if self._checks_of else None
+            reach(Failpoint.SCHEDULE_DUE)
             stored = await self._bus.publish(lane, message.encode(), message_id=message.id, headers=headers)
             reach(Failpoint.SCHEDULE_FIRED)
             settled = settled.model_copy(update={"message_id": message.id, "fired_at": moment})

@@ -15,6 +15,8 @@ from agenthub.organization import Organization
 from agenthub.role_settings import Misfire, RoleName, Schedule
 from agenthub.times import When, coming, latest_due
 
+SCHEDULED = "scheduled"
+"""Type of the message of a firing."""
 ON_TIME = timedelta(seconds=90)
 """A firing that comes later than this after its time was missed, and its misfire rule says what becomes of it."""
 MOST_MISSED = 100
@@ -163,7 +165,7 @@ def firing(one: Planned, due: datetime, *, org: str, news: str = "") -> Message:
     if news:
         text = f"{text}\n\nWhat `{one.rule.check}` printed:\n{news}"
     return Message(
-        id=identity, type="scheduled", from_role=subjects.LEADER, from_operator=f"operator-{subjects.LEADER}",
+        id=identity, type=SCHEDULED, from_role=subjects.LEADER, from_operator=f"operator-{subjects.LEADER}",
         timestamp=due, trace_id=identity, origin=subjects.LEADER, org=org,
         coalesce=one.id if one.rule.while_busy == "coalesce" else "",
         payload=Payload(subject=f"Scheduled: {one.name}", message=text, priority=Priority.read(one.rule.priority)),

@@ -47,7 +47,7 @@ PASSED_ONCE = {
 NOT_IN_A_TURN = {
     Failpoint.DELAYED, Failpoint.DEAD_END_PUBLISHED, Failpoint.DEAD_LETTER_STORED, Failpoint.REASSIGNMENT_RECORDED,
     Failpoint.REASSIGNED, Failpoint.HAND_OVER_WRITTEN, Failpoint.HAND_OVER_RECORDED,
-    Failpoint.SCHEDULE_FIRED, Failpoint.MEETING_ASKED, Failpoint.MEETING_REPORTED,
+    Failpoint.SCHEDULE_DUE, Failpoint.SCHEDULE_FIRED, Failpoint.MEETING_ASKED, Failpoint.MEETING_REPORTED,
     Failpoint.CHECK_RUN, Failpoint.CHECK_RECORDED, Failpoint.COPY_MADE, Failpoint.COPY_FETCHED,
     Failpoint.POLL_DECIDED, Failpoint.AWARD_SENT,
 }  # fmt: skip

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agenthub import subjects
+from agenthub import failpoints, subjects
 from agenthub.bus.connecting import connect
 from agenthub.bus.identity import LEADER, Keyring
+from agenthub.bus.received import Received
 from agenthub.client import Client
 from agenthub.client.meetings import Meetings as Convened
 from agenthub.client.schedules import Schedules
+from agenthub.equipment import check_of
 from agenthub.errors import NotFoundError, RefusedError
+from agenthub.failpoints import Failpoint
 from agenthub.filing import Filing
 from agenthub.meetings import Meetings
 from agenthub.messages import Completion, Event, Message, Outcome, Payload
@@ -25,12 +34,15 @@ from agenthub.organization import Organization, load_organization
 from agenthub.role_settings import Schedule
 from agenthub.scheduler import Checked, Scheduler
 from agenthub.schedules import pending
-from agenthub.sessions.session import ToolCall
+from agenthub.sessions.session import Prompt, ToolCall
+from agenthub.settings import Settings
 from agenthub.times import When, length_s
+from agenthub.tools.sandbox import isolation
 from agenthub.tools.schedule import schedule_tools
-from tests.organization import Hub, says, texts, until, write_organization
+from tests.organization import Hub, ScriptedSession, says, texts, until, write_organization
 from tests.test_learning_rules import learning
 
+FORK = multiprocessing.get_context("forkserver")
 START = datetime(2026, 11, 27, 8, 30, tzinfo=UTC)
 
 
@@ -150,6 +162,40 @@ async def test_a_firing_may_be_skipped_while_the_last_is_open(hub: Hub, clock: C
     assert len(await hub.waiting("qa")) == 2
 
 
+async def test_of_several_firings_that_wait_only_the_newest_is_worked_off(hub: Hub, clock: Clock) -> None:
+    audit = HOURLY + 'while_busy = "coalesce"\n'
+    sweep = audit.replace("audit", "sweep").replace("Audit", "Sweep")  # its messages lie between, and behind the last
+    scheduler = Scheduler(hub.bus, organized(hub, audit + sweep), clock=clock)
+    goes_on = asyncio.Event()
+
+    async def script(prompt: Prompt) -> str:
+        await goes_on.wait()
+        return "done"
+
+    session = ScriptedSession(script)
+    await scheduler.look()
+    async with hub.role("qa", session):
+        clock.goes_on("31m")
+        await scheduler.look()
+        await until(lambda: session.prompts)
+        for _ in range(4):
+            clock.goes_on("1h")
+            await scheduler.look()
+        fired = [Message.read(one.data, default_id="x") for one in await sent(hub)]
+        audits = [message for message in fired if message.payload.message == "Audit"]
+        assert len(audits) == 5
+        goes_on.set()
+        ends = [(await hub.completion("qa", message.id)).outcome for message in audits]
+    worked = [prompt.task.id for prompt in session.prompts if prompt.task.payload.message == "Audit"]
+    is_first_worked = audits[0].id in worked  # else the other schedule's message was taken first
+    assert worked == ([audits[0].id] if is_first_worked else []) + [audits[-1].id]
+    assert ends == ["done" if message.id in worked else "noted" for message in audits]
+
+
+async def sent(hub: Hub) -> list[Received]:
+    return await hub.bus.history(subjects.AUDIT, "agent-hub.audit.agent-hub.operators.operator-qa.inbox.*.leader")
+
+
 async def test_no_news_no_message(hub: Hub, clock: Clock) -> None:
     rule = HOURLY + 'news = ["completed", "dead"]\nnews_of = ["backend"]\n'
     scheduler = Scheduler(hub.bus, organized(hub, rule), clock=clock)
@@ -198,6 +244,40 @@ async def test_a_check_command_decides_and_what_it_prints_goes_along(
     found = await hub.waiting("qa")
     assert [("3 new commits" in text) for text in texts(found)] == ([True] if exit_code == 0 else [])
     assert len(await told(hub, kind)) == 1
+
+
+@pytest.mark.skipif(bool(isolation().remedy), reason=isolation().found)
+@pytest.mark.parametrize(
+    ("command", "kind", "said"),
+    [
+        ("test -f todo.md && cat todo.md", "fired", "What came in"),
+        ("test -f nothing.md", "schedule_skipped", "its check found nothing"),
+        ("ls '{folder}' && exit 0 || exit 3", "check_failed", "its check ended with 3"),  # the hub's own folder
+        ("env | grep -c AGENTHUB || test $? = 1 && pwd", "fired", "/workspace"),
+        ("touch /usr/mark || touch /etc/mark || exit 1", "schedule_skipped", "its check found nothing"),
+        ("kill -9 $$", "check_failed", "its check ended with"),
+    ],
+)
+async def test_a_check_runs_in_the_real_sandbox_of_the_role(
+    hub: Hub, clock: Clock, monkeypatch: pytest.MonkeyPatch, command: str, kind: str, said: str
+) -> None:
+    monkeypatch.setenv("AGENTHUB_SECRET", "hunter2")
+    command = command.replace("{folder}", str(hub.folder))
+    organization = organized(hub, HOURLY + f'check = """{command}"""\n')
+    workspace = hub.settings.state / "workspaces" / "qa"
+    workspace.mkdir(parents=True)
+    (workspace / "todo.md").write_text("What came in\n")
+    own = Scheduler(
+        hub.bus, organization, clock=clock, checks_of="qa", check=check_of(hub.settings, organization, "qa")
+    )
+    await own.look()
+    clock.goes_on("31m")
+    await own.look()
+    [event] = await told(hub, kind)
+    found = texts(await hub.waiting("qa"))
+    assert len(found) == (1 if kind == "fired" else 0)
+    assert said in (found[0] if found else event.text)
+    assert "hunter2" not in "".join(found)
 
 
 async def test_an_idle_week_costs_nothing(quick_hub: Hub) -> None:
@@ -301,6 +381,58 @@ async def use(tool: Any, arguments: dict[str, Any]) -> None:
     task = Message.read(b'{"from_role":"you","type":"x","payload":{},"id":"t1"}', default_id="t1")
     run: Callable[..., Awaitable[Any]] = tool.run
     await run(tool.arguments.model_validate(arguments), ToolCall("t1~1", task))
+
+
+def _die_firing(folder: str, url: str, armed: str, moment: datetime) -> None:
+    """A leader that is killed at a point of a firing."""
+
+    async def run() -> None:
+        file = Path(folder) / "failpoint"
+        file.write_text(armed)
+        failpoints.arm(file)
+        settings = Settings.load(config=Path(folder) / "agenthub.toml", nats_url=url)
+        leader = Keyring(settings.keys).find(LEADER)
+        async with connect(url, name="leader", identity=leader, patience_s=5) as bus:
+            await Scheduler(bus, load_organization(settings), clock=lambda: moment).look()
+
+    asyncio.run(run())
+    os._exit(0)
+
+
+@pytest.mark.parametrize("is_worked", [False, True])
+@pytest.mark.parametrize("passes", [0, 1, 2])
+@pytest.mark.parametrize("point", [Failpoint.SCHEDULE_DUE, Failpoint.SCHEDULE_FIRED])
+async def test_a_leader_that_is_killed_while_it_fires_loses_and_doubles_nothing(
+    hub: Hub, clock: Clock, point: Failpoint, passes: int, is_worked: bool
+) -> None:
+    organization = organized(hub, HOURLY + 'misfire = "all"\n')
+    await Scheduler(hub.bus, organization, clock=clock).look()
+    clock.goes_on("3h10m")  # three firings are due
+    armed = f"{point.value} {passes}"
+    process = FORK.Process(target=_die_firing, args=(str(hub.folder), hub.server.url, armed, clock.moment))
+    process.start()
+    await until(lambda: not process.is_alive(), within_s=60)
+    assert process.exitcode == -signal.SIGKILL
+    before = await hub.waiting("qa")
+    assert len(before) == passes + (point is Failpoint.SCHEDULE_FIRED)
+    session = says("done")
+    async with hub.role("qa", session) if is_worked else contextlib.nullcontext():
+        for message in before if is_worked else []:  # it is gone from the lane when the next leader looks
+            await hub.completion("qa", message.id)
+        for _ in range(2):
+            await Scheduler(hub.bus, organization, clock=clock).look()
+            clock.goes_on("1m")
+        if is_worked:
+            await until(lambda: len(session.prompts) == 3)
+            await until(lambda: _is_empty(hub))
+        due = [prompt.task.timestamp for prompt in session.prompts] or [
+            message.timestamp for message in await hub.waiting("qa")
+        ]
+    assert sorted(f"{one:%H:%M}" for one in due) == ["09:00", "10:00", "11:00"]
+
+
+async def _is_empty(hub: Hub) -> bool:
+    return not await hub.waiting("qa")
 
 
 async def test_each_does_its_part_with_its_own_key(hub: Hub, clock: Clock) -> None:

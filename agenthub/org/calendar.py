@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agenthub import subjects
 from agenthub.bus.buckets import Bucket, Entry
 from agenthub.bus.connection import Bus
 from agenthub.errors import RefusedError
+from agenthub.messages import Message
 from agenthub.organization import Organization
-from agenthub.schedules import Added, Fired, Planned, Resting, planned
+from agenthub.schedules import SCHEDULED, Added, Fired, Planned, Resting, planned
 
 _REMEMBERED_S = 3600.0
 
@@ -78,6 +81,22 @@ class Calendar:
     async def last(self, one: Planned) -> tuple[Fired | None, int]:
         """What a schedule did last, and the revision that `settle` must name."""
         return await self._fired.read(subjects.fired(one.fires, one.owner, one.name))
+
+    async def is_superseded(self, message: Message, *, by: Iterable[str]) -> bool:
+        """True if the schedule whose firing this is has fired again since, for a later time.
+
+        Args:
+            by: Who may have fired it.
+        """
+        owner, _, name = message.coalesce.partition(".")
+        if message.type != SCHEDULED or not subjects.token(owner) or not subjects.token(name):
+            return False
+        for who in by:
+            fired, _ = await self._fired.read(subjects.fired(who, owner, name))
+            # By the time too: a firing that is published, and not yet noted, is no older one.
+            if fired is not None and fired.message_id != message.id and fired.until > message.timestamp:
+                return bool(fired.message_id)
+        return False
 
     async def settle(self, one: Planned, fired: Fired, revision: int) -> Entry[Fired] | None:
         """Note what a schedule did; None if another process was faster."""
