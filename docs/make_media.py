@@ -21,10 +21,11 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from agenthub.client import open_client
+from agenthub.client.states import WORKING
 from agenthub.organization import load_organization
 from agenthub.settings import Settings
 from agenthub.tui.app import HubApp
-from agenthub.tui.facts import WORKING, agents
+from agenthub.tui.facts import agents
 from agenthub.tui.source import HubSource
 
 COLUMNS = 132

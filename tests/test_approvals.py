@@ -107,6 +107,10 @@ async def test_what_must_be_asked_waits_for_a_yes_and_is_then_done(desk: Desk) -
         assert "ship it" in asked.payload.message
         assert not desk.written()
         assert await desk.counted() == 1
+        seen, table = await in_hub(desk.hub, "ps", "--json"), await in_hub(desk.hub, "ps")
+        assert {row["role"]: row["needs_you"] for row in seen.json} == {"backend": identity, "qa": ""}
+        assert "◆ needs you" in table.out
+        assert "1 waits for your decision: agenthub approvals" in table.err
         listed = (await in_hub(desk.hub, "approvals", "--json")).json
         assert [(item["id"], item["tool"], item["rule"]) for item in listed] == [(identity, "write_file", "write_file")]
         between = await desk.hub.send("backend", "rehearse: say the role is free")  # other work goes on meanwhile

@@ -166,7 +166,10 @@ async def test_a_role_that_fails_again_and_again_is_left_alone_until_a_person_re
         message_id = await hub.send("backend", "One more")
         await until(lambda: _delayed(hub))
         assert len(session.prompts) == 5
-        assert "backend open: 5 of the last 5 failed" in (await in_hub(hub, "ps")).err
+        seen, rows = await in_hub(hub, "ps"), await in_hub(hub, "ps", "--json=role,circuit")
+        assert "▲ circuit" in seen.out
+        assert [row["role"] for row in rows.json if "5 of the last 5" in row["circuit"]] == ["backend"]
+        assert "backend open: 5 of the last 5 failed" in seen.err
         assert (await in_hub(hub, "breaker", "reset", "backnd")).code == 3
         assert (await in_hub(hub, "breaker", "reset", "backend")).code == 0
         assert (await hub.completion("backend", message_id)).text == "it works"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
+from agenthub.asks import Ask
 from agenthub.breakers import Breakers
 from agenthub.budgets import Budgets
 from agenthub.cli import EXIT_OK
@@ -27,27 +28,29 @@ from agenthub.cli.output import (
     tokens,
 )
 from agenthub.client import Client, RoleStatus
-from agenthub.client.inboxes import state_of
+from agenthub.client.approvals import Approvals
+from agenthub.client.states import (
+    CIRCUIT,
+    HELD,
+    NEEDS_YOU,
+    PAUSED,
+    State,
+    asks_by_role,
+    breakers_by_role,
+    state_and_doing,
+)
 from agenthub.errors import ConfigError
-from agenthub.guards.circuit_breaker import Rules
+from agenthub.guards.circuit_breaker import Breaker, Rules
 from agenthub.messages import Priority, now
-from agenthub.presence import Heartbeat
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-STATES = {
-    "working": "[green]● working[/]",
-    "idle": "[dim]○ idle[/]",
-    "stopping": "[yellow]◌ stopping[/]",
-    "down": "[bold red]✖ down[/]",
-    "stalled": "[yellow]▲ stalled[/]",
-    "nudged": "[yellow]▲ nudged[/]",
-    "interrupted": "[bold yellow]▲ interrupted[/]",
-    "paused": "[yellow]‖ paused[/]",
-    "pausing": "[yellow]‖ pausing[/]",
-    "stopped": "[bold red]■ stopped[/]",
-}
+STYLES = {
+    "hot": "bold magenta", "bad": "bold red", "warn": "yellow", "good": "green", "cool": "dim", "dim": "dim",
+    "text": "none",
+}  # fmt: skip
+"""What the colours of states are called here."""
 
 _LEAST_EVERY_S = 0.2
 _RIGHT = ["SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"]
@@ -58,9 +61,9 @@ async def ps(*, options: Options = DEFAULT) -> int:
     async with options.client() as client:
         seen = await _look(client, options)
     if options.json:
-        print_json([_as_data(status) for status in seen.statuses], options)
+        print_json([_as_data(row) for row in seen.rows], options)
         return EXIT_OK
-    put(_grid(seen.statuses))
+    put(_grid(seen.rows))
     for line in seen.lines:
         say(line)
     return EXIT_OK
@@ -89,7 +92,7 @@ async def watch(
             while True:
                 seen = await _look(client, options)
                 if options.json:
-                    print_json([_as_data(status) for status in seen.statuses], options)
+                    print_json([_as_data(row) for row in seen.rows], options)
                 else:
                     show(seen)
                 count += 1
@@ -98,19 +101,34 @@ async def watch(
                 await asyncio.sleep(every_s)
 
 
+class _Row(NamedTuple):
+    """One role, how it is, and what it does or waits for."""
+
+    status: RoleStatus
+    state: State
+    doing: str
+    ask: Ask | None
+    breaker: Breaker | None
+
+
 class _Seen(NamedTuple):
     """The organization at one moment."""
 
-    statuses: Sequence[RoleStatus]
+    rows: Sequence[_Row]
     lines: Sequence[str]
     """What is to be said beside the table."""
 
 
 async def _look(client: Client, options: Options) -> _Seen:
-    statuses, accounts, breakers = await asyncio.gather(
-        client.roles(), Budgets(client.bus).accounts(), Breakers(client.bus, rules=Rules(), clock=now).all()
-    )
+    statuses, accounts, breakers, decisions = await asyncio.gather(
+        client.roles(), Budgets(client.bus).accounts(), Breakers(client.bus, rules=Rules(), clock=now).all(),
+        Approvals(client).waiting(),
+    )  # fmt: skip
     lines = []
+    if decisions:
+        lines.append(
+            f"{len(decisions)} {'waits' if len(decisions) == 1 else 'wait'} for your decision: agenthub approvals"
+        )
     unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
     if unsorted:
         lines.append(f"{unsorted} messages wait at the plain inboxes of roles that are down")
@@ -128,7 +146,13 @@ async def _look(client: Client, options: Options) -> _Seen:
             lines.append(f"circuit breaker of {breaker.shown} {state}: {breaker.reason[:120]}")
     if money := money_line(client.organization, accounts, is_rehearsal=is_rehearsal(options)):
         lines.append(money)
-    return _Seen(statuses, lines)
+    asks, of_roles = asks_by_role(decisions), breakers_by_role(breakers.values())
+    rows = []
+    for status in statuses:
+        role = status.role.partition(".")[0]
+        ask, of_role = asks.get(role), of_roles.get(role)
+        rows.append(_Row(status, *state_and_doing(status, ask, of_role), ask, of_role))
+    return _Seen(rows, lines)
 
 
 @contextlib.contextmanager
@@ -138,7 +162,7 @@ def _screen(*, is_shown: bool) -> Iterator[Callable[[_Seen], None]]:
     if not is_shown or not out.is_terminal:
 
         def below(seen: _Seen) -> None:
-            put(_grid(seen.statuses))
+            put(_grid(seen.rows))
             out.print()
 
         yield below
@@ -151,44 +175,41 @@ def _screen(*, is_shown: bool) -> Iterator[Callable[[_Seen], None]]:
 
         def in_place(seen: _Seen) -> None:
             words = Text("\n".join(seen.lines), style="dim")
-            live.update(Group(_grid(seen.statuses), Text(""), words), refresh=True)
+            live.update(Group(_grid(seen.rows), Text(""), words), refresh=True)
 
         yield in_place
 
 
-def _grid(statuses: Sequence[RoleStatus]) -> Text:
+def _grid(rows: Sequence[_Row]) -> Text:
     columns = ["ROLE", "STATE", "DOING", "SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"]
-    return grid(columns, [_row(status) for status in statuses], right=_RIGHT, free=["DOING"])
+    return grid(columns, [_row(row) for row in rows], right=_RIGHT, free=["DOING"])
 
 
-def _row(status: RoleStatus) -> list[str]:
+def _row(row: _Row) -> list[str]:
+    status, state, doing = row.status, row.state, row.doing
     beat, gone = status.heartbeat, status.absence
-    late = f"[yellow]+{status.delayed} put off[/] " if status.delayed else ""
     waits = [_count(status.waiting[priority], priority) for priority in Priority]
-    if beat is None:
-        why, since = (escaped(gone.reason), ago(gone.since)) if gone else ("", "-")
-        return [status.role, STATES["down"], f"{late}[dim]{why}[/]", since, *waits, "-", "-", "-"]
-    doing = escaped(beat.doing) or (f"[dim]{beat.parked} parked[/]" if beat.parked else "")
     held = status.standing.stopped or status.standing.paused
-    if held is not None and not beat.doing:
-        doing = f"[dim]{escaped(held.words)}, {ago(held.at)} ago[/]"
-    state = _held(status, beat) or state_of(beat)
+    if state in (HELD, PAUSED) and held is not None:
+        doing = beat.doing if beat and beat.doing else f"{doing}, {ago(held.at)} ago"
+    is_quiet = state not in (NEEDS_YOU, CIRCUIT) and (beat is None or not beat.doing)
+    shown = f"[dim]{escaped(doing)}[/]" if is_quiet else escaped(doing)
+    late = f"[yellow]+{status.delayed} put off[/] " if status.delayed else ""
+    if beat is None:
+        return [status.role, marked(state), late + shown, ago(gone.since) if gone else "-", *waits, "-", "-", "-"]
     return [
-        status.role, STATES.get(state, state), f"{late}{doing}", ago(beat.since), *waits,
+        status.role, marked(state), late + shown, ago(beat.since), *waits,
         tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
     ]  # fmt: skip
 
 
-def _held(status: RoleStatus, beat: Heartbeat) -> str:
-    """One word for how a person holds a role; empty: nobody does."""
-    if status.standing.stopped:
-        return "stopped"
-    if status.standing.paused:
-        return "pausing" if beat.message_id else "paused"
-    return ""
+def marked(state: State) -> str:
+    """A state as markup."""
+    return f"[{STYLES[state.colour]}]{state.glyph} {escaped(state.word)}[/]"
 
 
-def _as_data(status: RoleStatus) -> dict[str, object]:
+def _as_data(row: _Row) -> dict[str, object]:
+    status = row.status
     beat, gone = status.heartbeat, status.absence
     data: dict[str, object] = {"role": status.role, "state": "down", "health": "unhealthy"}
     if gone is not None:
@@ -207,6 +228,8 @@ def _as_data(status: RoleStatus) -> dict[str, object]:
         data[name] = held
     data["waiting"] = {str(priority): count for priority, count in status.waiting.items()}
     data["delayed"] = status.delayed
+    data["needs_you"] = row.ask.id if row.ask else ""
+    data["circuit"] = row.breaker.reason if row.breaker else ""
     return data
 
 

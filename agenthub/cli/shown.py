@@ -95,6 +95,8 @@ class RoleNow(TypedDict):
     health: str
     waiting: dict[str, int]
     delayed: int
+    needs_you: str
+    circuit: str
     since: NotRequired[str]
     since_s: NotRequired[float]
     reason: NotRequired[str]

@@ -7,10 +7,11 @@ import asyncio
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import console, escaped, length, print_json, table
-from agenthub.cli.ps import STATES
+from agenthub.cli.ps import marked
 from agenthub.client import views
 from agenthub.client.inboxes import state_of
 from agenthub.client.pings import ping as ask_for_life
+from agenthub.client.states import state_named
 from agenthub.client.targets import ALL, recipients
 from agenthub.presence import Heartbeat
 
@@ -30,7 +31,7 @@ async def who(target: str = ALL, /, *, options: Options = DEFAULT) -> int:
         return EXIT_OK
     rows = [
         [
-            f"[bold]{escaped(one.name)}[/]", STATES.get(one.state, escaped(one.state)),
+            f"[bold]{escaped(one.name)}[/]", marked(state_named(one.state)),
             one.reports_to or "",
             escaped(", ".join(one.skills)), escaped(one.description),
         ]

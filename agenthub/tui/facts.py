@@ -8,39 +8,14 @@ from typing import Literal, NamedTuple
 
 from agenthub.asks import Ask
 from agenthub.client import RoleStatus
-from agenthub.control import Standing
+from agenthub.client.states import State, asks_by_role, breakers_by_role, state_and_doing
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.messages import Priority
-from agenthub.presence import Absence, Heartbeat
 
 Sorting = Literal["needs you first", "name", "cost", "waiting", "context"]
+_WORD = 9
+"""So long is the word for a state at the most, that its column holds it."""
 SORTINGS: tuple[Sorting, ...] = ("needs you first", "name", "cost", "waiting", "context")
-
-
-class State(NamedTuple):
-    """How an agent is, in a glyph, a word and a colour: never in one of them alone."""
-
-    glyph: str
-    word: str
-    colour: str
-    """A name of the palette."""
-    rank: int
-    """The lower, the sooner a person should look."""
-
-
-NEEDS_YOU = State("◆", "needs you", "hot", 0)
-DOWN = State("✖", "down", "bad", 1)
-CIRCUIT = State("▲", "circuit", "bad", 2)
-STUCK = State("▲", "stuck", "bad", 3)
-HELD = State("■", "stopped", "bad", 4)
-"""A person has stopped it."""
-PAUSED = State("‖", "paused", "warn", 5)
-WORKING = State("●", "working", "good", 6)
-STOPPING = State("◌", "stopping", "dim", 7)
-IDLE = State("○", "idle", "cool", 8)
-STOPPED = State("◌", "stopped", "dim", 9)
-_STATES = {state.word: state for state in (PAUSED, WORKING, STOPPING, IDLE, STUCK)}
-_NO_PROGRESS_RANK = 4
 
 
 class Money(NamedTuple):
@@ -123,15 +98,13 @@ class Agent(NamedTuple):
 
 def agents(picture: Picture) -> list[Agent]:
     """The agents in the order of the organization."""
-    asks = {ask.role: ask for ask in reversed(picture.decisions)}  # the oldest of each
-    breakers = {breaker.shown.strip("`"): breaker for breaker in picture.breakers}
+    asks, breakers = asks_by_role(picture.decisions), breakers_by_role(picture.breakers)
     result = []
     for status in picture.statuses:
         role, beat = status.role.partition(".")[0], status.heartbeat
-        ask, breaker = asks.get(role), breakers.get(role)
-        state, doing = _state(beat, status.absence, ask, breaker)
-        if beat is not None and state is not NEEDS_YOU:
-            state, doing = _held(status.standing, beat) or (state, doing)
+        ask = asks.get(role)
+        state, doing = state_and_doing(status, ask, breakers.get(role))
+        state = state._replace(word=state.word[:_WORD])
         spent = picture.money.get(role, Money(0.0))
         if beat is not None:
             spent = spent._replace(usd=max(spent.usd, beat.usage_today.cost_usd))
@@ -144,36 +117,6 @@ def agents(picture: Picture) -> list[Agent]:
             )
         )  # fmt: skip
     return result
-
-
-def _state(
-    beat: Heartbeat | None, absence: Absence | None, ask: Ask | None, breaker: Breaker | None
-) -> tuple[State, str]:
-    if ask is not None and ask.approval is not None:
-        verb = "asks" if ask.approval.kind == "question" else "approve"
-        return NEEDS_YOU, f"{verb}: {ask.approval.title}"
-    if beat is None:
-        if absence is None:
-            return DOWN, "gives no sign of life"
-        return (STOPPED if absence.was_stopped else DOWN), absence.reason
-    if breaker is not None:
-        return CIRCUIT, breaker.reason
-    if beat.health != "ok":
-        return State("▲", beat.health[:9], "warn", _NO_PROGRESS_RANK), beat.doing
-    state = _STATES.get(beat.state, State("●", beat.state[:9], "text", WORKING.rank))
-    doing = beat.doing
-    if not doing and beat.parked:
-        doing = f"{beat.parked} parked, waits for others"
-    return state, doing
-
-
-def _held(standing: Standing, beat: Heartbeat) -> tuple[State, str] | None:
-    """How a person holds a role; None: nobody does."""
-    if standing.stopped is not None:
-        return HELD, standing.stopped.words
-    if standing.paused is not None and not beat.message_id:
-        return PAUSED, standing.paused.words
-    return None
 
 
 def ordered(found: Iterable[Agent], by: Sorting) -> list[Agent]:

@@ -13,13 +13,13 @@ from agenthub.bus.connecting import connect
 from agenthub.bus.identity import OPERATOR, Keyring
 from agenthub.client import Client
 from agenthub.client.schedules import Schedules
+from agenthub.client.states import HELD, IDLE, NEEDS_YOU, PAUSED, State
 from agenthub.control import Standing
 from agenthub.messages import Outcome
 from agenthub.rehearsal.server import start_rehearsal
 from agenthub.role_settings import Schedule
 from agenthub.tui.app import HubApp
 from agenthub.tui.event_list import EventList
-from agenthub.tui.facts import HELD, IDLE, NEEDS_YOU, PAUSED, State
 from agenthub.tui.inbox_view import InboxView
 from agenthub.tui.org_view import OrgView
 from agenthub.tui.pane import Pane

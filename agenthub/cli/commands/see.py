@@ -31,7 +31,9 @@ $ agenthub ps
 $ agenthub ps --json=role,state,doing
 
 Waiting is counted by priority: critical, high, medium, low. What is put off, since it waits for money, for the model or
-its next try, is counted apart (`+2 put off`; `delayed` in JSON). Costs are list prices.""",
+its next try, is counted apart (`+2 put off`; `delayed` in JSON). Who waits for your decision is `◆ needs you`, whose
+circuit breaker is open `▲ circuit`; in JSON `needs_you` is the id to decide about, `circuit` the reason. Costs are list
+prices.""",
     ),
     Command(
         "watch",
