@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from agenthub.approvals import Approval
 from agenthub.asks import Ask, Part
 from agenthub.cli import main
 from agenthub.cli.commands import COMMANDS
-from agenthub.cli.schemas import schema_of
+from agenthub.cli.schemas import check_fields, schema_of
 from agenthub.cli.shapes import NO_JSON, SHAPES, STREAMS
 from agenthub.client import open_client
 from agenthub.cradle import RUN_VARIABLE
@@ -139,6 +140,9 @@ def _check(name: str, out: str) -> None:
     assert name in STREAMS or len(documents) == 1
     for document in documents:
         jsonschema.validate(document, schema)
+        for one in document if isinstance(document, list) else [document]:
+            if isinstance(one, dict) and one:
+                check_fields(name.split(), ",".join(one))
 
 
 def _until(condition: Callable[[], object]) -> None:
@@ -331,6 +335,40 @@ def test_people_read_no_json_and_no_colours_in_a_pipe(typed: Any) -> None:
 
 def test_fields_choose_what_is_printed(typed: Any) -> None:
     assert {tuple(one) for one in json.loads(typed("who", "--json=name,state").out)} == {("name", "state")}
+
+
+def test_send_prints_to_whom(typed: Any) -> None:
+    assert json.loads(typed("send", "lead", "Say hello", "--json=to,type").out) == {
+        "to": "lead", "type": "task_assignment"
+    }  # fmt: skip
+    assert {one["to"] for one in json.loads(typed("send", "@all", "Say hello", "--json=to").out)} == {"lead", "builder"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["who", "--json=name,stat"], "Did you mean `state`? There are: description, "),
+        (["inbox", "ls", "you", "--json=colour"], "no such field `colour`. There are: "),
+        (["cost", "--json=id"], "`agenthub cost --json` has no such field `id`"),
+    ],
+)
+def test_a_field_that_there_is_not_is_an_error_and_no_null(typed: Any, words: Sequence[str], says: str) -> None:
+    ran = typed(*words)
+    assert (ran.code, says in json.loads(ran.out)["error"]["message"]) == (2, True), ran
+
+
+def test_examples_ask_for_fields_that_there_are() -> None:
+    texts = [*(command.text for command in COMMANDS), *(path.read_text() for path in _documents())]
+    example = re.compile(r"agenthub ([a-z][^|\n`]*?) --json=([a-z_]+(?:,[a-z_]+)*)")
+    asked = [found for text in texts for found in example.findall(text)]
+    assert len(asked) > 10
+    for words, fields in asked:
+        check_fields(words.split(), fields)
+
+
+def _documents() -> list[Path]:
+    root = Path(__file__).parent.parent
+    return [root / "README.md", *(root / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize(

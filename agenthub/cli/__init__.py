@@ -86,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if _is_help(app, words):
             app.help_print(words[:-1])
             sys.exit(EXIT_OK)
+        if "--fields" in words[:-1]:
+            from agenthub.cli.schemas import check_fields  # needs every type that is printed: only when it is asked
+
+            check_fields(words, words[words.index("--fields") + 1])
         result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         status = result if isinstance(result, int) else EXIT_OK
     except CycloptsError as error:

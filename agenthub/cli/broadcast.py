@@ -74,7 +74,7 @@ def print_sent(sent: list[Sent], verb: str, options: Options) -> int:
     """Print what became of each message; 7 if some were not stored."""
     lost = [one for one in sent if one.error]
     if options.json:
-        print_json([views.sent(one) for one in sent], options)
+        print_json([views.sent(one).model_dump(mode="json") | {"to": one.role} for one in sent], options)
     else:
         for one in sent:
             if not one.error:

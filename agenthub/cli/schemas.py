@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from agenthub.cli.commands import COMMANDS
 from agenthub.cli.shapes import SHAPES, STREAMS
-from agenthub.errors import NotFoundError, unknown
+from agenthub.errors import ConfigError, NotFoundError, unknown
 from agenthub.messages import Message
 from agenthub.organization_file import OrganizationFile
 from agenthub.role_settings import RoleSettings
@@ -53,6 +55,40 @@ def schema_of(name: str) -> dict[str, Any]:
     shape = TypeAdapter(SHAPES[name]).json_schema(mode="serialization")
     what = "Each line" if name in STREAMS else "What is printed"
     return _titled(f"{what} by `agenthub {name} --json`", shape)
+
+
+def check_fields(words: Sequence[str], fields: str) -> None:
+    """Check that what a command prints has the fields that `--json=FIELD,...` asks for.
+
+    Args:
+        words: The command as it was typed, with its arguments.
+        fields: Their names, with commas between them.
+
+    Raises:
+        ConfigError: If there is no such field; says which there are.
+    """
+    name = next((name for name in (" ".join(words[:2]), *words[:1]) if name in SHAPES), None)
+    if name is None:  # no command, or one that prints no JSON: that is said elsewhere
+        return
+    schema = schema_of(_OUTPUT.get(name, name))
+    known = _fields(schema, schema.get("$defs", {}))
+    for field in fields.split(","):
+        if known and field not in known:
+            near = difflib.get_close_matches(field, known, n=1, cutoff=0.6)
+            meant = f" Did you mean `{near[0]}`?" if near else ""
+            raise ConfigError(
+                f"`agenthub {name} --json` has no such field `{field}`.{meant} There are: {', '.join(sorted(known))}."
+            )
+
+
+def _fields(schema: dict[str, Any], definitions: dict[str, Any]) -> set[str]:
+    """The fields that a document, or each line or item of it, can have; empty: whatever keys there are."""
+    if "$ref" in schema:
+        return _fields(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    found = set(schema.get("properties", {}))
+    for inner in [*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else [])]:
+        found |= _fields(inner, definitions)
+    return found
 
 
 _ERROR: dict[str, Any] = {

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from agenthub.causation import Node
 from agenthub.cli.shown import (
     AccountSet,
     AuditExported,
@@ -41,12 +40,16 @@ from agenthub.cli.shown import (
     RoleRow,
     RoleShown,
     Script,
+    SentMessage,
+    SentTo,
     SettingShown,
     SheetLine,
     Steered,
+    TraceNode,
     TraceShown,
     Tripped,
     Unreadable,
+    WaitingShown,
     Woken,
     WrittenShown,
 )
@@ -69,7 +72,6 @@ from agenthub.client.views import (
     DebtView,
     PersonView,
     PublishedView,
-    SentView,
 )
 from agenthub.messages import Completion, Event, Message
 from agenthub.run_file import RunFile
@@ -81,9 +83,9 @@ SHAPES: dict[str, Any] = {
     "up": RunFile,
     "down": Down,
     "demo": Event | Demonstrated,
-    "send": Message | Expected | Completion | list[SentView] | PublishedView,
+    "send": SentMessage | Expected | Completion | list[SentTo] | PublishedView,
     "ask": Completion,
-    "broadcast": list[SentView],
+    "broadcast": list[SentTo],
     "publish": PublishedView,
     "vote": Voted,
     "auction": Auctioned,
@@ -104,9 +106,9 @@ SHAPES: dict[str, Any] = {
     "who": list[PersonView],
     "cost": list[CostView],
     "tail": Event,
-    "trace": Node | list[Node],
-    "inbox ls": list[Message | Unreadable],
-    "inbox peek": list[Message | Unreadable],
+    "trace": TraceNode | list[TraceNode],
+    "inbox ls": list[WaitingShown | Unreadable],
+    "inbox peek": list[WaitingShown | Unreadable],
     "logs": LogLine,
     "check": list[ProcessFound],
     "dlq ls": list[LetterShown],

@@ -6,13 +6,29 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from agenthub.causation import Node
+from agenthub.client.views import SentView
 from agenthub.control import Control
 from agenthub.guards.budget import Account, Grant
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.letters import DeadLetter
-from agenthub.messages import Completion, Usage
+from agenthub.messages import Completion, Message, Usage
 from agenthub.org.traces import TraceState
 from agenthub.transcript import LiveEvent
+
+
+class SentMessage(Message):
+    """A message that was stored."""
+
+    to: str
+    """In whose inbox."""
+
+
+class SentTo(SentView):
+    """What became of a message to one of several."""
+
+    to: str
+    """The same as `role`."""
 
 
 class Expected(TypedDict):
@@ -20,6 +36,8 @@ class Expected(TypedDict):
 
     id: str
     role: str
+    to: str
+    """The same as `role`."""
     due_at: str
 
 
@@ -102,7 +120,16 @@ class RoleNow(TypedDict):
     reason: NotRequired[str]
     doing: NotRequired[str]
     message_id: NotRequired[str]
+    priority: NotRequired[str | None]
+    progress_at: NotRequired[str | None]
+    holds: NotRequired[list[str]]
+    beat_at: NotRequired[str]
     heartbeat_age_s: NotRequired[float]
+    started_at: NotRequired[str]
+    pid: NotRequired[int]
+    host: NotRequired[str]
+    health_port: NotRequired[int]
+    usage_today: NotRequired[Usage]
     tokens_today: NotRequired[int]
     cost_usd_today: NotRequired[float]
     context_tokens: NotRequired[int]
@@ -113,12 +140,35 @@ class RoleNow(TypedDict):
     stopped: NotRequired[Held | None]
 
 
+class Stored(TypedDict):
+    """Where and since when a message waits."""
+
+    subject: str
+    sequence: int
+    stored_at: str | None
+
+
+class WaitingShown(Message):
+    """A message that waits in an inbox."""
+
+    stored: Stored
+
+
+class TraceNode(Node):
+    """One message at one role, and what it caused."""
+
+    state: str
+    """Its outcome, else in a word where it is now."""
+
+
 class Unreadable(TypedDict):
     """A message that is none."""
 
     error: str
     body: str
     subject: str
+    sequence: NotRequired[int]
+    stored_at: NotRequired[str | None]
 
 
 class Decision(TypedDict):

@@ -95,7 +95,7 @@ async def send(
         if expect_reply:
             ask = await replies.expect(Question(to, body, subject, Priority(priority)), within_s=within_s)
             if options.json:
-                print_json({"id": ask.id, "role": to, "due_at": ask.deadline.isoformat()}, options)
+                print_json({"id": ask.id, "role": to, "to": to, "due_at": ask.deadline.isoformat()}, options)
             else:
                 print(ask.id)
                 say(f"stored in the inbox of {to}; the answer is due at {_local(ask.deadline)}: see `agenthub pending`")
@@ -106,7 +106,7 @@ async def send(
         )  # fmt: skip
         if not wait:
             if options.json:
-                print_json(message, options)
+                print_json(message.model_dump(mode="json") | {"to": to}, options)
             else:
                 print(message.id)
                 say(f"stored in the inbox of {to}; watch it with `agenthub tail -f`")
