@@ -65,7 +65,7 @@ class CostView(ListView[_Row]):
             Column[_Row]("CALLS", 5, lambda row, p: _dim(row.usage.calls, p), is_right=True, from_width=90),
             Column[_Row]("TOKENS", 8, lambda row, p: _dim(row.usage.tokens, p), is_right=True),
             Column[_Row]("CACHE", 5, _cache, is_right=True),
-            Column[_Row]("MODEL", 0, lambda row, p: p.text((plain(row.model), "dim")), from_width=80),
+            Column[_Row]("MODEL", 0, lambda row, p: p.text((plain(row.model), "dim")), from_width=136),
         ]  # fmt: skip
 
     def key(self, row: _Row) -> str:

@@ -21,6 +21,9 @@ from agenthub.tui.wording import age, money, plain
 
 PANELS = ("Transcript", "Inbox", "Info")
 
+_WIDE = 58
+"""So many cells wide the panel has room for the tokens of the context."""
+
 
 class RolePanel(Vertical):
     """All about one agent; the live part is put in by who owns the panel."""
@@ -140,8 +143,10 @@ class RolePanel(Vertical):
             lines.append(p.text((plain(agent.doing), "bold")))
         third = p.text(("context ", "dim"))
         if agent.context is not None:
-            third.append_text(p.bar(agent.context, 12, load_style(agent.context)))
-            third.append_text(p.text((f" {tokens(beat.context_tokens)}/{tokens(beat.context_window)}", "dim")))
+            is_wide = self.size.width >= _WIDE
+            used = f"{tokens(beat.context_tokens)}/{tokens(beat.context_window)}" if is_wide else f"{agent.context:.0%}"
+            third.append_text(p.bar(agent.context, 12 if is_wide else 5, load_style(agent.context)))
+            third.append_text(p.text((f" {used}", "dim")))
         else:
             third.append_text(p.text(("·", "faint")))
         third.append_text(p.text(("   today ", "dim"), (f"${money(agent.money.usd)}", "warn bold")))
