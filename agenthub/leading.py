@@ -16,6 +16,7 @@ from agenthub.bus.connection import Bus
 from agenthub.bus.identity import LEADER, Keyring
 from agenthub.errors import ConfigError, LeaseLostError
 from agenthub.filing import Filing
+from agenthub.guards.senders import Senders
 from agenthub.health import open_health
 from agenthub.leader import Duty, lead
 from agenthub.meetings import Meetings
@@ -54,9 +55,10 @@ def duties(bus: Bus, settings: Settings, organization: Organization) -> list[Dut
         )  # fmt: skip
         await watchdog.run()
 
+    senders = Senders(Keyring(settings.keys), operator=organization.operator)
     return [
         look_after_all,
-        Reminders(bus, organization, clock=now).run,
+        Reminders(bus, organization, clock=now, entered=senders.entered).run,
         Scheduler(bus, organization).run,
         Meetings(bus, organization).run,
         Filing(bus, organization, organization.knowledge).run,

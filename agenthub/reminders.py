@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from agenthub import subjects
 from agenthub.asks import Ask, Part
+from agenthub.bus.buckets import IsTrue
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubError, HubUnreachableError, MessageError
 from agenthub.messages import Message, Payload, Priority, derived_id
@@ -75,10 +76,12 @@ class Reminders:
         clock: Callable[[], datetime],
         first_s: float = FIRST_S,
         every_s: float = EVERY_S,
+        entered: IsTrue = lambda *_: True,
     ) -> None:
+        """`entered` says whether who may has signed an entry: what is noted there is signed as the leader's."""
         self._bus, self._organization, self._clock = bus, organization, clock
         self._first_s, self._every_s = first_s, every_s
-        self._ledger, self._registry = Ledger(bus), Registry(bus)
+        self._ledger, self._registry = Ledger(bus, entered=entered), Registry(bus)
         self._known: dict[str, Ask | None] = {}
         """Entries as they were when they were first seen: when an answer is due never changes."""
 

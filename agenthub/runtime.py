@@ -151,7 +151,8 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         )
         activity.health_port = health.port
         events = Events(bus, name, mask=mask, heard=metrics.heard)
-        ledger = Ledger(bus)
+        senders = Senders(place.keyring, operator=organization.operator)
+        ledger = Ledger(bus, entered=senders.entered)
         coordination = Coordination(bus, organization, name, ledger=ledger, events=events, clock=now)
         record = equipment.track_record_of(organization, bus)
         polls = Polls(name, coordination=coordination, ledger=ledger, record=record, events=events, clock=now)
@@ -170,7 +171,6 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
         breakers = Breakers(bus, rules=rules, clock=now)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         account = account_of(settings.model_url, key)
-        senders = Senders(place.keyring, operator=organization.operator)
         steering = Steering(
             bus, name, operator=organization.operator, managers=organization.managers_chain(name),
             has_signed=senders.has_signed,

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import psutil
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +32,7 @@ _LAST_WORDS_S = 1.0
 _WRITTEN_AS = {subjects.SCHEMA: str(SCHEMA_VERSION)}
 
 Value = TypeVar("Value", bound=BaseModel)
+IsTrue: TypeAlias = Callable[[str, Mapping[str, str], bytes], bool]
 
 
 def is_newer(headers: Mapping[str, str]) -> bool:
@@ -50,8 +51,9 @@ class Entry(NamedTuple, Generic[Value]):
 class Bucket(Generic[Value]):
     """A bucket whose values are all of one model. Keys are subjects: tokens separated by dots."""
 
-    def __init__(self, bus: Bus, name: str, model: type[Value]) -> None:
-        self._bus, self._name, self._model = bus, name, model
+    def __init__(self, bus: Bus, name: str, model: type[Value], *, is_true: IsTrue = lambda *_: True) -> None:
+        """`is_true` says of a subject, headers and a body whether who may has written that; else it counts as none."""
+        self._bus, self._name, self._model, self._is_true = bus, name, model, is_true
 
     def _subject(self, key: str) -> str:
         return f"$KV.{self._name}.{key}"
@@ -100,11 +102,16 @@ class Bucket(Generic[Value]):
         """
         if (found := await newest_of_each(self._bus, self._stream, self._subject(prefix))) is not None:
             offset = len(self._subject(""))
-            read = {name[offset:]: self._value(name, one.data, one.headers) for name, one in sorted(found.items())}
+            read = {name[offset:]: self._listed(name, one.data, one.headers) for name, one in sorted(found.items())}
             return {name: value for name, value in read.items() if value is not None}
         names = await self.keys(prefix)
-        entries = await asyncio.gather(*(self.read(name) for name in names))
-        return {name: value for name, (value, _) in zip(names, entries, strict=True) if value is not None}
+        values = await asyncio.gather(*(self.listed(name) for name in names))
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+    async def listed(self, key: str) -> Value | None:
+        """The value of one key of many: one that makes no sense is none, so that it hides no other."""
+        found = await self._bus.last_with_revision(self._stream, self._subject(key))
+        return None if found is None else self._listed(self._subject(key), found[0], found[2])
 
     async def keys(self, prefix: str = ">") -> list[str]:
         """Keys that match `prefix`, sorted; also of values that were deleted, while the broker remembers that.
@@ -135,9 +142,22 @@ class Bucket(Generic[Value]):
         data, revision, headers = found
         return self._value(subject, data, headers), revision
 
+    def _listed(self, subject: str, data: bytes, headers: Mapping[str, str]) -> Value | None:
+        """As `_value`; but that somebody wrote what makes no sense hides no other value."""
+        try:
+            return self._value(subject, data, headers)
+        except MessageError as error:
+            if is_newer(headers):
+                raise
+            logger.error("%s", error)
+            return None
+
     def _value(self, subject: str, data: bytes, headers: Mapping[str, str]) -> Value | None:
         """What is stored under a subject; None if it was deleted or has expired."""
         if not data or "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
+            return None
+        if not self._is_true(subject, headers, data):
+            logger.error("%s was not written by who may; it counts as if it were not there", subject)
             return None
         if is_newer(headers):
             raise MessageError(

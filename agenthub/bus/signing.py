@@ -28,15 +28,15 @@ def is_answer(headers: Mapping[str, str]) -> bool:
 def received_as(subject: str, headers: Mapping[str, str]) -> str:
     """The subject under which a signed message will be read; empty: on this subject nothing is signed.
 
-    Signed is what makes somebody act: messages in lanes and those that come due, what people decide about roles, and
-    how messages ended.
+    Signed is what makes somebody act: messages in lanes and those that come due, what people decide about roles, how
+    messages ended, and what tasks wait for.
     """
     if target := headers.get(subjects.SCHEDULE_TARGET):
         return target
     is_signed = (
         subjects.lane_of(subject) is not None
         or subjects.control_of(subject) is not None
-        or subject.startswith((subjects.ALL_DUE, subjects.EVERY_END))
+        or subject.startswith((subjects.ALL_DUE, subjects.EVERY_END, subjects.EVERY_ENTRY))
     )
     return subject if is_signed else ""
 

@@ -50,6 +50,11 @@ class Senders:
         role = subject.removeprefix(subjects.EVERY_END).partition(".")[0]
         return any(self.has_signed(name, subject, headers, data) for name in (role, self._operator, LEADER))
 
+    def entered(self, subject: str, headers: Mapping[str, str], data: bytes) -> bool:
+        """True if what a task waits for was entered by whose task it is, or noted there by who looks after all."""
+        owner = subject.removeprefix(subjects.EVERY_ENTRY).partition(".")[0]
+        return any(self.has_signed(name, subject, headers, data) for name in (owner, self._operator, LEADER))
+
     def came_due(self, subject: str, headers: Mapping[str, str], data: bytes) -> bool:
         """True if what came due was put off by the role itself, or hastened by who may."""
         role = subject.rpartition(".")[2]

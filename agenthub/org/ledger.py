@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from agenthub import subjects
 from agenthub.asks import Answer, Ask, Part
-from agenthub.bus.buckets import Bucket, Entry
+from agenthub.bus.buckets import Bucket, Entry, IsTrue
 from agenthub.bus.connection import Bus
 
 _TRIES = 50
@@ -20,8 +20,9 @@ _REMEMBERED_S = 3600.0
 class Ledger:
     """The asks of all roles and of people; each writes its own, and the leader notes reminders."""
 
-    def __init__(self, bus: Bus) -> None:
-        self._asks = Bucket(bus, subjects.LEDGER, Ask)
+    def __init__(self, bus: Bus, *, entered: IsTrue = lambda *_: True) -> None:
+        """`entered` says whether who may has signed an entry. Who acts on entries, or changes those of others, asks."""
+        self._asks = Bucket(bus, subjects.LEDGER, Ask, is_true=entered)
         self._known: dict[str, Entry[Ask]] = {}
         """What this process wrote last. Replicas write too: a stale entry fails to update and is read again."""
 
@@ -105,8 +106,7 @@ class Ledger:
 
     async def read(self, key: str) -> Ask | None:
         """The entry of that name; None if it is gone."""
-        entry = await self._asks.get(key)
-        return entry.value if entry else None
+        return await self._asks.listed(key)
 
     async def all(self) -> list[Ask]:
         """What everybody waits for."""
