@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
+from agenthub.learnings import Learning
 from agenthub.org.trust import State
 from tests.organization import Hub, says, until
 from tests.test_cli import in_hub
-from tests.test_learning import opinion, policy, publish
+from tests.test_learning import LESSON, do, opinion, policy, publish, working
 from tests.test_learning_rules import GOOD, learning
 
 
@@ -25,6 +29,43 @@ async def test_a_person_shares_sees_and_decides(hub: Hub) -> None:
         shown = await in_hub(hub, "learnings", "show", learning().id[:5])
         assert GOOD["approach"] in shown.out
         assert "promoted" in shown.out
+
+
+async def test_every_command_on_a_hub_whose_roles_learn_by_working(hub: Hub) -> None:
+    async def says_(*words: str) -> Any:
+        ran = await in_hub(hub, "learnings", *words, "--json")
+        assert (ran.code, ran.err) == (0, ""), words
+        return ran.json
+
+    async def stands(identity: str, state: State, confirmations: int = 0, contradictions: int = 0) -> bool:
+        found = await opinion(hub, "qa", identity)
+        wanted = (state, confirmations, contradictions)
+        return found is not None and (found.state, found.confirmations, found.contradictions) == wanted
+
+    async with working(hub, "backend", "qa"):
+        lesson = json.dumps(LESSON)
+        shared, _ = await do(hub, "backend", f"rehearse: tool share_learning {lesson}\nMend the parser")
+        identity = Learning.model_validate(LESSON | {"evidence": [shared.message_id]}).id
+        await until(lambda: opinion(hub, "qa", identity))
+        [listed] = await says_("ls")
+        assert (listed["id"], listed["authors"], listed["state"]) == (identity, ["backend"], "hint")
+        steps: list[tuple[list[str], tuple[State, int, int]]] = [
+            (["confirm", "--reason", "I saw it"], (State.HINT, 1, 0)),
+            (["refute", "--role", "qa"], (State.HINT, 1, 1)),
+            (["quarantine", "--reason", "not now"], (State.QUARANTINED, 1, 1)),
+            (["release"], (State.HINT, 1, 1)),
+            (["promote", "--deny", "Bash(rm:*)"], (State.PROMOTED, 1, 1)),
+            (["demote", "--role", "qa"], (State.HINT, 1, 1)),
+        ]
+        for (verdict, *more), wanted in steps:
+            told = await says_(verdict, identity[:6], *more)
+            assert (told["id"], told["verdict"]) == (identity, verdict)
+            await until(lambda wanted=wanted: stands(identity, *wanted))  # type: ignore[misc]
+            assert ("Bash(rm:*)" in policy(hub).read_text()) is (verdict == "promote") if policy(hub).exists() else True
+        shown = await says_("show", identity[:6])
+        assert shown["evidence"] == [shared.message_id]
+        [score] = [one for one in await says_("roles") if one["skill"] == ""]
+        assert (score["role"], score["done"], score["verified"], score["rejected"]) == ("backend", 1, 0, 0)
 
 
 async def test_what_waits_for_a_person_is_listed_first(hub: Hub) -> None:

@@ -21,7 +21,7 @@ from agenthub.meetings import Meetings
 from agenthub.messages import Completion, Event, Message, Outcome
 from agenthub.minutes import Meeting, decided
 from agenthub.organization import load_organization
-from tests.organization import Hub, says, until
+from tests.organization import Hub, says, until, write_organization
 
 START = datetime(2026, 11, 27, 8, 30, tzinfo=UTC)
 FORK = multiprocessing.get_context("forkserver")
@@ -185,6 +185,19 @@ async def test_the_stand_up_is_made_of_the_log_and_asks_only_who_is_stuck(hub: H
     [report] = await reports(hub)
     assert "qa: 1 done: The API" in report.payload.message
     assert "backend (1): The cto has the key" in report.payload.message
+
+
+async def test_a_stand_up_that_is_off_is_never_held(hub: Hub) -> None:
+    write_organization(hub.folder, '[calendar]\nstandup = "off"\n')
+    hub.organization, clock = load_organization(hub.settings), Clock()
+    for _ in range(3):
+        await holder(hub, clock).look()
+        end = Completion(
+            message_id=f"w{clock.moment.day}", role="qa", outcome=Outcome.BLOCKED, started_at=START, ended_at=START
+        )
+        await hub.bus.publish(subjects.done("qa", end.message_id), end.encode())
+        clock.moment += timedelta(days=1)
+    assert (await reports(hub), await hub.waiting("qa")) == ([], [])
 
 
 async def test_roles_take_part_as_in_any_other_message(hub: Hub) -> None:

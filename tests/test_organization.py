@@ -230,6 +230,7 @@ def test_schedules_stand_with_their_role_or_for_themselves(load: Load) -> None:
         ('[schedules.a]\nto = "qa"\nevery = "1s"', "`every` is at least 10 s; found '1s'"),
         ('[schedules.a]\nto = "qa"\ncron = "@daily"\nzone = "Mars"', "'Mars' is no time zone"),
         ('[calendar]\nzone = "Mars"', "'Mars' is no time zone"),
+        ('[schedules.a]\nto = "qa"\nevery = "1h"\ncheck = "true"\nnews = ["any"]', "not both"),
         ('[roles.qa]\nschedule = {"a.b" = "@daily"}', "'a.b' is no name of a schedule"),
     ],
 )

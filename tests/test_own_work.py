@@ -14,7 +14,8 @@ from agenthub.bus.connection import Bus
 from agenthub.client import Client
 from agenthub.client.learnings import Learnings
 from agenthub.learning.candidates import Watch, in_steps
-from agenthub.messages import Completion, Message, Outcome, Payload, derived_id
+from agenthub.learning.learner import verified_success
+from agenthub.messages import Check, Completion, Message, Outcome, Payload, derived_id
 from agenthub.org.own_work import MOST_KNOWN, MOST_STEPS, MOST_WAITING, OwnWork, Step
 from agenthub.org.reputation import ALL, Score, scores
 from agenthub.org.track_record import TrackRecord
@@ -187,6 +188,21 @@ def test_what_is_asked_for_again_was_not_done_and_neither_order_nor_repeats_matt
     assert scores([*ends[::-1], *ends], SKILLS) == found
     apart = [end(1, trace_id="t", subject="The sql report"), end(2, trace_id="t", subject="Buy biscuits")]
     assert scores(apart, SKILLS)["backend"][ALL] == Score(2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({}, True), ({"evidence": []}, False), ({"implicit": True}, False), ({"outcome": Outcome.FAILED}, False),
+        ({"evidence": [], "check": Check(command="make test", exit_code=0)}, True),
+        ({"evidence": [], "check": Check(command="make test", exit_code=1)}, False),
+        ({"evidence": [], "verified_by": "qa"}, True), ({"outcome": Outcome.BLOCKED, "verified_by": "qa"}, False),
+    ],
+)  # fmt: skip
+def test_that_a_learning_helped_counts_only_in_a_success_that_something_shows(
+    changes: dict[str, Any], counts: bool
+) -> None:
+    assert verified_success(end(1, **changes)) is counts
 
 
 async def test_a_role_finds_the_colleague_whose_work_ended_best(hub: Hub, bus: Bus) -> None:

@@ -338,7 +338,10 @@ async def test_people_add_pause_run_and_remove(hub: Hub, clock: Clock) -> None:
     assert texts(await hub.waiting("backend")) == ["Audit"]
     await schedules.remove("audit")
     assert [one.planned.id for one in await schedules.all()] == ["qa.smoke"]
-    for wrong in (schedules.remove("smoke"), schedules.add("a.b", "qa", Schedule(every="1h"))):
+    for wrong in (
+        schedules.remove("smoke"), schedules.add("a.b", "qa", Schedule(every="1h")),
+        schedules.add("c", "qa", Schedule(every="1h", check="true")),  # only files may name a command
+    ):  # fmt: skip
         with pytest.raises(RefusedError):
             await wrong
     with pytest.raises(NotFoundError, match=r"Did you mean|See `agenthub schedule ls`"):
