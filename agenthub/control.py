@@ -6,7 +6,7 @@ one counts, and a decision about every role is one about each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -100,6 +100,32 @@ class Standing(NamedTuple):
     stopped: Control | None = None
     """Who stopped it, or everything: it makes no step, and no model is called."""
 
+    @property
+    def words(self) -> str:
+        """How it is held, in a line without the reason: `stopped by you since 2026-05-17 08:00 UTC`; empty: not."""
+        held, word = (self.stopped, "stopped") if self.stopped is not None else (self.paused, "paused")
+        return "" if held is None else f"{word} by {held.by} since {held.at:%Y-%m-%d %H:%M} UTC"
+
+
+class Holding(NamedTuple):
+    """Roles that are held in the same way."""
+
+    word: str
+    """`stopped` or `paused`."""
+    who: str
+    """Names with commas between them; `all`."""
+    control: Control
+    """Of the first of them."""
+    remedy: str
+    """The command that lets them go on."""
+
+    @property
+    def line(self) -> str:
+        """For people: `all stopped by you: too dear, since 2026-05-17 08:00 UTC; `agenthub thaw``."""
+        return (
+            f"{self.who} {self.word} {self.control.words}, since {self.control.at:%Y-%m-%d %H:%M} UTC; `{self.remedy}`"
+        )
+
 
 def standing(decided: Iterable[Decided], role: str) -> Standing:
     """What holds for a role by all that was decided, in whatever order it is given."""
@@ -113,6 +139,20 @@ def standing(decided: Iterable[Decided], role: str) -> Standing:
         for one, pair in zip(newest, LASTING, strict=True)
     ]
     return Standing(*holding)
+
+
+def holdings(standings: Mapping[str, Standing]) -> list[Holding]:
+    """Which roles people hold, by role what holds for it: those that are stopped, then those that are only paused."""
+    stopped = {role: one.stopped for role, one in standings.items() if one.stopped}
+    paused = {role: one.paused for role, one in standings.items() if one.paused and not one.stopped}
+    found = []
+    for word, command, held in (("stopped", "thaw", stopped), ("paused", "resume", paused)):
+        if held:
+            is_all, first = len(held) == len(standings), next(iter(held))
+            target = "" if word == "stopped" else " --all"
+            remedy = f"agenthub {command}{target if is_all else f' {first}'}"
+            found.append(Holding(word, "all" if is_all else ", ".join(held), held[first], remedy))
+    return found
 
 
 def may_decide(control: Control, *, operator: str, managers: Iterable[str]) -> bool:

@@ -46,6 +46,8 @@ class Health:
         """Where it listens; 0: nowhere."""
         self.ready: Callable[[], Mapping[str, bool]] = lambda: {"started": False}
         """Gives what must be true for work to be done, by name."""
+        self.note: Callable[[], str] = lambda: ""
+        """Gives what else who asks should know though all is well: that a person has stopped the role."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request and close: nobody can hold a role up by keeping connections open."""
@@ -89,7 +91,7 @@ class Health:
             return _Answer(200, "ok\n")
         if path == "/readyz":
             missing = [name for name, is_so in self.ready().items() if not is_so]
-            return _Answer(503, f"not {', not '.join(missing)}\n") if missing else _Answer(200, "ok\n")
+            return _Answer(503, f"not {', not '.join(missing)}\n") if missing else self._well()
         if path == "/metrics":
             said = headers.get("authorization", "").removeprefix("Bearer ")
             if self._token and not hmac.compare_digest(said.encode(), self._token.encode()):
@@ -98,6 +100,10 @@ class Health:
                 return _Answer(403, "set AGENTHUB_HEALTH_TOKEN to have /metrics beyond this machine\n")
             return _Answer(200, await self._metrics.page(), _METRICS_TYPE)
         return _Answer(404, "/livez, /readyz, /metrics\n")
+
+    def _well(self) -> _Answer:
+        note = self.note()
+        return _Answer(200, f"ok: {note}\n" if note else "ok\n")
 
     def _is_meant(self, host: str) -> bool:
         """False for a web page that was led here by a name of its own (DNS rebinding)."""

@@ -39,6 +39,8 @@ class RunFile(BaseModel):
     """True once all roles work, but those that are left alone."""
     left_alone: list[str] = Field(default_factory=list)
     """Roles that did not come up and are not tried again."""
+    held: list[str] = Field(default_factory=list)
+    """Roles that a person held when all were up, in lines for people."""
 
     @staticmethod
     def path(state: Path) -> Path:

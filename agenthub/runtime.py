@@ -262,6 +262,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
             health.ready = lambda: {
                 "connected": bus.is_connected, "holding the lease": lease.is_held, "at work": not stop.is_set(),
             }  # fmt: skip
+            health.note = lambda: steering.standing.words
             gauges.show(
                 metrics, activity=activity, pulse=pulse, lanes=lanes, spending=spending, breakers=breakers,
                 coordination=coordination, learner=learner, circuits=(role_key(name), account_key(account)),

@@ -25,6 +25,8 @@ from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.topology import provision, topology_of
 from agenthub.children import Child, RoleState, Verdict
 from agenthub.client import access_of, ensure_signers, role_queues
+from agenthub.client.steering import Steering
+from agenthub.control import holdings
 from agenthub.cradle import RUN_VARIABLE, Nursery
 from agenthub.errors import ConfigError, HubError
 from agenthub.granting import keep_granted
@@ -112,7 +114,8 @@ class Supervisor:
                         await self._until_ready(stop)
                     if not stop.is_set():
                         alone = [key for key, state in self.states().items() if state is RoleState.QUARANTINED]
-                        run_file = run_file.model_copy(update={"is_ready": True, "left_alone": alone})
+                        held = [one.line for one in holdings(await Steering(bus, self.organization).standing())]
+                        run_file = run_file.model_copy(update={"is_ready": True, "left_alone": alone, "held": held})
                         run_file.write(self.settings.state)
                         ready(run_file)
                     await self._first(stop)

@@ -50,8 +50,14 @@ def test_what_is_stopped_stays_so_through_kills_and_restarts_and_goes_on_where_i
     assert held(folder) == (False, True)
     folder.look(lambda client: client.steering.pause("backend"))
     folder.run("down")
-    folder.up()
+    came_up = folder.popen("up", "-d", "--wait").communicate(timeout=60)[1]
+    folder.hub()
+    assert "all 4 roles are up; all stopped by you: it burns, since 2" in came_up
+    assert "`agenthub thaw`" in came_up
     assert held(folder) == (True, True)
+    well = folder.run("check")
+    assert "backend, ceo, cto, qa: stopped by you since 2" in well
+    assert "agenthub thaw" in folder.run("doctor", code=None)
     (row,) = [row for row in folder.json("ps") if row["role"] == "backend"]
     assert (row["stopped"]["by"], row["stopped"]["reason"]) == ("you", "it burns")
     folder.look(lambda client: client.steering.thaw())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -44,9 +45,17 @@ async def check(
     elif bad:
         print(f"CRITICAL: {'; '.join(f'{one.process} {one.state}' for one in bad)}")
     else:
-        unready = [f"{one.process} {one.state}" for one in found if one.state != "ready"]
-        print(f"OK: {len(found)} well{'; ' if unready else ''}{'; '.join(unready)}")
+        print("; ".join([f"OK: {len(found)} well", *_unready(found)]))
     return EXIT_FAILED if bad else EXIT_OK
+
+
+def _unready(found: Iterable[Found]) -> list[str]:
+    """What is to be said of those that are well and do not work: `backend, qa: stopped by you since …`."""
+    by_state: dict[str, list[str]] = {}
+    for one in found:
+        if one.state != "ready":
+            by_state.setdefault(one.state, []).append(one.process)
+    return [f"{', '.join(names)}{':' if len(names) > 1 else ''} {state}" for state, names in by_state.items()]
 
 
 def _state(options: Options) -> Path:
@@ -76,7 +85,9 @@ def asked(name: str, file: HealthFile, *, ready: bool, within_s: float = LIVE_WI
         return Found(name, ok=False, state=f"does not answer: its event loop has not turned for {within_s:g} s")
     except OSError as error:
         return Found(name, ok=False, state=f"is down (port {file.port}: {error})")
-    return Found(name, ok=lives and (works or not ready), state="ready" if works else f"lives, but is {words}")
+    if works:
+        return Found(name, ok=lives, state=words.removeprefix("ok").removeprefix(": ") or "ready")
+    return Found(name, ok=lives and not ready, state=f"lives, but is {words}")
 
 
 async def _by_heartbeat(options: Options, role: str | None) -> list[Found]:
@@ -90,7 +101,8 @@ async def _by_heartbeat(options: Options, role: str | None) -> list[Found]:
 def _beating(status: RoleStatus) -> Found:
     if status.heartbeat is not None:
         health = status.heartbeat.health
-        return Found(status.role, ok=health == "ok", state="ready" if health == "ok" else f"is {health}")
+        well = status.standing.words or "ready"
+        return Found(status.role, ok=health == "ok", state=well if health == "ok" else f"is {health}")
     if status.absence is not None and status.absence.was_stopped:
         return Found(status.role, ok=False, state="was stopped")
     return Found(status.role, ok=False, state="gives no sign of life")

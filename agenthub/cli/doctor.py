@@ -21,6 +21,7 @@ from agenthub.cli.budget import is_rehearsal, money_line
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.client import RoleStatus, open_client, role_queues
+from agenthub.control import holdings
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import AgenthubError
 from agenthub.organization import Organization, load_organization
@@ -141,16 +142,9 @@ def _identities(settings: Settings) -> Finding:
 
 def _held(statuses: Sequence[RoleStatus]) -> Iterator[Finding]:
     """Roles that a person holds: that they do nothing is no fault."""
-    stopped = [status for status in statuses if status.standing.stopped]
-    paused = [status for status in statuses if status.standing.paused and not status.standing.stopped]
-    for word, command, held in (("stopped", "thaw", stopped), ("paused", "resume", paused)):
-        if held:
-            control = held[0].standing.stopped or held[0].standing.paused
-            assert control is not None
-            who = "all" if len(held) == len(statuses) else ", ".join(status.role for status in held)
-            remedy = f"agenthub {command}" if who == "all" else f"agenthub {command} {held[0].role}"
-            remedy += " --all" if who == "all" and word == "paused" else ""
-            yield Finding("warning", "roles", f"{word} {control.words}: {who}", remedy)
+    for held in holdings({status.role: status.standing for status in statuses}):
+        since = f"since {held.control.at:%Y-%m-%d %H:%M} UTC"
+        yield Finding("warning", "roles", f"{held.word} {held.control.words}: {held.who}, {since}", held.remedy)
 
 
 async def _server(name: str, port: int, settings: Settings) -> Finding:

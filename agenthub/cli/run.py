@@ -316,10 +316,13 @@ def _how(run: RunFile, organization: Organization) -> str:
     if not run.is_ready:
         return "starting"
     count = len(organization.roles)
+    work = "are up" if run.held else "work"
+    held = "".join(f"; {line}" for line in run.held)
     if not run.left_alone:
-        return f"all {count} roles work"
+        return f"all {count} roles {work}{held}"
     alone, first = ", ".join(run.left_alone), run.left_alone[0]
-    return f"{count - len(run.left_alone)} of {count} roles work; {alone} left alone, see `agenthub logs {first}`"
+    up = f"{count - len(run.left_alone)} of {count} roles {work}"
+    return f"{up}; {alone} left alone, see `agenthub logs {first}`{held}"
 
 
 def _model_line(settings: Settings, organization: Organization) -> str:
