@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import pytest
 
 from agenthub import subjects
 from agenthub.cradle import RUN_VARIABLE
+from agenthub.messages import Event
 from agenthub.sessions.session import TurnEnd, TurnResult
 from tests.organization import Hub, directive, says, until, write_organization
 
@@ -207,6 +209,14 @@ async def test_tail_tells_what_happened_to_a_directive(hub: Hub) -> None:
     assert (event["data"]["outcome"], event["text"]) == ("done", "ok")
     table = await in_hub(hub, "tail", "-n", "5")
     assert "done" in table.out
+
+
+async def test_tail_is_in_the_order_of_the_times_whatever_was_stored_first(hub: Hub) -> None:
+    for second in (3, 1, 2):
+        told = Event(kind="step", role="qa", at=datetime(2026, 5, 17, 8, 0, second, tzinfo=UTC), text=f"{second}")
+        await hub.bus.publish(subjects.event("step", "qa"), told.encode())
+    ran = await in_hub(hub, "tail", "--json", "--kind", "step")
+    assert [json.loads(line)["text"] for line in ran.out.splitlines()] == ["1", "2", "3"]
 
 
 async def test_doctor_says_what_is_wrong_and_what_to_do(hub: Hub) -> None:

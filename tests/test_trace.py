@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.text import Text
 
 from agenthub import subjects
 from agenthub.causation import Copy, Node, Waits, assemble
@@ -85,6 +86,19 @@ def test_a_tree_has_every_stage_and_what_each_message_cost_alone_and_with_what_i
     ]  # fmt: skip
     assert (root.stages[1].duration_s, root.stages[-1].duration_s, cto.attempts) == (1, 10, 2)
     assert [stage.data["to"] for stage in qa.stages if stage.kind == "replied"] == ["cto"]
+
+
+def test_a_tree_is_printed_in_the_order_of_its_times_and_says_whose_a_row_is_where_that_changes() -> None:
+    (root,) = assemble("m0", copies=COPIES, events=EVENTS, completions=ENDS)
+    shown = [Text.from_markup(line).plain.rstrip() for line in lines(root, width=None)]
+    moments = [float(line.split()[0].removesuffix("s").removesuffix("m")) for line in shown]
+    assert moments == sorted(moments)
+    words = [" ".join(line.split()[1:3]) for line in shown]
+    assert [words[at] for at in (4, 6, 7)] == ["├─ cto", "│ step", "│ parked"], (
+        "what the sender still did comes before its report's work"
+    )
+    assert any("resumed   ceo: goes on" in line for line in shown)
+    assert shown[-1].split()[1:3] == ["└─", "done"]
 
 
 def test_what_is_not_settled_says_where_it_is_and_counts_its_model_calls() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from heapq import merge
 from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
@@ -21,6 +20,7 @@ from agenthub.errors import ConfigError
 from agenthub.messages import Usage
 
 LEAST_PREFIX = 4
+_LONG_AGO, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _KIND_WIDTH = 9
 _STYLES = {
     "stored": "dim", "waits": "yellow", "taken": "cyan", "model": "dim", "step": "magenta", "parked": "dim",
@@ -103,27 +103,59 @@ def lines(tree: Node, *, width: int | None) -> Iterator[str]:
         yield f"[dim]{left}[/][{style}]{escaped(words[:cut])}[/]{escaped(words[cut:])}[dim]{escaped(tail)}[/]"
 
 
-def _rows(node: Node, gutter: str = "", below: str = "") -> Iterator[Row]:
-    who = f"{node.role} ← {node.from_role}" if node.from_role else node.role
-    yield Row(gutter, "", f"{who}  {first_line(node.subject)}", node.at, short(node.message_id), is_head=True)
-    stages: list[Stage | Node] = [stage for stage in node.stages if stage.kind != "settled"]
-    # Of the same moment, a stage comes before a message; a message of which no time is known comes last.
-    for item in merge(stages, [*node.children], key=_when):
-        if isinstance(item, Stage):
-            yield Row(f"{below}│  ", item.kind, _text(item), item.at, _took(item), _STYLES.get(item.kind, ""))
+class _Placed(NamedTuple):
+    """A row, and where it belongs."""
+
+    at: datetime
+    """By this the rows of all messages are sorted. Never before the message itself: clocks may differ."""
+    path: tuple[Node, ...]
+    """The message, last, and those above it."""
+    row: Row
+    is_end: bool = False
+
+
+def _rows(tree: Node) -> Iterator[Row]:
+    """All rows in the order of their times; whose they are is said where that changes."""
+    ended: set[int] = set()
+    before: Node | None = None
+    for placed in sorted(_placed(tree, ()), key=lambda placed: placed.at):
+        row, node = placed.row, placed.path[-1]
+        above = placed.path[:-1]
+        if row.is_head:
+            bars, mark = above[:-1], "├─ " if above else ""
+        elif placed.is_end:
+            bars, mark = above, "└─ "
         else:
-            yield from _rows(item, f"{below}├─ ", f"{below}│  ")
+            bars, mark = placed.path, ""
+        gutter = "".join("   " if id(one) in ended else "│  " for one in bars) + mark
+        whose = "" if row.is_head or before is node else f"{node.role}: "
+        yield row._replace(gutter=gutter, text=whose + row.text)
+        before = node
+        if placed.is_end:
+            ended.add(id(node))
+
+
+def _placed(node: Node, above: tuple[Node, ...], not_before: datetime = _LONG_AGO) -> Iterator[_Placed]:
+    path = (*above, node)
+    begin = max(not_before, node.at) if node.at else _NEVER if above else not_before
+    who = f"{node.role} ← {node.from_role}" if node.from_role else node.role
+    head = Row("", "", f"{who}  {first_line(node.subject)}", node.at, short(node.message_id), is_head=True)
+    yield _Placed(begin, path, head)
+    for stage in node.stages:
+        if stage.kind != "settled":
+            row = Row("", stage.kind, _text(stage), stage.at, _took(stage), _STYLES.get(stage.kind, ""))
+            yield _Placed(max(begin, stage.at), path, row)
+    for child in node.children:
+        yield from _placed(child, path, begin)
     end = next((stage for stage in node.stages if stage.kind == "settled"), None)
     if end is None:
-        yield Row(f"{below}└─ ", "…", node.state + _in_all(node), tail=_spent(node.usage), style="yellow")
+        row = Row("", "…", node.state + _in_all(node), tail=_spent(node.usage), style="yellow")
+        yield _Placed(_NEVER, path, row, is_end=True)
     else:
         style = OUTCOME_STYLES.get(node.state, "dim" if node.state == "noted" else "red")
         word = node.state.replace("needs_human", "human?")
-        yield Row(f"{below}└─ ", word, _ending(node, end), end.at, _spent(node.usage), style)
-
-
-def _when(item: Stage | Node) -> datetime:
-    return item.at or datetime.max.replace(tzinfo=UTC)
+        row = Row("", word, _ending(node, end), end.at, _spent(node.usage), style)
+        yield _Placed(max(begin, end.at), path, row, is_end=True)
 
 
 def _text(stage: Stage) -> str:

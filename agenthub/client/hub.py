@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence, Set
 from datetime import datetime
 from pathlib import Path
@@ -244,8 +243,8 @@ class Client:
                 await self.bus.history(stream, name, last=read, since=since)
                 for stream, name in zip((subjects.EVENTS, subjects.DONE), names, strict=True)
             ]
-            told = ([event for r in found if (event := event_of(r)) and event.kind not in without] for found in streams)
-            past = list(heapq.merge(*told, key=lambda event: event.at))
+            told = [event for found in streams for r in found if (event := event_of(r)) and event.kind not in without]
+            past = sorted(told, key=lambda event: event.at)  # they are stored a little later, in another order
             shown = past if last is None else past[-last:] if last else []
             for old in shown:
                 yield old
