@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, computed_field
 
 from agenthub.messages import Completion, Event, Message, Moment, Outcome, Usage
 
@@ -80,6 +80,7 @@ class Node(BaseModel):
     def is_settled(self) -> bool:
         return self.outcome is not None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def state(self) -> str:
         """Its outcome, else in a word where it is now."""

@@ -23,6 +23,7 @@ GRACE_S = 120
 is not lost, it goes on from its last step."""
 _LEAST_TIME_TO_STOP_S = 15
 
+_SMALL = " --small"
 _HEAD = """\
 # {org} in containers, on {servers}. Written by `agenthub compose{flag}`: change roles/ or
 # agenthub.toml and write it again.
@@ -185,7 +186,7 @@ def compose_file(settings: Settings, organization: Organization, *, servers: int
     volumes = [KNOWLEDGE] if knowledge.startswith(f"{KNOWLEDGE}:") else []
     text = _HEAD.format(
         org=organization.org.lower(), servers="one NATS server" if servers == 1 else f"{servers} NATS servers",
-        flag=" --small" if servers == 1 else "", head=head, stop_s=GRACE_S + _LEAST_TIME_TO_STOP_S, grace_s=GRACE_S,
+        flag=_SMALL if servers == 1 else "", head=head, stop_s=GRACE_S + _LEAST_TIME_TO_STOP_S, grace_s=GRACE_S,
         replicas=servers, nats_url=",".join(f"nats://{name}:4222" for name in names), health_port=HEALTH_PORT,
         nats_image=NATS_IMAGE,
     )  # fmt: skip
@@ -208,6 +209,11 @@ def compose_file(settings: Settings, organization: Organization, *, servers: int
     volumes = [*names, "keys", "auth", *volumes, *PROCESSES, *organization.roles]
     text += "\nvolumes:\n" + "".join(f"  {name}:\n" for name in volumes)
     return text
+
+
+def says_small(text: str) -> bool:
+    """True if a compose file says at its beginning that it was written with one NATS server."""
+    return f"Written by `agenthub compose{_SMALL}`" in text.partition("\n")[0]
 
 
 def _server(name: str, port: int, cluster: str) -> str:

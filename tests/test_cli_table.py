@@ -224,7 +224,7 @@ NEWCOMER: list[tuple[str, list[str]]] = [
     ("roles import", ["roles", "--dry-run"]),
     ("roles export", ["--dry-run"]),
     ("compose", []),
-    ("compose", ["--check", "compose.yaml", "--small"]),
+    ("compose", ["--check", "compose.yaml"]),
     ("provision", ["--dry-run"]),
     ("config", []),
     ("schema", ["ps"]),
@@ -240,6 +240,8 @@ def test_what_every_command_prints_with_json_is_what_its_schema_says(typed: Any)
         if "LETTER" in words:
             (letter, *_) = json.loads(typed("dlq", "ls", "--json=message_id").out)
             words = [word.replace("LETTER", letter["message_id"]) for word in words]
+        if name == "check":  # the role that was restarted is on its way
+            _until(lambda: typed("check").code == 0)
         ran = typed(*name.split(), *words, "--json")
         assert ran.code == 0 or name == "doctor", (name, words, ran)
         _check(name, ran.out)
@@ -355,6 +357,17 @@ def test_send_prints_to_whom(typed: Any) -> None:
 def test_a_field_that_there_is_not_is_an_error_and_no_null(typed: Any, words: Sequence[str], says: str) -> None:
     ran = typed(*words)
     assert (ran.code, says in json.loads(ran.out)["error"]["message"]) == (2, True), ran
+
+
+def test_the_compose_file_of_init_is_known_as_the_small_one(typed: Any, tmp_path: Path) -> None:
+    assert typed("compose", "--check", "compose.yaml").code == 0
+    for words, flag in ((["compose", "--small"], " --small"), (["compose"], "")):
+        file = tmp_path / "compose.yaml"
+        file.write_text(typed(*words).out)
+        assert typed("compose", "--check", str(file)).code == 0
+        file.write_text(file.read_text() + "# changed\n")
+        ran = typed("compose", "--check", str(file))
+        assert (ran.code, f"agenthub compose{flag} > {file}" in ran.err) == (1, True), ran
 
 
 def test_examples_ask_for_fields_that_there_are() -> None:

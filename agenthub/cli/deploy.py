@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
-from agenthub.compose_file import compose_file
+from agenthub.compose_file import compose_file, says_small
 from agenthub.errors import ConfigError
 from agenthub.organization import load_organization
 
@@ -22,20 +22,23 @@ async def compose(
 
     Args:
         small: With one NATS server instead of three.
-        check: Compare this file instead, and print nothing.
+        check: Compare this file instead, and print nothing; which of the two it is, it says at its beginning.
     """
     settings = options.settings()
-    text = compose_file(settings, load_organization(settings), servers=1 if small else 3)
+    organization = load_organization(settings)
     if check is None:
+        text = compose_file(settings, organization, servers=1 if small else 3)
         if options.json:
             print_json({"compose": text}, options)
         else:
             print(text, end="")
         return EXIT_OK
     try:
-        is_same = check.read_text() == text
+        found = check.read_text()
     except OSError as error:
         raise ConfigError(f"{check} cannot be read: {error.strerror}.") from error
+    small = small or says_small(found)
+    is_same = found == compose_file(settings, organization, servers=1 if small else 3)
     if options.json:
         print_json({"file": str(check), "is_current": is_same}, options)
     elif not is_same:

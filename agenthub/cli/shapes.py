@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agenthub.causation import Node
 from agenthub.cli.shown import (
     AccountSet,
     AuditExported,
@@ -22,7 +23,6 @@ from agenthub.cli.shown import (
     Demonstrated,
     Down,
     Dropped,
-    Expected,
     Fetched,
     FindingShown,
     Granted,
@@ -40,19 +40,15 @@ from agenthub.cli.shown import (
     RoleRow,
     RoleShown,
     Script,
-    SentMessage,
-    SentTo,
     SettingShown,
     SheetLine,
     Steered,
-    TraceNode,
     TraceShown,
     Tripped,
-    Unreadable,
-    WaitingShown,
     Woken,
     WrittenShown,
 )
+from agenthub.cli.shown_messages import Expected, SentMessage, SentTo, Unreadable, WaitingShown
 from agenthub.cli.shown_organise import (
     GrantShown,
     LearningDecided,
@@ -106,7 +102,7 @@ SHAPES: dict[str, Any] = {
     "who": list[PersonView],
     "cost": list[CostView],
     "tail": Event,
-    "trace": TraceNode | list[TraceNode],
+    "trace": Node | list[Node],
     "inbox ls": list[WaitingShown | Unreadable],
     "inbox peek": list[WaitingShown | Unreadable],
     "logs": LogLine,

@@ -6,39 +6,13 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from agenthub.causation import Node
-from agenthub.client.views import SentView
 from agenthub.control import Control
 from agenthub.guards.budget import Account, Grant
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.letters import DeadLetter
-from agenthub.messages import Completion, Message, Usage
+from agenthub.messages import Completion, Usage
 from agenthub.org.traces import TraceState
 from agenthub.transcript import LiveEvent
-
-
-class SentMessage(Message):
-    """A message that was stored."""
-
-    to: str
-    """In whose inbox."""
-
-
-class SentTo(SentView):
-    """What became of a message to one of several."""
-
-    to: str
-    """The same as `role`."""
-
-
-class Expected(TypedDict):
-    """An answer that is expected."""
-
-    id: str
-    role: str
-    to: str
-    """The same as `role`."""
-    due_at: str
 
 
 class Ponged(TypedDict):
@@ -140,37 +114,6 @@ class RoleNow(TypedDict):
     stopped: NotRequired[Held | None]
 
 
-class Stored(TypedDict):
-    """Where and since when a message waits."""
-
-    subject: str
-    sequence: int
-    stored_at: str | None
-
-
-class WaitingShown(Message):
-    """A message that waits in an inbox."""
-
-    stored: Stored
-
-
-class TraceNode(Node):
-    """One message at one role, and what it caused."""
-
-    state: str
-    """Its outcome, else in a word where it is now."""
-
-
-class Unreadable(TypedDict):
-    """A message that is none."""
-
-    error: str
-    body: str
-    subject: str
-    sequence: NotRequired[int]
-    stored_at: NotRequired[str | None]
-
-
 class Decision(TypedDict):
     """What was decided."""
 
@@ -194,6 +137,9 @@ class Replayed(TypedDict):
     message_id: str
     role: str
     new_id: NotRequired[str]
+    number: NotRequired[int]
+    replayed_at: NotRequired[str]
+    edited: NotRequired[bool]
     error: NotRequired[str]
 
 

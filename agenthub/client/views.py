@@ -212,7 +212,6 @@ def trace(tree: Node) -> dict[str, Any]:
 
 
 def _add_seconds(node: Node, data: dict[str, Any], root_at: datetime | None) -> None:
-    data["state"] = node.state
     for stage, shown in zip(node.stages, data["stages"], strict=True):
         shown["at_s"] = None if root_at is None else round((stage.at - root_at).total_seconds(), 4)
     for child, below in zip(node.children, data["children"], strict=True):
