@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from agenthub import subjects
-from agenthub.bus.buckets import Bucket, Holder, hold_lease
+from agenthub.bus.buckets import Bucket, Holder, IsTrue, hold_lease
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubUnreachableError, LeaseLostError
 
@@ -29,6 +29,7 @@ async def lead(
     *,
     ttl_s: float,
     clock: Callable[[], float],
+    entered: IsTrue = lambda *_: True,
 ) -> None:
     """Do the duties whenever this process is the leader; runs until cancelled.
 
@@ -36,13 +37,14 @@ async def lead(
         bus: The role's own connection, by which it sees whether anybody leads.
         as_leader: Connects as the leader, who may do more than any role; only for as long as this process leads.
         duties: What is to be done, by that connection.
+        entered: Says whether who may has signed that somebody leads; else nobody does.
     """
     while True:
         try:
-            if await _is_free(bus):
+            if await _is_free(bus, entered):
                 async with (
                     as_leader() as own,
-                    hold_lease(own, subjects.LEADER, ttl_s=ttl_s, within_s=0, clock=clock) as lease,
+                    hold_lease(own, subjects.LEADER, ttl_s=ttl_s, within_s=0, clock=clock, entered=entered) as lease,
                 ):
                     logger.info("leads")
                     async with asyncio.TaskGroup() as group:
@@ -56,9 +58,9 @@ async def lead(
         await asyncio.sleep(2 * ttl_s / 3)
 
 
-async def _is_free(bus: Bus) -> bool:
+async def _is_free(bus: Bus, entered: IsTrue) -> bool:
     """True if nobody leads, or who does has ended. Looking costs one request and no connection of its own."""
-    entry = await Bucket(bus, subjects.LEASES, Holder).get(subjects.LEADER)
+    entry = await Bucket(bus, subjects.LEASES, Holder, is_true=entered).get(subjects.LEADER)
     return entry is None or entry.value.is_gone()
 
 

@@ -42,7 +42,12 @@ async def lead_if_free(bus: Bus, settings: Settings, organization: Organization,
         lambda own: duties(own, settings, organization),
         ttl_s=settings.lease_ttl_s,
         clock=time.monotonic,
+        entered=_senders(settings, organization).entered,
     )
+
+
+def _senders(settings: Settings, organization: Organization) -> Senders:
+    return Senders(Keyring(settings.keys), operator=organization.operator)
 
 
 def duties(bus: Bus, settings: Settings, organization: Organization) -> list[Duty]:
@@ -55,10 +60,9 @@ def duties(bus: Bus, settings: Settings, organization: Organization) -> list[Dut
         )  # fmt: skip
         await watchdog.run()
 
-    senders = Senders(Keyring(settings.keys), operator=organization.operator)
     return [
         look_after_all,
-        Reminders(bus, organization, clock=now, entered=senders.entered).run,
+        Reminders(bus, organization, clock=now, entered=_senders(settings, organization).entered).run,
         Scheduler(bus, organization).run,
         Meetings(bus, organization).run,
         Filing(bus, organization, organization.knowledge).run,

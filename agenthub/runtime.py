@@ -138,20 +138,27 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
     mask = Mask(equipment.secrets_of(settings, organization, name))
     texts = place.long_texts()
     texts.let_go()
+    senders = Senders(place.keyring, operator=organization.operator)
     metrics = Metrics(name, org=organization.org)
     async with (
         open_health(settings, place.key, metrics) as health,
         equipment.mcp_tools_of(settings, organization, name, place.key) as mcp_tools,
         connect(settings.transport, name=f"agenthub {place.key}", identity=place.identity()) as bus,
         _hurried(bus, stop),
-        hold_lease(bus, place.key, ttl_s=settings.lease_ttl_s, within_s=LEASE_WITHIN_S, clock=time.monotonic) as lease,
+        hold_lease(
+            bus,
+            place.key,
+            ttl_s=settings.lease_ttl_s,
+            within_s=LEASE_WITHIN_S,
+            clock=time.monotonic,
+            entered=senders.entered,
+        ) as lease,
     ):
         activity = Activity(
             place.key, model=organization.terms(name).model, clock=now, usage_of_day=journal.usage_since
         )
         activity.health_port = health.port
         events = Events(bus, name, mask=mask, heard=metrics.heard)
-        senders = Senders(place.keyring, operator=organization.operator)
         ledger = Ledger(bus, entered=senders.entered)
         coordination = Coordination(bus, organization, name, ledger=ledger, events=events, clock=now)
         record = equipment.track_record_of(organization, bus)

@@ -52,8 +52,8 @@ GRANTS = "grants"
 PRIVATE_STREAMS = frozenset(f"KV_{bucket}" for bucket in (LEASES, LEDGER, TRUST))
 """Of these a role reads what is under its own name: only requests for one subject name it to the broker."""
 
-EVERY_ENTRY = f"$KV.{LEDGER}."
-"""How the subjects of the ledger begin; the next token is whose entry it is."""
+EVERY_ENTRY = (f"$KV.{LEDGER}.", f"$KV.{LEASES}.")
+"""How the subjects of the ledger and of leases begin; the next token is whose entry it is."""
 
 ATTACHMENTS = "attachments"
 """Object store of files that go with messages; any role may fetch one whose key it was told, and store its own."""

@@ -9,6 +9,7 @@ from agenthub.approvals import Approval
 from agenthub.asks import Answer, Ask, Part
 from agenthub.breakers import Breakers, role_key
 from agenthub.budgets import AccountName, Budgets
+from agenthub.bus.buckets import Holder
 from agenthub.bus.connecting import connect
 from agenthub.bus.identity import Keyring
 from agenthub.guards.budget import Account, Amount, LimitSet, levels
@@ -76,6 +77,26 @@ async def test_what_makes_no_sense_in_ones_own_entries_hides_nobody_else_s(hub: 
         assert await qa.publish(subjects.key_value(subjects.LEDGER, "qa.x"), b'{"nonsense": 1}')
     await until(lambda: _is_there(hub, subjects.key_value(subjects.LEDGER, "qa.x"), b"nonsense"))
     assert [one.id for one in await Ledger(hub.bus).all()] == ["a"]
+
+
+async def test_nobody_keeps_a_role_or_the_leader_from_working_by_writing_that_another_process_does(hub: Hub) -> None:
+    moment = now()
+    other = Holder(host="elsewhere/1", pid=1, process_started=1.0, since=moment)
+    async with hub.role("backend", says("done")):
+        await until(lambda: _is_there(hub, subjects.key_value(subjects.LEASES, "leader"), b"pid"))
+        async with intruding(hub, key_of(hub, "qa")) as qa:
+            for name in ("backend", "leader"):
+                place = subjects.key_value(subjects.LEASES, name)
+                await have_it_said(qa, other.model_dump_json().encode(), {}, place)
+                await until(lambda at=place: _is_there(hub, at, b"elsewhere"))  # type: ignore[misc]
+        for name in ("backend", "leader"):  # it takes what is its own back at the next time
+            place = subjects.key_value(subjects.LEASES, name)
+            await until(lambda at=place: _is_not_there(hub, at, b"elsewhere"))  # type: ignore[misc]
+        assert (await hub.completion("backend", await hub.send("backend", "work"))).outcome is Outcome.DONE
+
+
+async def _is_not_there(hub: Hub, place: str, words: bytes) -> bool:
+    return not await _is_there(hub, place, words)
 
 
 # ── what is shared: the harm that docs/security.md names ───────────────────────────────────────────

@@ -290,14 +290,17 @@ class Lease:
 
 @contextlib.asynccontextmanager
 async def hold_lease(
-    bus: Bus, key: str, *, ttl_s: float, within_s: float, clock: Callable[[], float]
-) -> AsyncIterator[Lease]:
+    bus: Bus, key: str, *, ttl_s: float, within_s: float, clock: Callable[[], float],
+    entered: IsTrue = lambda *_: True,
+) -> AsyncIterator[Lease]:  # fmt: skip
     """The lease of `key` for the length of the block; whoever is in the block must run `keep` beside.
+
+    `entered` says whether who may has signed what is stored there; else nobody holds it.
 
     Raises:
         LeaseLostError: If another process holds it for longer than `within_s`.
     """
-    lease = Lease(Bucket(bus, subjects.LEASES, Holder), key, ttl_s, clock)
+    lease = Lease(Bucket(bus, subjects.LEASES, Holder, is_true=entered), key, ttl_s, clock)
     await lease.acquire(within_s=within_s)
     try:
         yield lease

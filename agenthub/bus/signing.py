@@ -29,14 +29,14 @@ def received_as(subject: str, headers: Mapping[str, str]) -> str:
     """The subject under which a signed message will be read; empty: on this subject nothing is signed.
 
     Signed is what makes somebody act: messages in lanes and those that come due, what people decide about roles, how
-    messages ended, and what tasks wait for.
+    messages ended, what tasks wait for, and who holds a role.
     """
     if target := headers.get(subjects.SCHEDULE_TARGET):
         return target
     is_signed = (
         subjects.lane_of(subject) is not None
         or subjects.control_of(subject) is not None
-        or subject.startswith((subjects.ALL_DUE, subjects.EVERY_END, subjects.EVERY_ENTRY))
+        or subject.startswith((subjects.ALL_DUE, subjects.EVERY_END, *subjects.EVERY_ENTRY))
     )
     return subject if is_signed else ""
 

@@ -51,8 +51,8 @@ class Senders:
         return any(self.has_signed(name, subject, headers, data) for name in (role, self._operator, LEADER))
 
     def entered(self, subject: str, headers: Mapping[str, str], data: bytes) -> bool:
-        """True if what a task waits for was entered by whose task it is, or noted there by who looks after all."""
-        owner = subject.removeprefix(subjects.EVERY_ENTRY).partition(".")[0]
+        """True if an entry of the ledger, or a lease, is from whose it is, or from who looks after all."""
+        owner = subject.split(".")[2]
         return any(self.has_signed(name, subject, headers, data) for name in (owner, self._operator, LEADER))
 
     def came_due(self, subject: str, headers: Mapping[str, str], data: bytes) -> bool:
