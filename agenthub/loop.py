@@ -165,6 +165,9 @@ class Loop:
             if message.coalesce and await self._inbox.has_newer(message, delivery):
                 await self._settling.complete(message, Outcome.NOTED, "a newer one of the same kind waits")
                 return True
+            if self._triage.has_expired(message):
+                await self._settling.complete(message, Outcome.NOTED, "expired: what it asks for is decided without it")
+                return True
             work = await self._triage.sort(message)
             if work is None:
                 return True

@@ -273,7 +273,7 @@ class Settling:
         reach(Failpoint.DEAD_LETTER_STORED)
         if not is_buried:
             return
-        await self._events.tell("dead", reason, message or known)
+        await self._events.tell("dead", reason, message or known or delivery.default_id)
         if known is not None and not known.is_answer:
             result = TurnResult(TurnEnd.FINISHED, Outcome.DEAD, f"Not worked off: {reason}")
             await self._coordination.reply(known, self._completion(known, result))

@@ -61,10 +61,17 @@ class Triage:
         self._senders.check(message, delivery.subject, delivery.signed_headers, delivery.data)
         if message.type == DECISION:
             self._coordination.check_decider(sender_of(delivery.subject, delivery.headers))
-        if message.deadline is not None and message.deadline < self._clock():
+        if self._is_late(message) and not message.is_poll:
             raise MessageError(f"its deadline {message.deadline:%Y-%m-%d %H:%M:%S} UTC has passed")
         check_hops(message, max_hops=self._max_hops)
         await self._intake.check(message, delivery)
+
+    def has_expired(self, message: Message) -> bool:
+        """True if it asks for a vote or a bid that nobody counts any more: it is over, and nothing is wrong with it."""
+        return message.is_poll and self._is_late(message)
+
+    def _is_late(self, message: Message) -> bool:
+        return message.deadline is not None and message.deadline < self._clock()
 
     async def sort(self, message: Message) -> Work | None:
         """The turn that a message asks for; None if it asks for none and is done with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from agenthub.client import Client
 from agenthub.client.letters import Buried
 from agenthub.errors import MessageError, NotFoundError, RefusedError
 from agenthub.letters import DeadLetter, lives_of, next_life, stand_in
-from agenthub.messages import Message, Outcome
+from agenthub.messages import Event, Message, Outcome
 from tests.organization import Hub, directive, says, until
 from tests.test_cli import in_hub
 
@@ -144,6 +145,19 @@ async def test_nobody_answers_a_broken_reply(hub: Hub) -> None:
         await until(lambda: hub.bus.last(subjects.DEAD_LETTERS, subjects.dead_letter("backend")))
         await hub.completion("backend", await hub.send("backend", "next"))
     assert await hub.waiting("ceo") == []
+
+
+@pytest.mark.parametrize("body", [b"not a message", as_json(directive("late", deadline="2020-01-01T00:00:00Z"))])
+async def test_a_dead_letter_is_told_once_and_by_its_id(hub: Hub, body: bytes) -> None:
+    client = Client(hub.bus, hub.organization)
+    async with hub.role("backend", says("fine")), hub.bus.listen(subjects.event("dead", "backend")) as heard:
+        await hub.put("backend", body)
+        async with asyncio.timeout(20):
+            beside = Event.decode((await anext(heard)).data)
+        await hub.completion("backend", await hub.send("backend", "next"))
+    told = [event async for event in client.events(last=100) if event.kind == "dead"]
+    (buried,) = await client.letters.all()
+    assert [event.message_id for event in told] == [beside.message_id] == [buried.letter.message_id]
 
 
 # ── in the hands of a person ───────────────────────────────────────────────────────────────────────

@@ -10,7 +10,12 @@ from agenthub.messages import Completion, Event, Outcome
 
 
 def event_of(received: Received) -> Event | None:
-    """What was heard, as an event: a completion is one as well. None if it is neither."""
+    """What was heard, as an event: a completion is one as well. None if it is neither.
+
+    Of what was buried the completion alone counts: the event beside it is for who hears events only.
+    """
+    if received.subject.startswith("agent-hub.events.dead."):
+        return None
     try:
         if not received.subject.startswith("agent-hub.done."):
             return Event.decode(received.data)

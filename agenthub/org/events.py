@@ -31,12 +31,12 @@ class Events:
         """
         self._bus, self._role, self._mask, self._heard = bus, role, mask, heard
 
-    async def tell(self, kind: str, text: str = "", about: Message | None = None, **data: Any) -> None:
+    async def tell(self, kind: str, text: str = "", about: Message | str | None = None, **data: Any) -> None:
         """Publish one event.
 
         Args:
             kind: One word, for example `taken`, `step`, `parked`; the token after `agent-hub.events.`.
-            about: The message that it is about.
+            about: The message that it is about; its id where no more is known of it.
         """
         event = self._event(kind, text, about, data)
         self._heard(event)
@@ -58,15 +58,16 @@ class Events:
         """
         await self._bus.publish(subjects.event(kind, self._role), self._event(kind, text, None, {}).encode())
 
-    def _event(self, kind: str, text: str, about: Message | None, data: dict[str, Any]) -> Event:
-        logger.debug("%s %s", kind, about.id if about else "")
+    def _event(self, kind: str, text: str, about: Message | str | None, data: dict[str, Any]) -> Event:
+        message_id = about.id if isinstance(about, Message) else about or ""
+        logger.debug("%s %s", kind, message_id)
         text = self._mask(text)
         return Event(
             kind=kind,
             role=self._role,
             at=now(),
             text=text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "...",
-            message_id=about.id if about else "",
-            trace_id=about.trace_id if about else "",
+            message_id=message_id,
+            trace_id=about.trace_id if isinstance(about, Message) else "",
             data=data,
         )
