@@ -370,6 +370,21 @@ def test_the_compose_file_of_init_is_known_as_the_small_one(typed: Any, tmp_path
         assert (ran.code, f"agenthub compose{flag} > {file}" in ran.err) == (1, True), ran
 
 
+def test_a_schedule_that_was_run_by_hand_says_when(typed: Any) -> None:
+    assert typed("schedule", "add", "yearly", "--to", "builder", "--cron", "@yearly", "--text", "x").code == 0
+    assert typed("schedule", "add", "often", "--to", "builder", "--every", "40s", "--text", "rehearse: say x").code == 0
+    try:
+        sent = json.loads(typed("schedule", "run", "yearly", "--json").out)["message_id"]
+        listed = {one["id"]: one for one in json.loads(typed("schedule", "ls", "--json").out)}
+        assert listed["you.yearly"]["last"]["message_id"] == sent
+        assert listed["you.yearly"]["last"]["fired_at"]
+        shown = next(line for line in typed("schedule", "ls").out.splitlines() if "you.often" in line)
+        assert re.search(r"\d\d:\d\d:[024]0, \d\d:\d\d:[024]0", shown), shown
+    finally:
+        for name in ("yearly", "often"):
+            typed("schedule", "rm", name)
+
+
 def test_examples_ask_for_fields_that_there_are() -> None:
     texts = [*(command.text for command in COMMANDS), *(path.read_text() for path in _documents())]
     example = re.compile(r"agenthub ([a-z][^|\n`]*?) --json=([a-z_]+(?:,[a-z_]+)*)")
@@ -413,6 +428,9 @@ def _documents() -> list[Path]:
         (["grants", "add", "builder", "spend", "usd_day=lots"], 2, "must be a number"),
         (["grants", "add", "builder", "spend", "usd_hour=1"], 3, "has no limit"),
         (["grants", "add", "builder", "memory", "lead", "--for", "1y"], 2, "--for"),
+        (["schedule", "add", "x", "--to", "lead", "--at", "2020-01-01 10:00"], 2, "is in the past"),
+        (["schedule", "add", "a b", "--to", "lead", "--every", "1h"], 2, "is no name of a schedule"),
+        (["schedule", "add", "x", "--to", "lead", "--cron", "0 0 30 2 *"], 2, "no such day"),
         (["trace", "ffffffff"], 3, "no message"),
         (["roles", "show", "buildr"], 3, "Did you mean `builder`?"),
         (["roles", "new", "a b"], 2, "cannot be a role's name"),

@@ -7,14 +7,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agenthub import subjects
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, escaped, print_json, say, table
 from agenthub.client.schedules import Scheduled, Schedules
 from agenthub.errors import ConfigError, problems
-from agenthub.messages import Priority
-from agenthub.role_settings import Misfire, Schedule, WhileBusy
+from agenthub.messages import Priority, now
+from agenthub.role_settings import NAME_RULE, Misfire, Schedule, WhileBusy
 from agenthub.schedules import Planned
+from agenthub.times import next_due
 
 
 async def schedule_ls(*, role: str | None = None, options: Options = DEFAULT) -> int:
@@ -83,7 +85,12 @@ async def schedule_add(
         rule = Schedule.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"Not added: {problems(error)}.") from error
+    if not subjects.token(name):
+        raise ConfigError(f"{name!r} is no name of a schedule: {NAME_RULE}.")
     async with options.client() as client:
+        if next_due(rule.when(client.organization.calendar.zone), now()) is None:
+            why = "is in the past" if rule.at else "never comes"
+            raise ConfigError(f"Not added: `{rule.rule}` {why}, so it would never be due.")
         schedules = Schedules(client)
         one = await schedules.add(name, to, rule)
         next_at = next((each for each in await schedules.all() if each.planned.id == one.id), None)
@@ -148,13 +155,14 @@ def _said(one: Planned, what: str, options: Options) -> int:
 
 
 def _times(one: Scheduled) -> str:
-    """The next times on the clock of the schedule's zone; the day only where it changes."""
+    """The next times on the clock of the schedule's zone; the day and the seconds only where they matter."""
     shown: list[str] = []
-    day = ""
+    day, has_seconds = "", any(moment.second for moment in one.coming)
     for moment in one.coming:
         local: datetime = moment.astimezone(one.planned.when.zone)
         today = f"{local:%a %d %b}"
-        shown.append(f"{local:%H:%M}" if today == day else f"{today} {local:%H:%M}")
+        clock = f"{local:%H:%M:%S}" if has_seconds else f"{local:%H:%M}"
+        shown.append(clock if today == day else f"{today} {clock}")
         day = today
     return ", ".join(shown)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,7 +15,10 @@ from agenthub.role_settings import NAME_RULE, Schedule
 from agenthub.schedules import Added, Fired, Planned, Resting, find, firing
 from agenthub.times import coming
 
+logger = logging.getLogger(__name__)
+
 COMING = 5
+_TRIES = 5
 
 
 class Scheduled(NamedTuple):
@@ -101,4 +105,18 @@ class Schedules:
         who = organization.operator
         message = made.model_copy(update={"from_role": who, "from_operator": f"operator-{who}", "origin": who})
         await self._client.put(one.to, message)
+        await self._note(one, message)
         return message
+
+    async def _note(self, one: Planned, message: Message) -> None:
+        """Have the schedule know that this is its last firing: it is busy with it, and lists show it."""
+        for _ in range(_TRIES):
+            fired, revision = await self._calendar.last(one)
+            if fired is None:  # nobody has looked at it yet; what was told before is no news, as for who looks first
+                told = (subjects.DONE, subjects.EVENTS) if one.rule.news else ()
+                seen = {stream: await self._client.bus.newest(stream) for stream in told}
+                fired = Fired(until=one.since or message.timestamp, seen=seen)
+            noted = fired.model_copy(update={"message_id": message.id, "fired_at": message.timestamp})
+            if await self._calendar.settle(one, noted, revision) is not None:
+                return
+        logger.warning("%s was sent; that it was fired could not be noted, since others wrote each time", one.id)
