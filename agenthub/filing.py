@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -53,11 +52,12 @@ class Filing:
         self._trusted: dict[str, tuple[str, ...]] | None = None
 
     async def run(self) -> None:
-        """File until cancelled. A broker that does not answer, or a full disk, is no reason to stop."""
+        """File until cancelled. A broker that does not answer, a full disk or a file that people wrote is no reason to
+        stop."""
         while True:
             try:
                 await self.look()
-            except (HubError, MessageError, OSError, sqlite3.Error) as error:
+            except (HubError, MessageError, OSError, UnicodeError) as error:
                 logger.warning("the knowledge base is not up to date: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
 

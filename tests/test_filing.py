@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ async def test_decisions_become_files_that_people_may_edit_and_roles_find(hub: H
     await filing(hub).look()
     assert not entry.exists() and len(list((folder / "decisions").iterdir())) == 1
     assert (folder / "index.md").read_text().startswith("Ours first.\n")
+
+
+async def test_a_file_that_cannot_be_read_ends_nothing(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    (hub.folder / "knowledge").mkdir()
+    (hub.folder / "knowledge" / "index.md").write_bytes(b"# Caf\xe9\n")  # Latin-1
+    running = asyncio.create_task(filing(hub).run())
+    try:
+        await say(hub, subjects.decision_topic("data"), "Postgres it is")
+        await until(lambda: "not up to date" in caplog.text or running.done())
+        assert not running.done()
+        assert len(entries(hub, "decisions")) == 1
+    finally:
+        running.cancel()
 
 
 @pytest.mark.parametrize(
