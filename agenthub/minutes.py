@@ -196,12 +196,16 @@ def contributions(meeting: Meeting, asks: Sequence[Ask]) -> list[str]:
     ]
 
 
-def report(meeting: Meeting) -> str:
-    """The minutes as Markdown."""
+def report(meeting: Meeting, moment: datetime | None = None) -> str:
+    """The minutes as Markdown, of a meeting that goes on as they are at a moment; None: at its end."""
     rounds = meeting.asks[: meeting.agenda.rounds]
     heard = {part.role for ask in rounds for part in ask.parts if part.answer and part.answer.outcome != Outcome.DEAD}
     absent = [name for name in meeting.members if meeting.present is not None and name not in meeting.present]
-    silent = [name for name in meeting.members if name not in heard]
+    round_ = rounds[-1] if meeting.is_open and len(meeting.asks) <= meeting.agenda.rounds and rounds else None
+    may_answer = set(round_.waiting_for) if round_ and moment is not None and not round_.is_over(moment) else set()
+    is_asked = bool(rounds) or not meeting.is_open
+    pending = [name for name in meeting.members if name not in heard and name in may_answer]
+    silent = [name for name in meeting.members if name not in heard and name not in may_answer and is_asked]
     lines = [
         f"# {meeting.kind.capitalize()}: {meeting.subject}", "",
         f"- when: {meeting.opened_at:%Y-%m-%d %H:%M} UTC", f"- convened by: {meeting.by}",
@@ -209,6 +213,8 @@ def report(meeting: Meeting) -> str:
     ]  # fmt: skip
     if absent:
         lines.append(f"- not there at roll call: {', '.join(absent)}")
+    if pending:
+        lines.append(f"- has not answered yet: {', '.join(pending)}")
     if silent:
         lines.append(f"- did not answer in time: {', '.join(silent)}")
     sections = {

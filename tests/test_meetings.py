@@ -18,10 +18,11 @@ from agenthub.client import Client
 from agenthub.client.meetings import Meetings as Convened
 from agenthub.failpoints import Failpoint
 from agenthub.meetings import Meetings
-from agenthub.messages import Completion, Event, Message, Outcome
-from agenthub.minutes import Meeting, decided
+from agenthub.messages import Completion, Event, Message, Outcome, now
+from agenthub.minutes import Meeting, decided, report
 from agenthub.organization import load_organization
 from tests.organization import Hub, says, until, write_organization
+from tests.test_cli import in_hub
 
 START = datetime(2026, 11, 27, 8, 30, tzinfo=UTC)
 FORK = multiprocessing.get_context("forkserver")
@@ -101,6 +102,21 @@ async def test_rounds_then_the_chair_decides_and_owners_get_tasks(hub: Hub) -> N
         1,
         ["backend", "cto"],
     )
+
+
+async def test_who_has_time_left_has_not_answered_yet(hub: Hub) -> None:
+    meeting = await convene(hub, "backend", "qa")
+    shown = await in_hub(hub, "meeting", "show", meeting.id)
+    assert "answer" not in shown.out, "nobody was asked yet"
+    await holder(hub, now).look()
+    await answer(hub, "qa", "I test it")
+    await holder(hub, now).look()
+    shown = await in_hub(hub, "meeting", "show", meeting.id)
+    assert "has not answered yet: backend\n" in shown.out
+    assert "did not answer in time" not in shown.out
+    held = await Convened(Client(hub.bus, hub.organization)).find(meeting.id)
+    later = report(held, now() + timedelta(minutes=11))
+    assert "did not answer in time: backend" in later and "not answered yet" not in later
 
 
 async def test_who_is_missing_holds_nothing_up(hub: Hub) -> None:

@@ -8,6 +8,7 @@ from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, print_json, say, table
 from agenthub.client.meetings import Meetings
+from agenthub.messages import now
 from agenthub.minutes import Kind, Meeting, report
 
 
@@ -67,7 +68,7 @@ async def meeting_show(identity: str, /, *, options: Options = DEFAULT) -> int:
     if options.json:
         print_json(_as_data(meeting), options)
         return EXIT_OK
-    print("".join(c if c.isprintable() or c == "\n" else " " for c in report(meeting)))
+    print("".join(c if c.isprintable() or c == "\n" else " " for c in report(meeting, now())))
     if meeting.is_open:
         say(f"{meeting.state}")
     return EXIT_OK
