@@ -385,6 +385,18 @@ def test_a_schedule_that_was_run_by_hand_says_when(typed: Any) -> None:
             typed("schedule", "rm", name)
 
 
+def test_words_that_choose_nothing_say_what_there_is(typed: Any) -> None:
+    assert typed("send", "lead", "Introduce yourself", "--wait", "--timeout", "90").code == 0  # seconds
+    ran = typed("tail", "--kind", "foo", "--since", "600")
+    assert (ran.code, ran.out, ran.err.startswith("no event of that kind; there are ")) == (0, "", True), ran
+    assert "completed" in ran.err
+    assert typed("tail", "--kind", "completed", "--since", "1h").err == ""
+    ran = typed("audit", "ls", "--who", "buildr")
+    assert "nothing is recorded with --who buildr; there are: " in ran.err
+    assert "lead" in ran.err
+    assert "task_assignment" in typed("audit", "ls", "--what", "tasks", "--json").err
+
+
 def test_examples_ask_for_fields_that_there_are() -> None:
     texts = [*(command.text for command in COMMANDS), *(path.read_text() for path in _documents())]
     example = re.compile(r"agenthub ([a-z][^|\n`]*?) --json=([a-z_]+(?:,[a-z_]+)*)")
@@ -431,6 +443,9 @@ def _documents() -> list[Path]:
         (["schedule", "add", "x", "--to", "lead", "--at", "2020-01-01 10:00"], 2, "is in the past"),
         (["schedule", "add", "a b", "--to", "lead", "--every", "1h"], 2, "is no name of a schedule"),
         (["schedule", "add", "x", "--to", "lead", "--cron", "0 0 30 2 *"], 2, "no such day"),
+        (["tail", "-n", "0"], 2, "--last is at least 1"),
+        (["inbox", "ls", "you", "-n", "-3"], 2, "--last is at least 1"),
+        (["audit", "ls", "-n", "0"], 2, "--last is at least 1"),
         (["trace", "ffffffff"], 3, "no message"),
         (["roles", "show", "buildr"], 3, "Did you mean `builder`?"),
         (["roles", "new", "a b"], 2, "cannot be a role's name"),

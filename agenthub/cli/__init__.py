@@ -32,6 +32,8 @@ $ agenthub send ceo "Ship dark mode" --wait  give a directive, print the report
 $ agenthub ps                                who does what, at what cost
 $ agenthub tail -f                           watch what happens
 $ agenthub down                              let each role finish, then stop
+
+Lengths of time are written as 90s, 10m, 2h or 7d; a bare number is seconds.
 """
 
 _HELP_FLAGS = ("--help", "-h")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK
-from agenthub.cli.options import DEFAULT, Options, duration
+from agenthub.cli.options import DEFAULT, Last, Options, duration
 from agenthub.cli.output import ago, console, escaped, print_json, say, table
 
 if TYPE_CHECKING:
@@ -18,14 +16,14 @@ if TYPE_CHECKING:
 
 async def ls(
     *, who: str | None = None, what: str | None = None, since: str | None = None,
-    last: Annotated[int, Parameter(name=["--last", "-n"])] = 50, options: Options = DEFAULT,
+    last: Last = 50, options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """List who did what, oldest first.
 
     Args:
         who: Only what this role, person or program did.
         what: Only this: `task_assignment`, `reply`, `budget`, `breaker` ...
-        since: Only what happened this long ago or later: `90s`, `10m`, `2h`, `7d`.
+        since: Only what happened this long ago or later: `90s`, `10m`, `2h`, `7d`; a bare number is seconds.
         last: How many at the most.
     """
     from agenthub.client.audit import entries
@@ -33,10 +31,17 @@ async def ls(
 
     begin = None if since is None else now() - duration(since)
     found: deque[Entry] = deque(maxlen=last)
+    known: dict[str, set[str]] = {"--who": set(), "--what": set()}
     async with options.client() as client:
         async for entry in entries(client.bus, since=begin):
+            known["--who"].add(entry.who)
+            known["--what"].add(entry.what)
             if who in (None, entry.who) and what in (None, entry.what):
                 found.append(entry)
+    for flag, wanted in (("--who", who), ("--what", what)):
+        if wanted is not None and wanted not in known[flag]:
+            there = ", ".join(sorted(known[flag])) or "none"
+            say(f"nothing is recorded with {flag} {wanted}; there are: {there}")
     if options.json:
         print_json([_as_data(entry) for entry in found], options)
         return EXIT_OK

@@ -26,7 +26,7 @@ async def ls(*, role: str | None = None, since: str | None = None, options: Opti
 
     Args:
         role: Only those of this role.
-        since: Only what was buried this long ago or later: `90s`, `10m`, `2h`, `7d`.
+        since: Only what was buried this long ago or later: `90s`, `10m`, `2h`, `7d`; a bare number is seconds.
     """
     from agenthub.messages import now
 

@@ -92,6 +92,15 @@ class Options:
 
 DEFAULT = Options()
 
+
+def _at_least_one(_: object, value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"--last is at least 1; found {value}")
+
+
+Last = Annotated[int, Parameter(name=["--last", "-n"], validator=_at_least_one)]
+"""How many things to list."""
+
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -103,5 +112,5 @@ def duration(text: str, flag: str = "--since") -> timedelta:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if match is None:
-        raise ConfigError(f"{flag} takes a length of time such as 90s, 10m, 2h or 7d; found {text!r}")
+        raise ConfigError(f"{flag} takes a length of time such as 90s, 10m, 2h or 7d, or seconds; found {text!r}")
     return timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.lines import as_markup, who_width
-from agenthub.cli.options import DEFAULT, Options, duration
+from agenthub.cli.options import DEFAULT, Last, Options, duration
 from agenthub.cli.output import (
     PRIORITY_STYLE,
     ago,
@@ -29,7 +29,6 @@ from agenthub.logs import readable
 from agenthub.messages import now
 
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
-Last = Annotated[int, Parameter(name=["--last", "-n"])]
 
 QUIET_KINDS = {"model"}
 """Events that tell more than a person wants to see pass by; `agenthub trace` shows them in their place."""
@@ -51,7 +50,7 @@ async def tail(
     Args:
         follow: Go on until Ctrl-C.
         last: How many events to begin with; not with --since.
-        since: Begin this long ago: `90s`, `10m`, `2h`, `7d`.
+        since: Begin this long ago: `90s`, `10m`, `2h`, `7d`; a bare number is seconds.
         role: Only events of this role.
         kind: Only events of this kind, for example `completed`, `sent`, `step`, `dead`.
         all_: Also each model call.
@@ -60,6 +59,10 @@ async def tail(
     async with options.client() as client:
         if role is not None:
             client.organization.role(role)
+        if kind is not None:
+            kinds = {event.kind async for event in client.events()}
+            if kind not in kinds:
+                say(f"no event of that kind; there are {', '.join(sorted(kinds)) or 'none of any kind'}")
         out = console()
         width = who_width(list(client.organization.roles))
         most = None if begin is not None else last

@@ -60,10 +60,10 @@ async def send(
         verify: Another role, or you, that must approve of what was done.
         evidence: `done` counts only with evidence.
         wait: Wait for the end and print the reply.
-        timeout: With --wait: how long to wait, such as 90s, 10m or 2h; the role goes on.
+        timeout: With --wait: how long to wait, such as 90s, 10m or 2h; a bare number is seconds. The role goes on.
         expect_reply: Return at once, and have the role reminded if there is no answer in time: `agenthub pending`.
-        within: With --expect-reply: when the answer is due, such as 90s, 10m, 2h or 1d. Default: the
-            organization's `reply_within_s`.
+        within: With --expect-reply: when the answer is due, such as 90s, 10m, 2h or 1d; a bare number is
+            seconds. Default: the organization's `reply_within_s`.
     """
     from agenthub.client.replies import Question, Replies
     from agenthub.messages import Priority
@@ -138,8 +138,8 @@ async def ask(
     Args:
         to: Role, as `agenthub ps` lists them.
         text: The question; `-` or nothing reads it from stdin.
-        timeout: How long to wait, such as 90s, 10m or 2h; the role goes on after that. Default: the
-            organization's `reply_within_s`.
+        timeout: How long to wait, such as 90s, 10m or 2h; a bare number is seconds. The role goes on after that.
+            Default: the organization's `reply_within_s`.
         subject: A few words for lists. Default: the first line of the question.
         priority: How urgent it is; critical goes before everything that waits.
         file: Read the question from this file.
