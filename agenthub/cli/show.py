@@ -182,7 +182,7 @@ class _Show:
         cached = usage.cache_read_tokens / whole if whole else 0
         ends = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
         facts = {
-            "it took": f"{took_s:.1f} s, {roles} roles at work, {messages} messages, {turns} turns ({ends})",
+            "it took": f"{took_s:.1f} s, {roles} roles at work, {messages} messages, {turns} turns; tasks: {ends}",
             "tokens": f"{tokens(usage.tokens)} in {usage.calls} model calls, {cached:.0%} of the input from the cache",
             "cost": f"nothing: it was a rehearsal. With Claude it would have been {dollars(usage.cost_usd)}",
             "left behind": "no process" if not left else f"[bold red]{left} processes[/]",
