@@ -97,6 +97,7 @@ async def test_a_role_that_said_goodbye_is_down_and_not_unhealthy(hub: Hub) -> N
 
 
 async def test_a_role_that_stops_for_an_upgrade_is_not_missed(hub: Hub) -> None:
+    hub.settings = hub.settings.model_copy(update={"heartbeat_s": 1.5})  # no beat comes too late on a full machine
     registry = Registry(hub.bus)
     async with hub.role("backend", says("ok")):
         for _ in range(2):  # idle, it stops within a moment: nobody sees a heartbeat that says so
