@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Group
 
 from agenthub import __version__
 from agenthub.cli.commands import COMMANDS
+from agenthub.cli.wrong_words import said_of
 from agenthub.errors import (
     AgenthubError,
     ConfigError,
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         status = result if isinstance(result, int) else EXIT_OK
     except CycloptsError as error:
-        status = _fail(EXIT_USAGE, str(error).strip(), words, hint="agenthub --help")
+        status = _fail(EXIT_USAGE, said_of(error, words), words, hint="agenthub --help")
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough

@@ -15,7 +15,7 @@ from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, length, print_json, say, table
 from agenthub.client.grants import Granting
 from agenthub.errors import ConfigError, problems
-from agenthub.grants import Grant, Kind, Wanted
+from agenthub.grants import LONGEST_S, Grant, Kind, Wanted
 from agenthub.messages import now
 
 
@@ -62,8 +62,11 @@ async def grants_add(
         reason: Why; others read it.
         rehearsal: Of money: the account of rehearsals, or --real: that of real money. Default: what runs here.
     """
+    for_s = duration(for_, "--for").total_seconds()
+    if not 0 < for_s <= LONGEST_S:
+        raise ConfigError(f"--for is above 0 and at most {LONGEST_S / 86_400:.0f}d; found {for_}")
     values: dict[str, Any] = {
-        "kind": kind, "what": what, "for_s": duration(for_, "--for").total_seconds(), "why": reason,
+        "kind": kind, "what": what, "for_s": for_s, "why": reason,
         "is_rehearsal": is_rehearsal(options, rehearsal) if kind == "spend" else False,
     }  # fmt: skip
     try:

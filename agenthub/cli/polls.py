@@ -18,6 +18,8 @@ from agenthub.errors import ConfigError
 from agenthub.messages import Priority
 from agenthub.votes import Ballot
 
+_LEAST_OPTIONS = 2
+
 
 async def vote(
     question: Words = "-",
@@ -43,8 +45,11 @@ async def vote(
         file: Read the question from this file.
     """
     within_s = duration(within, "--within").total_seconds()
+    named = [choice.strip() for choice in choices.split(",") if choice.strip()]
+    if len(named) < _LEAST_OPTIONS:
+        raise ConfigError(f"--options takes at least two options, with commas between them; found {choices!r}")
     try:
-        ballot = Ballot(options=[choice.strip() for choice in choices.split(",") if choice.strip()], quorum=quorum)
+        ballot = Ballot(options=named, quorum=quorum)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(f"--{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -274,7 +274,9 @@ async def open_client(
     if not settings.nats_url:
         found = RunFile.read(settings.state)
         if found is None:
-            raise HubUnreachableError(f"No hub runs in {settings.folder}. Start it with `agenthub up -d`.")
+            is_usual = settings.state == settings.folder / ".agenthub"
+            where = settings.folder if is_usual else settings.state
+            raise HubUnreachableError(f"No hub runs in {where}. Start it with `agenthub up -d`.")
         settings = settings.at(found.nats_url, found.nats_context)
     identity = _identity(settings) if as_ is None else Keyring(settings.keys).find(as_)
     async with connect(settings.transport, name="agenthub client", identity=identity, patience_s=10) as bus:
