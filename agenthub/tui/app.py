@@ -67,7 +67,7 @@ class HubApp(App[None]):
         self.picture: Picture | None = None
         self._begun = False
         self._preferences = preferences = preferences or Preferences()
-        self._heard: list[tuple[datetime, int]] = []
+        self._recent: list[datetime] = []
         self._watched = ""
         self._title = ""
         self.keymap = dict(preferences.keymap)
@@ -133,8 +133,10 @@ class HubApp(App[None]):
 
     @property
     def rate(self) -> float:
-        """Events a second, of late."""
-        return sum(count for _, count in self._heard) / _RATE_OVER.total_seconds()
+        """Events a second, of late: by when they happened, so that what was read at the start does not count."""
+        begun = self.clock() - _RATE_OVER
+        self._recent = [at for at in self._recent if at > begun]
+        return len(self._recent) / _RATE_OVER.total_seconds()
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────
     def on_mount(self) -> None:
@@ -162,8 +164,6 @@ class HubApp(App[None]):
     def _tick(self) -> None:
         if not self.is_there:
             return
-        begun = self.clock() - _RATE_OVER
-        self._heard = [(at, count) for at, count in self._heard if at > begun]
         self.base.query_one(Headline).see(self.picture, self.clock())
 
     @work(exclusive=True, group="costs")
@@ -226,7 +226,8 @@ class HubApp(App[None]):
         """Events: a burst of them is drawn once."""
         if not self.is_there:
             return
-        self._heard.append((self.clock(), len(event.events)))
+        begun = self.clock() - _RATE_OVER
+        self._recent += [one.at for one in event.events if one.at > begun]
         new: Sequence[Event] = event.events
         dropped = self.store.add(new)
         with self.batch_update():

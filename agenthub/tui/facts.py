@@ -61,6 +61,11 @@ class Picture(NamedTuple):
         return sum(sum(status.waiting.values()) + status.unsorted for status in self.statuses if "." not in status.role)
 
     @property
+    def inbox(self) -> int:
+        """Messages that the view of the inboxes lists and nobody works on: those that wait, are put off, and mail."""
+        return self.waiting + self.mail + sum(status.delayed for status in self.statuses if "." not in status.role)
+
+    @property
     def tokens(self) -> int:
         """Read and written today."""
         return sum(status.heartbeat.usage_today.tokens for status in self.statuses if status.heartbeat)

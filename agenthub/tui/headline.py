@@ -71,7 +71,7 @@ class Headline(Widget):
         need = len(picture.decisions)
         parts.append(_Part(p.text((f"◆ {need} need you" if need != 1 else "◆ 1 needs you", "hot bold")), 98)
                      if need else _Part(p.text(("◇ nothing needs you", "dim")), 40))  # fmt: skip
-        parts.append(_Part(p.text(("inbox ", "dim"), (str(picture.waiting), "bold" if picture.waiting else "dim")), 60))
+        parts.append(_Part(p.text(("inbox ", "dim"), (str(picture.inbox), "bold" if picture.inbox else "dim")), 60))
         dead = "bad bold" if picture.dead else "dim"
         parts.append(_Part(p.text(("dead ", "dim"), (str(picture.dead), dead)), 70))
         parts += self._money(picture, p)
@@ -112,7 +112,7 @@ class ViewTabs(Widget):
 
     def see(self, picture: Picture) -> None:
         """Show what waits."""
-        counts = {"inbox": picture.waiting + picture.mail, "approvals": len(picture.decisions), "dead": picture.dead}
+        counts = {"inbox": picture.inbox, "approvals": len(picture.decisions), "dead": picture.dead}
         if counts != self._counts:
             self._counts = counts
             self.refresh()

@@ -116,6 +116,7 @@ class OrgView(View):
         self._picture = picture
         self._found = [self._with_last(agent) for agent in agents(picture)]
         self.agent_list.styles.height = len(self._found) + 3
+        self.feed_title()  # where nothing happens the rate falls
         self._show()
 
     def _with_last(self, agent: Agent) -> Agent:

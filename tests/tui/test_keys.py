@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from agenthub.errors import AgenthubError
 from agenthub.messages import Event, Priority
 from agenthub.tui.app import HubApp
 from agenthub.tui.dispatch import Dispatch, parse, read_plan
+from agenthub.tui.event_list import EventList
 from agenthub.tui.facts import agents, as_tree, fits, ordered
 from agenthub.tui.feed import Heard
 from agenthub.tui.inbox_view import InboxView
@@ -171,6 +173,18 @@ async def test_frozen_events_stand_still_and_nothing_is_missed() -> None:
         assert len(feed.rows) == before
         await pilot.press("e")
         await until(lambda: len(feed.rows) == before + 30)
+
+
+async def test_the_rate_falls_when_nothing_happens() -> None:
+    moment = AT
+    app = HubApp(FixedSource(), clock=lambda: moment)
+    async with app.run_test(size=(168, 42)):
+        await until(lambda: app.picture is not None and app.store.events)
+        feed = app.front.query_one("#feed", EventList)
+        app.post_message(Heard([event(0, "step", "qa", f"number {number}") for number in range(500)]))
+        await until(lambda: "live · 50" in str(feed.border_subtitle))
+        moment = AT + timedelta(seconds=11)
+        await until(lambda: "live · 0.0/s" in str(feed.border_subtitle))
 
 
 async def test_a_burst_is_drawn_once_and_a_day_of_events_scrolls() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 from textual.pilot import Pilot
@@ -15,11 +16,12 @@ from agenthub.client import Client
 from agenthub.client.schedules import Schedules
 from agenthub.client.states import HELD, IDLE, NEEDS_YOU, PAUSED, State
 from agenthub.control import Standing
-from agenthub.messages import Outcome
+from agenthub.messages import Event, Outcome, now
 from agenthub.rehearsal.server import start_rehearsal
 from agenthub.role_settings import Schedule
 from agenthub.tui.app import HubApp
 from agenthub.tui.event_list import EventList
+from agenthub.tui.headline import Headline, ViewTabs
 from agenthub.tui.inbox_view import InboxView
 from agenthub.tui.org_view import OrgView
 from agenthub.tui.pane import Pane
@@ -110,6 +112,22 @@ async def test_a_no_takes_a_reason_and_escape_takes_it_back(desk: Desk) -> None:
         await pilot.press("enter")
         done = await desk.hub.completion("backend", message_id)
         assert (done.outcome, "not on a Friday" in done.text, desk.written()) == (Outcome.BLOCKED, True, False)
+
+
+async def test_what_was_read_at_the_start_is_no_rate_and_inboxes_are_counted_alike(hub: Hub) -> None:
+    for number in range(200):
+        told = Event(kind="step", role="qa", at=now() - timedelta(hours=1), text=f"number {number}")
+        await hub.bus.publish(subjects.event("step", "qa"), told.encode())
+    await hub.send("qa", "wait")
+    client = Client(hub.bus, hub.organization)
+    await client.send("you", "a note")
+    async with screen(hub) as (app, pilot):
+        await until(lambda: len(app.store.events) >= 200)
+        await until(lambda: app.picture and app.picture.mail)
+        await pilot.pause()
+        assert app.rate == 0
+        first, tabs = (str(app.base.query_one(part).render()) for part in (Headline, ViewTabs))
+        assert "inbox 2" in first and "2 Inbox 2" in tabs
 
 
 async def test_watching_changes_nothing(desk: Desk) -> None:
