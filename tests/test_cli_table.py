@@ -397,6 +397,17 @@ def test_words_that_choose_nothing_say_what_there_is(typed: Any) -> None:
     assert "task_assignment" in typed("audit", "ls", "--what", "tasks", "--json").err
 
 
+def test_several_are_named_with_commas_between_them(typed: Any) -> None:
+    sent = json.loads(typed("send", "lead,builder,lead", "Say hello", "--json").out)
+    assert [one["to"] for one in sent] == ["lead", "builder"]
+    assert {one["name"] for one in json.loads(typed("who", "lead,builder", "--json=name").out)} == {"lead", "builder"}
+
+
+def test_how_to_take_a_grant_back_is_said_only_where_it_can_be(typed: Any) -> None:
+    assert "grants revoke" in typed("grants", "add", "builder", "topic", "decisions.web").err
+    assert "revoke" not in typed("grants", "add", "builder", "spend", "usd_day=1").err
+
+
 def test_examples_ask_for_fields_that_there_are() -> None:
     texts = [*(command.text for command in COMMANDS), *(path.read_text() for path in _documents())]
     example = re.compile(r"agenthub ([a-z][^|\n`]*?) --json=([a-z_]+(?:,[a-z_]+)*)")
@@ -452,6 +463,9 @@ def _documents() -> list[Path]:
         (["tail", "-n", "0"], 2, "--last is at least 1"),
         (["inbox", "ls", "you", "-n", "-3"], 2, "--last is at least 1"),
         (["audit", "ls", "-n", "0"], 2, "--last is at least 1"),
+        (["send", "lead", "x", "--attach", "/nope"], 2, "there is no file /nope"),
+        (["send", "lead,buildr", "x"], 3, "Did you mean `builder`?"),
+        (["send", ",", "x"], 3, "stands for nobody"),
         (["trace", "ffffffff"], 3, "no message"),
         (["roles", "show", "buildr"], 3, "Did you mean `builder`?"),
         (["roles", "new", "a b"], 2, "cannot be a role's name"),

@@ -78,7 +78,9 @@ async def grants_add(
     if options.json:
         print_json(_as_data(grant, now()), options)
         return EXIT_OK
-    say(f"{role} may {grant.title} until {grant.until:%Y-%m-%d %H:%M} UTC; `agenthub grants revoke {grant.id[:8]}`")
+    # What was added to a limit is spent or runs out; only the others can be taken back.
+    back = "" if kind == "spend" else f"; `agenthub grants revoke {grant.id[:8]}`"
+    say(f"{role} may {grant.title} until {grant.until:%Y-%m-%d %H:%M} UTC{back}")
     if kind == "topic" and options.settings().nats_url:
         say("Servers that run elsewhere are told by their own list of who may do what: docs/operations.md, Grants.")
     return EXIT_OK

@@ -49,8 +49,8 @@ async def send(
     """Send a role a directive; it is stored in its inbox when this returns.
 
     Args:
-        to: Role, as `agenthub ps` lists them. Also several: `@all`, a team such as `@cto`, `?skill=sql`; or a
-            topic: `topic:status.deploy`.
+        to: Role, as `agenthub ps` lists them. Also several: `qa,growth`, `@all`, a team such as `@cto`,
+            `?skill=sql`; or a topic: `topic:status.deploy`.
         text: What it shall do; `-` or nothing reads it from stdin, `@brief.md` from that file.
         subject: A few words for lists. Default: the first line of the text.
         priority: How urgent it is; critical goes before everything that waits.
@@ -82,7 +82,10 @@ async def send(
     timeout_s = None if timeout is None else duration(timeout, "--timeout").total_seconds()
     within_s = None if within is None else duration(within, "--within").total_seconds()
     body = body_of(text, file)
-    if to.startswith(("@", "?", "topic:")):
+    for path in attach:
+        if not path.exists() or path.is_dir():
+            raise ConfigError(f"--attach: there is no file {path}.")
+    if to.startswith(("@", "?", "topic:")) or "," in to:
         if wait or expect_reply:
             raise ConfigError(f"`{to}` is not one role: --wait and --expect-reply take one.")
         if demands:

@@ -13,8 +13,8 @@ ALL = "@all"
 
 
 def is_many(target: str) -> bool:
-    """True if the target may be several roles: `@all`, `@cto`, `?skill=sql`."""
-    return target.startswith(("@", "?"))
+    """True if the target may be several roles: `@all`, `@cto`, `?skill=sql`, `qa,growth`."""
+    return target.startswith(("@", "?")) or "," in target
 
 
 def recipients(organization: Organization, target: str) -> list[str]:
@@ -22,11 +22,16 @@ def recipients(organization: Organization, target: str) -> list[str]:
 
     Args:
         target: A role or the operator; `@all`: every role; `@cto`: all who work for the cto, at any level;
-            `?skill=sql`: who has that skill.
+            `?skill=sql`: who has that skill; several of these with commas between them: each of whom once.
 
     Raises:
         NotFoundError: If there is nobody of that name, or nobody with that skill.
     """
+    if "," in target:
+        named = [one.strip() for one in target.split(",") if one.strip()]
+        if not named:
+            raise NotFoundError(f"`{target}` stands for nobody.")
+        return list(dict.fromkeys(role for one in named for role in recipients(organization, one)))
     if target == ALL:
         return list(organization.roles)
     if target.startswith("@"):
