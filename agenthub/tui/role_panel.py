@@ -102,12 +102,13 @@ class RolePanel(Vertical):
                 continue
             message = item.message
             rank = message.payload.priority.rank
+            later = f"  {item.put_off.words} ·" if item.put_off else ""
             blocks.append(
                 p.text(
                     (f"{message.payload.priority:<9}", PRIORITY_COLOURS[rank]),
                     (f"{age(item.stored_at, at):>4}  ", "dim"),
                     (f"{message.id[:8]}  ", "dim"), (plain(message.from_role), "bold"),
-                    (f"  {plain(message.title)}", ""),
+                    (later, "warn"), (f"  {plain(message.title)}", ""),
                 )
             )  # fmt: skip
         self.pane.follows = False

@@ -30,6 +30,7 @@ from agenthub.tui.source import HubSource
 from agenthub.tui.views import MessageView
 from tests.organization import Hub, until
 from tests.test_approvals import WRITE, Desk, _organize
+from tests.test_budget import delayed, paid_role
 
 WIDE = (168, 42)
 
@@ -128,6 +129,25 @@ async def test_what_was_read_at_the_start_is_no_rate_and_inboxes_are_counted_ali
         assert app.rate == 0
         first, tabs = (str(app.base.query_one(part).render()) for part in (Headline, ViewTabs))
         assert "inbox 2" in first and "2 Inbox 2" in tabs
+
+
+async def test_what_waits_for_money_is_in_the_inbox_with_what_it_waits_for(hub: Hub) -> None:
+    toml = "[roles.backend]\nbudget_usd_day = 0\n"
+    async with start_rehearsal(speed=0) as endpoint, paid_role(hub, "backend", endpoint, toml), screen(hub) as shown:
+        app, pilot = shown
+        message_id, _ = await delayed(hub, "backend", "Write the attachment API")
+        await pilot.press("2")
+        inbox = app.front
+        assert isinstance(inbox, InboxView)
+        row = await until(
+            lambda: next((row for row in inbox.listing.rows if row.id == message_id and row.item.put_off), None)
+        )
+        assert row.item.put_off.words.startswith("waits for money until 2")
+        assert not row.waits
+        await pilot.press("1")
+        assert org(app).agent_list.select("backend")
+        await pilot.press("v")
+        await until(lambda: "waits for money until 2" in org(app).panel.pane.text)
 
 
 async def test_watching_changes_nothing(desk: Desk) -> None:
