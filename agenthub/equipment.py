@@ -259,8 +259,9 @@ def watch_of(settings: Settings, name: str) -> Watch:
 def checks_of(settings: Settings, organization: Organization, key: str, bus: Bus) -> Scheduler | None:
     """What fires the role's schedules that have a check command; None if there are none, or this is a replica."""
     planned = [one for one in schedules.planned(organization, {}) if one.rule.check and one.to == key]
-    check = check_of(settings, organization, key)
-    return Scheduler(bus, organization, checks_of=key, check=check) if planned else None
+    if not planned:
+        return None
+    return Scheduler(bus, organization, checks_of=key, check=check_of(settings, organization, key))
 
 
 def check_of(settings: Settings, organization: Organization, key: str) -> Check:
