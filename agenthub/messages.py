@@ -79,11 +79,12 @@ class Outcome(StrEnum):
     """Buried; the dead-letter stream has the message, the reason and the traceback."""
 
 
-def _utc_text(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
+    """A moment as on the wire: `2026-05-17T08:00:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Moment = Annotated[AwareDatetime, PlainSerializer(_utc_text, when_used="json")]
+Moment = Annotated[AwareDatetime, PlainSerializer(utc_text, when_used="json")]
 """Aware moment, on the wire as `2026-05-17T08:00:00.000Z`."""
 
 

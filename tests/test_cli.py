@@ -176,7 +176,7 @@ async def test_ps_shows_every_role_what_waits_and_who_is_down(hub: Hub) -> None:
     assert roles["backend"]["heartbeat_age_s"] < 60
     assert (roles["qa"]["state"], roles["qa"]["waiting"]["low"]) == ("down", 1)
     assert "✖ down" in table.out
-    assert "1 messages wait at the plain inboxes" in table.err
+    assert "1 message waits at the plain inboxes" in table.err
     fields = await in_hub(hub, "ps", "--json=role,state")
     assert {tuple(role) for role in fields.json} == {("role", "state")}
 

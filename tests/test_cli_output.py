@@ -12,6 +12,8 @@ import termios
 
 import pytest
 
+from agenthub.cli.output import counted
+
 LONG = "a long subject " * 40
 PROGRAM = f"""
 from agenthub.cli.output import table
@@ -56,6 +58,11 @@ def test_in_a_pipe_every_cell_is_whole_and_every_row_is_one_line(environment: di
     assert header.split() == ["ID", "PRIORITY", "FROM", "SUBJECT"]
     assert first == f"1b2c3d4e  high      backend  {LONG.rstrip()}"
     assert second == "5f6a7b8c  low       qa       two lines"
+
+
+@pytest.mark.parametrize(("number", "says"), [(0, "0 entries"), (1, "1 entry"), (1200, "1,200 entries")])
+def test_one_of_something_is_not_called_as_many_are(number: int, says: str) -> None:
+    assert counted(number, "entry", "entries") == says
 
 
 def test_on_a_terminal_only_free_text_is_cut() -> None:

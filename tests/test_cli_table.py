@@ -408,6 +408,35 @@ def test_how_to_take_a_grant_back_is_said_only_where_it_can_be(typed: Any) -> No
     assert "revoke" not in typed("grants", "add", "builder", "spend", "usd_day=1").err
 
 
+def test_lists_have_a_header_also_without_anything_in_them(typed: Any) -> None:
+    assert typed("keys", "ls").out.split("\n")[0].split() == ["NAME", "PUBLIC", "KEY", "SEED"]
+    assert typed("dlq", "ls", "--role", "lead").out.split() == [
+        "ID",
+        "ROLE",
+        "AGE",
+        "TRIES",
+        "FROM",
+        "SUBJECT",
+        "REASON",
+    ]
+
+
+def test_moments_in_json_are_written_as_on_the_wire(typed: Any) -> None:
+    said = {
+        "trigger": "tests are slow",
+        "domain": "tests",
+        "approach": "run two",
+        "outcome": "fast",
+        "evidence": "cccc3333",
+    }
+    typed("learnings", "share", *(word for name, value in said.items() for word in (f"--{name}", value)))
+    for words in (["audit", "ls"], ["learnings", "ls"], ["schedule", "ls"], ["inbox", "ls", "you"], ["budget", "ls"]):
+        out = typed(*words, "--json").out
+        assert not re.search(r"\d\d:\d\d:\d\d(\.\d+)?\+00:00", out), out
+    assert json.loads(typed("audit", "ls", "--json").out)[0]["at"].endswith("Z")
+    assert json.loads(typed("learnings", "ls", "--json").out)[0]["shared_at"].endswith("Z")
+
+
 def test_examples_ask_for_fields_that_there_are() -> None:
     texts = [*(command.text for command in COMMANDS), *(path.read_text() for path in _documents())]
     example = re.compile(r"agenthub ([a-z][^|\n`]*?) --json=([a-z_]+(?:,[a-z_]+)*)")

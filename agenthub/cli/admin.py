@@ -19,7 +19,7 @@ from agenthub.bus.topology import provision as provision_bus
 from agenthub.bus.topology import topology_of
 from agenthub.cli import EXIT_OK, EXIT_USAGE
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import console, escaped, print_json, say
+from agenthub.cli.output import console, counted, escaped, print_json, say
 from agenthub.client import access_of, open_client, role_queues
 from agenthub.client.grants import Granting
 from agenthub.errors import ConfigError, HubError, HubUnreachableError
@@ -63,7 +63,7 @@ async def provision(
     signs = {"create": "[green]+[/]", "update": "[yellow]~[/]", "delete": "[red]-[/]"}
     for change in changes:
         console().print(f"{signs[change.action]} {change.kind:<8} {change.name}  [dim]{escaped(change.detail)}[/]")
-    say(f"{len(changes)} changes{' would be made' if dry_run else ''}")
+    say(f"{counted(len(changes), 'change')}{' would be made' if dry_run else ''}")
     return EXIT_OK
 
 
@@ -117,7 +117,8 @@ async def roles_check(*, options: Options = DEFAULT) -> int:
     for problem in organization.problems:
         style = "red" if problem.level == "error" else "yellow"
         console().print(f"[{style}]{problem.level:<7}[/]  {escaped(str(problem))}")
-    say(f"{len(organization.roles)} roles, {len(errors)} errors, {len(organization.problems) - len(errors)} warnings")
+    warnings = counted(len(organization.problems) - len(errors), "warning")
+    say(f"{counted(len(organization.roles), 'role')}, {counted(len(errors), 'error')}, {warnings}")
     return EXIT_USAGE if errors else EXIT_OK
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Last, Options, duration
-from agenthub.cli.output import ago, console, escaped, print_json, say, table
+from agenthub.cli.output import ago, console, counted, escaped, print_json, say, table
 
 if TYPE_CHECKING:
     from agenthub.audit import Entry, Verdict
@@ -72,7 +72,8 @@ async def export(file: Path, /, *, options: Options = DEFAULT) -> int:
         print_json({"file": str(file), **done._asdict()}, options)
         return EXIT_OK
     print(done.last_hash)
-    say(f"{done.added:,} entries added to {file}, up to {done.last_sequence:,}. Note the hash down elsewhere.")
+    added = counted(done.added, "entry", "entries")
+    say(f"{added} added to {file}, up to {done.last_sequence:,}. Note the hash down elsewhere.")
     return EXIT_OK
 
 
@@ -109,13 +110,13 @@ def _print(found: Verdict, what: str, options: Options) -> None:
     for gap in found.gaps:
         console().print(f"[red]✗[/] {escaped(str(gap))}")
     say(
-        f"{what} has {found.looked_at:,} entries, "
-        + (f"{len(found.gaps)} gaps" if found.gaps else "and none is missing")
+        f"{what} has {counted(found.looked_at, 'entry', 'entries')}, "
+        + (counted(len(found.gaps), "gap") if found.gaps else "and none is missing")
     )
 
 
 def _as_data(entry: Entry) -> dict[str, Any]:
     return {
-        "sequence": entry.sequence, "at": entry.at.isoformat(), "who": entry.who, "what": entry.what, "to": entry.to,
+        "sequence": entry.sequence, "at": entry.at, "who": entry.who, "what": entry.what, "to": entry.to,
         "message_id": entry.message_id, "title": entry.title,
     }  # fmt: skip

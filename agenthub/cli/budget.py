@@ -137,7 +137,7 @@ def _account(organization: Organization, said: str, *, is_rehearsal: bool) -> Ac
 def _as_data(name: AccountName, account: Account, level: Level) -> dict[str, Any]:
     return {
         "account": name.shown, "limit": level.limit, "spent": round(level.spent, 6), "amount": level.amount,
-        "reserved": round(level.reserved, 6), "share": round(level.share, 4), "opens_at": level.opens_at.isoformat(),
+        "reserved": round(level.reserved, 6), "share": round(level.share, 4), "opens_at": level.opens_at,
         "by": _by(account, level.limit, now()),
     }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agenthub.cli import EXIT_OK
 from agenthub.cli.budget import is_rehearsal
 from agenthub.cli.options import DEFAULT, Options, duration
-from agenthub.cli.output import dollars, escaped, print_json, say, table, tokens
+from agenthub.cli.output import counted, dollars, escaped, print_json, say, table, tokens
 from agenthub.client import views
 from agenthub.client.costs import By, Cost, costs, total
 from agenthub.messages import now
@@ -40,7 +40,7 @@ async def cost(*, by: By = "role", since: str = "24h", options: Options = DEFAUL
         return EXIT_OK
     rehearsed = "; rehearsed, so nothing was paid" if is_rehearsal(options) else ""
     say(
-        f"{dollars(whole.usage.cost_usd)} at list prices in the last {since}: {whole.usage.calls} calls, "
+        f"{dollars(whole.usage.cost_usd)} at list prices in the last {since}: {counted(whole.usage.calls, 'call')}, "
         f"{tokens(whole.usage.tokens)} tokens, {whole.cached_share:.0%} of what was read came from the cache{rehearsed}"
     )
     return EXIT_OK

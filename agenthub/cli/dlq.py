@@ -36,9 +36,6 @@ async def ls(*, role: str | None = None, since: str | None = None, options: Opti
     if options.json:
         print_json([_as_data(buried) for buried in found], options)
         return EXIT_OK
-    if not found:
-        say("there are no dead letters" if since is None and role is None else "there are no such dead letters")
-        return EXIT_OK
     rows = []
     for letter, _, replays in found:
         message = letter.message()
@@ -51,6 +48,8 @@ async def ls(*, role: str | None = None, since: str | None = None, options: Opti
         rows.append([*map(escaped, cells), reason])
     columns = ["ID", "ROLE", "AGE", "TRIES", "FROM", "SUBJECT", "REASON"]
     table(columns, rows, right=["AGE", "TRIES"], free=["SUBJECT", "REASON"])
+    if not found:
+        say("there are no dead letters" if since is None and role is None else "there are no such dead letters")
     return EXIT_OK
 
 

@@ -19,7 +19,7 @@ from agenthub.bus.topology import provision, topology_of
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.budget import is_rehearsal, money_line
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import console, escaped, print_json, say
+from agenthub.cli.output import console, counted, escaped, print_json, say
 from agenthub.client import RoleStatus, open_client, role_queues
 from agenthub.control import holdings
 from agenthub.cradle import RUN_VARIABLE
@@ -56,7 +56,7 @@ async def doctor(*, options: Options = DEFAULT) -> int:
         print_json(findings, options)
     else:
         warnings = sum(finding.level == "warning" for finding in findings)
-        say(f"{errors} errors, {warnings} warnings")
+        say(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")
     return EXIT_FAILED if errors else EXIT_OK
 
 

@@ -12,7 +12,7 @@ from agenthub.bus.dealing import deal as deal_keys
 from agenthub.bus.identity import SHARED, Keyring
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import print_json, say
+from agenthub.cli.output import print_json, say, table
 from agenthub.client import access_of
 from agenthub.errors import ConfigError, problems
 from agenthub.grants import Grant, topics_of
@@ -34,8 +34,8 @@ async def ls(*, options: Options = DEFAULT) -> int:
     if options.json:
         print_json(found, options)
         return EXIT_OK
-    for key in found:
-        print(f"{key['name']:<14} {key['public']}  {'' if key['has_seed'] else 'the seed is not here'}".rstrip())
+    rows = [[str(key["name"]), str(key["public"]), "here" if key["has_seed"] else "not here"] for key in found]
+    table(["NAME", "PUBLIC KEY", "SEED"], rows)
     if not found:
         say(f"There are no keys in {settings.keys}. `agenthub up` and `agenthub provision` make them.")
     return EXIT_OK

@@ -61,7 +61,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, datetime):
-        return value.isoformat()
+        from agenthub.messages import utc_text
+
+        return utc_text(value)
     return value
 
 
@@ -140,6 +142,11 @@ def length(seconds: float) -> str:
     return f"{seconds:.0f}s"
 
 
+def counted(number: int, what: str, many: str = "") -> str:
+    """So many of something: `1 turn`, `3 turns`, `1,200 entries`."""
+    return f"{number:,} {what if number == 1 else many or f'{what}s'}"
+
+
 def tokens(count: int) -> str:
     """A number of tokens: `980`, `12.3k`, `1.75M`."""
     if count >= 1_000_000:
@@ -156,4 +163,4 @@ def usage_line(usage: Usage) -> str:
     """What something took, in words."""
     whole = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
     cached = f", {usage.cache_read_tokens / whole:.0%} of the input from the cache" if whole else ""
-    return f"{usage.calls} model calls, {tokens(usage.tokens)} tokens{cached}"
+    return f"{counted(usage.calls, 'model call')}, {tokens(usage.tokens)} tokens{cached}"

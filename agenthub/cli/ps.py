@@ -19,6 +19,7 @@ from agenthub.cli.output import (
     PRIORITY_STYLE,
     ago,
     console,
+    counted,
     dollars,
     escaped,
     grid,
@@ -131,7 +132,8 @@ async def _look(client: Client, options: Options) -> _Seen:
         )
     unsorted = sum(status.unsorted for status in statuses if status.heartbeat is None)
     if unsorted:
-        lines.append(f"{unsorted} messages wait at the plain inboxes of roles that are down")
+        waiting = counted(unsorted, "message waits", "messages wait")
+        lines.append(f"{waiting} at the plain inboxes of roles that are down")
     if delayed := {status.role.partition(".")[0]: status.delayed for status in statuses if status.delayed}:
         first = next(iter(delayed))
         lines.append(f"{sum(delayed.values())} put off; `agenthub inbox ls {first}` says what for and until when")
@@ -214,7 +216,7 @@ def _as_data(row: _Row) -> dict[str, object]:
     data: dict[str, object] = {"role": status.role, "state": "down", "health": "unhealthy"}
     if gone is not None:
         data |= {"health": "stopped" if gone.was_stopped else "unhealthy", "reason": gone.reason}
-        data |= {"since": gone.since.isoformat(), "since_s": round((now() - gone.since).total_seconds(), 3)}
+        data |= {"since": gone.since, "since_s": round((now() - gone.since).total_seconds(), 3)}
     if beat is not None:
         data |= beat.model_dump(mode="json", exclude={"role"})
         data |= {
@@ -224,7 +226,7 @@ def _as_data(row: _Row) -> dict[str, object]:
             "cost_usd_today": round(beat.usage_today.cost_usd, 6),
         }
     for name, control in (("paused", status.standing.paused), ("stopped", status.standing.stopped)):
-        held = None if control is None else {"by": control.by, "at": control.at.isoformat(), "reason": control.reason}
+        held = None if control is None else {"by": control.by, "at": control.at, "reason": control.reason}
         data[name] = held
     data["waiting"] = {str(priority): count for priority, count in status.waiting.items()}
     data["delayed"] = status.delayed

@@ -152,11 +152,11 @@ def _waiting_data(item: WaitingMessage) -> dict[str, object]:
     data: dict[str, object] = {
         "subject": item.subject,
         "sequence": item.sequence,
-        "stored_at": item.stored_at.isoformat() if item.stored_at else None,
+        "stored_at": item.stored_at,
     }
     if item.put_off is not None:
         until = item.put_off.until
-        data["put_off"] = {"waits_for": item.put_off.waits_for, "until": until.isoformat() if until else None}
+        data["put_off"] = {"waits_for": item.put_off.waits_for, "until": until}
     if item.message is None:
         return data | {"error": "cannot be read", "body": item.data[:2000].decode(errors="replace")}
     return item.message.model_dump(mode="json") | {"stored": data}

@@ -15,7 +15,7 @@ from rich.rule import Rule
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.lines import as_markup, who_width
 from agenthub.cli.options import Options
-from agenthub.cli.output import console, dollars, escaped, print_json, tokens
+from agenthub.cli.output import console, counted, dollars, escaped, print_json, tokens
 from agenthub.cli.run import supervise
 from agenthub.client import Client, completions, open_client
 from agenthub.cradle import Nursery
@@ -181,9 +181,11 @@ class _Show:
         whole = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
         cached = usage.cache_read_tokens / whole if whole else 0
         ends = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        work = f"{counted(messages, 'message')}, {counted(turns, 'turn')}"
+        calls = counted(usage.calls, "model call")
         facts = {
-            "it took": f"{took_s:.1f} s, {roles} roles at work, {messages} messages, {turns} turns; tasks: {ends}",
-            "tokens": f"{tokens(usage.tokens)} in {usage.calls} model calls, {cached:.0%} of the input from the cache",
+            "it took": f"{took_s:.1f} s, {roles} roles at work, {work}; tasks: {ends}",
+            "tokens": f"{tokens(usage.tokens)} in {calls}, {cached:.0%} of the input from the cache",
             "cost": f"nothing: it was a rehearsal. With Claude it would have been {dollars(usage.cost_usd)}",
             "left behind": "no process" if not left else f"[bold red]{left} processes[/]",
         }

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import print_json, say
+from agenthub.cli.output import counted, print_json, say
 from agenthub.run_file import RunFile, is_locked, processes_of
 
 _BEYOND_GRACE_S = 40.0
@@ -58,7 +58,8 @@ async def down(
         print_json(data, options)
     else:
         killed = f", {len(left)} of them killed" if left else ""
-        say(f"{run.org} is down after {took_s:.1f} s: {len(processes)} processes ended{killed}, {len(survivors)} left")
+        ended = counted(len(processes), "process", "processes")
+        say(f"{run.org} is down after {took_s:.1f} s: {ended} ended{killed}, {len(survivors)} left")
     return EXIT_FAILED if survivors else EXIT_OK
 
 

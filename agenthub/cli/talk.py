@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, EXIT_REFUSED
 from agenthub.cli.options import DEFAULT, Options, duration
-from agenthub.cli.output import length, print_json, say
+from agenthub.cli.output import counted, length, print_json, say
 from agenthub.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ async def send(
         if expect_reply:
             ask = await replies.expect(Question(to, body, subject, Priority(priority)), within_s=within_s)
             if options.json:
-                print_json({"id": ask.id, "role": to, "to": to, "due_at": ask.deadline.isoformat()}, options)
+                print_json({"id": ask.id, "role": to, "to": to, "due_at": ask.deadline}, options)
             else:
                 print(ask.id)
                 say(f"stored in the inbox of {to}; the answer is due at {_local(ask.deadline)}: see `agenthub pending`")
@@ -284,7 +284,8 @@ def _read(text: str, file: Path | None) -> str:
 def _verdict(done: Completion) -> str:
     seconds = (done.ended_at - done.started_at).total_seconds()
     implicit = " (it stopped without saying how it ended)" if done.implicit else ""
-    return f"{done.role}: {done.outcome}{implicit} after {seconds:.1f} s, {done.turns} turns, {done.usage.calls} calls"
+    turns, calls = counted(done.turns, "turn"), counted(done.usage.calls, "call")
+    return f"{done.role}: {done.outcome}{implicit} after {seconds:.1f} s, {turns}, {calls}"
 
 
 def _local(moment: datetime) -> str:
