@@ -30,7 +30,7 @@ def test_lengths_of_time_as_people_write_them(text: str, seconds: float) -> None
 
 @pytest.mark.parametrize("text", ["", "soon", "-1m", "10 minutes", "1w", "m", "1e3"])
 def test_what_is_no_length_of_time_is_refused_with_the_flag_and_examples(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--within takes .* 90s, 10m, 2h or 7d; found"):
+    with pytest.raises(ConfigError, match=r"--within takes .* 90s, 10m, 2h or 7d, or seconds; found"):
         duration(text, "--within")
 
 
