@@ -43,7 +43,7 @@ async def provision(
     """
     settings = options.settings()
     organization = load_organization(settings)
-    topics = await _granted(settings, organization)
+    topics = await _granted(settings, organization) if print_auth or not settings.nats_url else {}
     if print_auth:
         print(access_of(organization, settings, admits_strangers=False, topics=topics).text(), end="")
         return EXIT_OK
