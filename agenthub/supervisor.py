@@ -287,8 +287,11 @@ class Supervisor:
     async def _kill(self, child: Child, why: str) -> None:
         """Kill a process, once the broker has stored why: if it cannot, that is why nobody beats."""
         assert self._bus is not None
+        pid = child.pid
         async with asyncio.timeout(LOOK_WITHIN_S):
             await Events(self._bus, child.role).store("killed", why)
+        if child.pid != pid:
+            return  # it has ended meanwhile, and who saw that has it started again
         logger.warning("%s %s", child.key, why)
         self._say(f"{child.key}: {why}")
         child.state = RoleState.KILLED

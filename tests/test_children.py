@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from agenthub.children import Child, RoleState, Verdict, is_stuck
+from agenthub.cradle import begin_nursery
 from agenthub.forks import EXIT_AWAY, EXIT_CONFIG
+from agenthub.supervisor import Supervisor
+from tests.organization import Hub
 
 
 def test_the_pause_doubles_with_each_crash_and_begins_anew_after_a_minute_of_health() -> None:
@@ -60,3 +65,15 @@ def test_what_lives_and_does_not_beat_is_stuck(
     child = Child("qa", "qa", state=state, pid=1, started_s=1000.0)
     found = is_stuck(child, has_beaten=has_beaten, silent_s=silent_s, patience_s=15.0, at_s=1000.0 + age_s)
     assert found is expected
+
+
+async def test_a_process_that_ends_while_it_is_to_be_killed_is_started_again_all_the_same(hub: Hub) -> None:
+    with begin_nursery() as nursery:
+        supervisor = Supervisor(hub.settings, hub.organization, nursery, say=lambda line: None)
+    child = Child("backend", "backend", state=RoleState.RUNNING, pid=1)
+    supervisor._bus = hub.bus
+    killing = asyncio.create_task(supervisor._kill(child, "process 1 lives but does not beat; killing it"))
+    await asyncio.sleep(0)  # it is being stored why
+    child.has_ended(EXIT_AWAY, at_s=0.0)
+    await killing
+    assert child.state is RoleState.WAITING
