@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if _is_help(app, words):
             app.help_print(words[:-1])
             sys.exit(EXIT_OK)
+        gc.enable()  # not before: see `agenthub.__main__`
         if "--fields" in words[:-1]:
             from agenthub.cli.schemas import check_fields  # needs every type that is printed: only when it is asked
 
