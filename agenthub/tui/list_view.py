@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -29,25 +30,25 @@ class ListView(View, Generic[Row]):
         self._filter = ""
 
     # ── what a view says of its rows ───────────────────────────────────────────────────────────────
+    @abstractmethod
     def columns(self) -> Sequence[Column[Row]]:
         """From left to right."""
-        raise NotImplementedError
 
+    @abstractmethod
     def key(self, row: Row) -> str:
         """What the cursor finds a row again by."""
-        raise NotImplementedError
 
+    @abstractmethod
     def words(self, row: Row) -> Sequence[str]:
         """What a filter looks at."""
-        raise NotImplementedError
 
     def note(self, rows: Sequence[Row]) -> str:
         """What stands under the rows that are shown."""
         return ""
 
+    @abstractmethod
     def chosen(self, row: Row) -> Selection:
         """What keys may do with a row."""
-        raise NotImplementedError
 
     # ── the list ───────────────────────────────────────────────────────────────────────────────────
     def compose(self) -> ComposeResult:
