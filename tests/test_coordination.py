@@ -7,20 +7,20 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from agenthub import subjects
 from agenthub.asks import Answer, Ask, Part
-from agenthub.bus.connection import Bus, Stored, StreamFullError
+from agenthub.bus.connection import StreamFullError
 from agenthub.coordination import Coordination, Request
-from agenthub.errors import HubUnreachableError, RefusedError
+from agenthub.errors import RefusedError
 from agenthub.messages import Message, Outcome, Payload, Priority, now
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
+from tests.crashes import crash_once
 from tests.organization import Hub, ScriptedSession, directive, says, until
 
 PARKED = TurnResult(TurnEnd.PARKED, text="waits")
@@ -229,20 +229,7 @@ async def test_a_crash_at_any_publication_of_a_resumed_task_loses_nothing_and_re
     hub: Hub, monkeypatch: pytest.MonkeyPatch, what: str, when: str
 ) -> None:
     manager = Manager(hub, "cto", "backend")
-    publish, has_crashed = Bus.publish, False
-
-    async def crashing(bus: Bus, subject: str, data: bytes, **named: Any) -> Stored:
-        nonlocal has_crashed
-        is_now = not has_crashed and len(manager.prompts) == 2 and what in subject
-        has_crashed = has_crashed or is_now
-        if is_now and when == "before":
-            raise HubUnreachableError("a crash")
-        stored = await publish(bus, subject, data, **named)
-        if is_now:
-            raise HubUnreachableError("a crash")
-        return stored
-
-    monkeypatch.setattr(Bus, "publish", crashing)
+    has_crashed = crash_once(monkeypatch, when, lambda subject, data: len(manager.prompts) == 2 and what in subject)
     async with hub.role("backend", says("built")):
         place = RolePlace(hub.settings, hub.organization, "cto")
         working = asyncio.create_task(run_role(place, stop=asyncio.Event(), session=manager))
@@ -254,7 +241,7 @@ async def test_a_crash_at_any_publication_of_a_resumed_task_loses_nothing_and_re
             (reply,) = await until(lambda: hub.waiting("you"))
             await until(lambda: _is_empty(hub, "cto"))
             await until(lambda: _no_asks(hub))
-    assert has_crashed
+    assert has_crashed()
     assert (done.outcome, "built" in done.text, reply.causation_id) == ("done", True, message_id)
     assert len(manager.prompts) == 2  # the turn that was recorded was not taken again
     assert len(await hub.waiting("you")) == 1

@@ -13,11 +13,10 @@ import pytest
 from agenthub import subjects
 from agenthub.asks import Answer, Tender
 from agenthub.auctions import TENDER, Bid
-from agenthub.bus.connection import Bus, Stored
 from agenthub.client import Client
 from agenthub.coordination import Coordination
 from agenthub.equipment import track_record_of
-from agenthub.errors import HubUnreachableError, RefusedError
+from agenthub.errors import RefusedError
 from agenthub.messages import Attachment, Completion, Message, Outcome, Payload, Priority, now
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
@@ -27,6 +26,7 @@ from agenthub.sessions.session import Prompt, Tool, ToolCall, TurnEnd, TurnResul
 from agenthub.tools.mesh import mesh_tools
 from agenthub.tools.polls import poll_tools
 from agenthub.votes import BALLOT, Ballot, tally
+from tests.crashes import crash_once
 from tests.organization import Hub, ScriptedSession, directive, says, until
 
 
@@ -199,20 +199,9 @@ async def test_a_crash_at_the_end_of_a_vote_leaves_one_decision(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, what: str, when: str
 ) -> None:
     caller = vote_of(hub, "backend")
-    publish, has_crashed = Bus.publish, False
-
-    async def crashing(bus: Bus, subject: str, data: bytes, **named: Any) -> Stored:
-        nonlocal has_crashed
-        is_now = not has_crashed and what in subject and (b'"tally":{' in data or "done" in what)
-        has_crashed = has_crashed or is_now
-        if is_now and when == "before":
-            raise HubUnreachableError("a crash")
-        stored = await publish(bus, subject, data, **named)
-        if is_now:
-            raise HubUnreachableError("a crash")
-        return stored
-
-    monkeypatch.setattr(Bus, "publish", crashing)
+    has_crashed = crash_once(
+        monkeypatch, when, lambda subject, data: what in subject and (b'"tally":{' in data or "done" in what)
+    )
     async with hub.role("backend", votes("yes")):
         working = asyncio.create_task(
             run_role(RolePlace(hub.settings, hub.organization, "cto"), stop=asyncio.Event(), session=caller)
@@ -223,7 +212,7 @@ async def test_a_crash_at_the_end_of_a_vote_leaves_one_decision(
         async with hub.role("cto", caller):
             done = await hub.completion("cto", message_id)
             await until(lambda: no_asks(hub))
-    assert has_crashed
+    assert has_crashed()
     assert '<hub:tally decision="yes">' in done.text
     assert len(caller.prompts) == 2
     assert len(await hub.waiting("you")) == 1
@@ -233,17 +222,7 @@ async def test_a_vote_that_comes_between_the_decision_and_the_restart_of_who_die
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = vote_of(hub, "backend", "qa", quorum="1", within_minutes=0.02)
-    publish, has_crashed = Bus.publish, False
-
-    async def crashing(bus: Bus, subject: str, data: bytes, **named: Any) -> Stored:
-        nonlocal has_crashed
-        stored = await publish(bus, subject, data, **named)
-        if not has_crashed and b'"tally":{' in data:
-            has_crashed = True
-            raise HubUnreachableError("a crash")
-        return stored
-
-    monkeypatch.setattr(Bus, "publish", crashing)
+    crash_once(monkeypatch, "after", lambda subject, data: b'"tally":{' in data)
     async with hub.role("backend", votes("yes")):  # qa is down
         working = asyncio.create_task(
             run_role(RolePlace(hub.settings, hub.organization, "cto"), stop=asyncio.Event(), session=caller)
@@ -337,21 +316,12 @@ async def test_a_crash_anywhere_in_the_award_hands_the_task_out_once(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, what: str, when: str
 ) -> None:
     caller, backend = auction_of(hub, "backend", "qa"), Bidder(bid(1))
-    publish, has_crashed = Bus.publish, False
 
-    async def crashing(bus: Bus, subject: str, data: bytes, **named: Any) -> Stored:
-        nonlocal has_crashed
+    def is_there(subject: str, data: bytes) -> bool:
         is_kept = subject.startswith(("$KV.ledger", "agent-hub.operators")) and b'"type":"tender"' not in data
-        is_now = not has_crashed and is_kept and re.search(what, f"{subject} {data.decode()}") is not None
-        has_crashed = has_crashed or is_now
-        if is_now and when == "before":
-            raise HubUnreachableError("a crash")
-        stored = await publish(bus, subject, data, **named)
-        if is_now:
-            raise HubUnreachableError("a crash")
-        return stored
+        return is_kept and re.search(what, f"{subject} {data.decode()}") is not None
 
-    monkeypatch.setattr(Bus, "publish", crashing)
+    has_crashed = crash_once(monkeypatch, when, is_there)
     async with hub.role("backend", backend), hub.role("qa", Bidder(bid(2))):
         working = asyncio.create_task(
             run_role(RolePlace(hub.settings, hub.organization, "ceo"), stop=asyncio.Event(), session=caller)
@@ -363,7 +333,7 @@ async def test_a_crash_anywhere_in_the_award_hands_the_task_out_once(
             done = await hub.completion("ceo", message_id)
             await until(lambda: no_asks(hub))
             await until(lambda: _announced(hub, "qa"))
-    assert has_crashed
+    assert has_crashed()
     assert '<hub:award to="backend">' in done.text
     assert (backend.kinds, len(caller.prompts)) == ([TENDER, "task_assignment"], 2)
     assert len(await _announced(hub, "qa")) == 1

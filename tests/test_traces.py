@@ -12,7 +12,6 @@ import pytest
 from pydantic import SecretStr
 
 from agenthub import subjects
-from agenthub.bus.connection import Bus, Stored
 from agenthub.coordination import Coordination, Request
 from agenthub.errors import HubUnreachableError, NotFoundError, RefusedError, TraceParkedError
 from agenthub.guards.repeats import Memory, fingerprint, occasion
@@ -25,6 +24,7 @@ from agenthub.rehearsal import start_rehearsal
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, SessionEvent, ToolEnded, TurnEnd, TurnResult
 from agenthub.trace_guard import TraceGuard, TraceLimits
+from tests.crashes import crash_once
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
 from tests.test_cli import in_hub
 
@@ -267,19 +267,6 @@ async def test_a_role_learns_of_a_decision_though_it_was_cut_off(hub: Hub) -> No
 async def test_a_crash_while_a_trace_is_parked_forgets_nothing_and_asks_once(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, what: str, when: str
 ) -> None:
-    publish, has_crashed = Bus.publish, False
-
-    async def crashing(bus: Bus, subject: str, data: bytes, **named: Any) -> Stored:
-        nonlocal has_crashed
-        is_now = not has_crashed and what in subject
-        has_crashed = has_crashed or is_now
-        if is_now and when == "before":
-            raise HubUnreachableError("a crash")
-        stored = await publish(bus, subject, data, **named)
-        if is_now:
-            raise HubUnreachableError("a crash")
-        return stored
-
     async def check(task: Message) -> None:
         """As a process does that has just started."""
         traces, memory = Traces(hub.bus), Memory(hub.folder / "m.db")
@@ -294,7 +281,7 @@ async def test_a_crash_while_a_trace_is_parked_forgets_nothing_and_asks_once(
                 memory.close()
 
     await check(message("one", id="m1"))
-    monkeypatch.setattr(Bus, "publish", crashing)
+    crash_once(monkeypatch, when, lambda subject, data: what in subject)
     with pytest.raises(HubUnreachableError):
         await check(message("two", id="m2"))
     for _ in range(2):
