@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenthub.errors import NotFoundError
 from agenthub.learnings import Judgement, Learning
+from agenthub.org.database import OwnDatabase
 from agenthub.org.trust import Finding, Standing, State, standing
 
 if TYPE_CHECKING:  # two MB that a role without learnings does without
@@ -120,37 +120,20 @@ class Learned:
     """The learnings that one role knows."""
 
     def __init__(self, path: Path, *, role: str) -> None:
-        self._path, self._role = path, role
-        self._opened: Database | None = None
+        self._role = role
+        self._file = OwnDatabase(path, _TABLES, _KEYS, made=_searchable)
 
     @property
     def is_empty(self) -> bool:
         """True if nothing was ever kept; looking costs nothing."""
-        return self._opened is None and not self._path.exists()
+        return self._file.is_empty
 
     @property
     def _db(self) -> Database:
-        if self._opened is None:
-            from sqlite_utils import Database
-
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=5.0)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            database = Database(connection)
-            if "written" not in database.table_names():
-                for name, columns in _TABLES.items():
-                    database.table(name).create(columns, pk=_KEYS[name], if_not_exists=True)
-                database.table("learning").enable_fts(
-                    ["trigger", "domain", "approach"], tokenize="porter", create_triggers=True, replace=True
-                )
-            self._opened = database
-        return self._opened
+        return self._file.db
 
     def close(self) -> None:
-        if self._opened is not None:
-            self._opened.conn.close()
-            self._opened = None
+        self._file.close()
 
     # ── facts ──────────────────────────────────────────────────────────────────────────────────────
     def keep(self, learning: Learning, author: str, *, heard_at: datetime, suspicion: str = "") -> bool:
@@ -313,7 +296,13 @@ class Learned:
             self._db.conn.execute("DELETE FROM author WHERE learning NOT IN (SELECT id FROM learning)")
 
     def _rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        return [] if self.is_empty else list(self._db.query(statement, values))
+        return self._file.rows(statement, *values)
+
+
+def _searchable(database: Database) -> None:
+    database.table("learning").enable_fts(
+        ["trigger", "domain", "approach"], tokenize="porter", create_triggers=True, replace=True
+    )
 
 
 def _held(

@@ -8,13 +8,13 @@ is something to keep. Processes of one role on one machine share it.
 from __future__ import annotations
 
 import re
-import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenthub.messages import Message
+from agenthub.org.database import OwnDatabase
 
 if TYPE_CHECKING:  # two MB that a role without failures does without
     from sqlite_utils import Database
@@ -62,13 +62,10 @@ class OwnWork:
     """What is kept of one role's own work."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._opened: Database | None = None
+        self._file = OwnDatabase(path, _TABLES, _KEYS)
 
     def close(self) -> None:
-        if self._opened is not None:
-            self._opened.conn.close()
-            self._opened = None
+        self._file.close()
 
     # ── tool calls ─────────────────────────────────────────────────────────────────────────────────
     def acted(self, task: str, step: Step) -> None:
@@ -143,20 +140,7 @@ class OwnWork:
 
     @property
     def _db(self) -> Database:
-        if self._opened is None:
-            from sqlite_utils import Database
-
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=5.0)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            database = Database(connection)
-            for name, columns in _TABLES.items():
-                database.table(name).create(columns, pk=_KEYS[name], if_not_exists=True)
-            self._opened = database
-        return self._opened
+        return self._file.db
 
     def _rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        if self._opened is None and not self._path.exists():
-            return []
-        return list(self._db.query(statement, values))
+        return self._file.rows(statement, *values)
