@@ -33,6 +33,7 @@ from agenthub.organization import Organization
 from agenthub.permission_rules import split_rules
 from agenthub.polls import Polls
 from agenthub.roles import Role
+from agenthub.sandbox import isolation, own, shell
 from agenthub.scheduler import Check, Checked, Scheduler
 from agenthub.secret_sources import known_secrets, with_files
 from agenthub.sessions import prompts
@@ -58,7 +59,6 @@ from agenthub.tools.people import people_tools
 from agenthub.tools.permits import Permits
 from agenthub.tools.polls import poll_tools
 from agenthub.tools.recall import recall_tools
-from agenthub.tools.sandbox import isolation, own, shell
 from agenthub.tools.schedule import schedule_tools
 from agenthub.tools.topics import topic_tools
 from agenthub.tools.working_copies import WorkingCopies

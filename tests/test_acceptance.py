@@ -15,8 +15,8 @@ from agenthub.failpoints import Failpoint
 from agenthub.messages import Completion, Outcome, Priority
 from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
+from agenthub.sandbox import isolation
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
-from agenthub.tools.sandbox import isolation
 from agenthub.verification import ACCEPT, AGAIN, GIVE_UP, MAX_REJECTIONS
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
 from tests.test_breakers import at_work

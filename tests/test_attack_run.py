@@ -17,7 +17,7 @@ from agenthub.masking import OPENS
 from agenthub.messages import Outcome, new_id
 from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
-from agenthub.tools.sandbox import isolation
+from agenthub.sandbox import isolation
 from tests.organization import Hub, directive, until, write_organization
 from tests.test_breakers import at_work
 

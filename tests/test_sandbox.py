@@ -21,9 +21,11 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
+from agenthub import sandbox
 from agenthub.guards.permissions import Permissions, Verdict, decide
 from agenthub.role_settings import RoleSettings
 from agenthub.roles import Role
+from agenthub.sandbox import CommandLimits, Sandbox, isolation
 from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import (
@@ -37,9 +39,8 @@ from agenthub.sessions.session import (
     TurnEnd,
     TurnResult,
 )
-from agenthub.tools import commands, sandbox
+from agenthub.tools import commands
 from agenthub.tools.offer import role_tools, sandbox_of
-from agenthub.tools.sandbox import CommandLimits, Sandbox, isolation
 from agenthub.tools.shell import shell_tools
 from agenthub.tools.workplace import OneFolder
 from tests.organization import until
@@ -373,7 +374,7 @@ async def test_a_command_that_has_only_just_begun_can_be_ended(machine: Machine,
 async def test_nothing_runs_on_when_the_process_of_the_role_is_killed(machine: Machine, mark: str) -> None:
     program = (
         "import asyncio, sys; from pathlib import Path; from agenthub.tools.commands import run; "
-        "from agenthub.tools.sandbox import Sandbox; "
+        "from agenthub.sandbox import Sandbox; "
         "asyncio.run(run(['bash', '-c', sys.argv[2]], Sandbox(Path(sys.argv[1]), 'qa')))"
     )
     command = f"{DAEMON.replace('MARK', mark)}; wait"

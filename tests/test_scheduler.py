@@ -32,12 +32,12 @@ from agenthub.org.trust import State
 from agenthub.org.trust_states import Opinion, Opinions, TrustStates
 from agenthub.organization import Organization, load_organization
 from agenthub.role_settings import Schedule
+from agenthub.sandbox import isolation
 from agenthub.scheduler import Checked, Scheduler
 from agenthub.schedules import pending
 from agenthub.sessions.session import Prompt, ToolCall
 from agenthub.settings import Settings
 from agenthub.times import When, length_s
-from agenthub.tools.sandbox import isolation
 from agenthub.tools.schedule import schedule_tools
 from tests.organization import Hub, ScriptedSession, says, texts, until, write_organization
 from tests.test_learning_rules import learning

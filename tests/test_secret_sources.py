@@ -17,11 +17,11 @@ from agenthub.masking import Mask
 from agenthub.mcp_files import servers_of
 from agenthub.mcp_http import token
 from agenthub.organization import load_organization
+from agenthub.sandbox import isolation
 from agenthub.secret_sources import MAX_BYTES, known_secrets, with_files
 from agenthub.sessions.session import ToolCall
 from agenthub.settings import SECRETS, Settings
 from agenthub.tools.offer import sandbox_of
-from agenthub.tools.sandbox import isolation
 from agenthub.tools.shell import shell_tools
 from agenthub.tools.workplace import OneFolder
 from tests.organization import write_organization

@@ -12,17 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from agenthub import equipment
+from agenthub import equipment, sandbox
 from agenthub.errors import ConfigError, LeaseLostError, RefusedError
 from agenthub.failpoints import Failpoint
 from agenthub.messages import Message, Outcome, Payload
 from agenthub.organization import load_organization
 from agenthub.rehearsal.server import start_rehearsal
+from agenthub.sandbox import Sandbox, isolation, own
 from agenthub.sessions.session import Prompt, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
 from agenthub.settings import Settings
-from agenthub.tools import sandbox
 from agenthub.tools.edit import edit_tools
-from agenthub.tools.sandbox import Sandbox, isolation, own
 from agenthub.tools.shell import shell_tools
 from agenthub.tools.working_copies import KEEP_S, WorkingCopies
 from agenthub.tools.workspace import workspace_tools

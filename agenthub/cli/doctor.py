@@ -177,8 +177,8 @@ def _prices(organization: Organization) -> Iterator[Finding]:
 
 def _commands(organization: Organization) -> Finding:
     """Whether commands of roles can be walled in."""
+    from agenthub.sandbox import isolation
     from agenthub.tools.offer import has_shell
-    from agenthub.tools.sandbox import isolation
 
     isolated = isolation()
     with_shell = sorted(role.name for role in organization.roles.values() if has_shell(role))

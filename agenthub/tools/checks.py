@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from agenthub.acceptance import RunCheck
 from agenthub.messages import Check
+from agenthub.sandbox import Sandbox, isolation, own, shell
 from agenthub.sessions.session import ToolCall
 from agenthub.tools.commands import run
 from agenthub.tools.permits import Permits
-from agenthub.tools.sandbox import Sandbox, isolation, own, shell
 from agenthub.tools.shell import RUN_COMMAND
 from agenthub.tools.workplace import Workplace
 

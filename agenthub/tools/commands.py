@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import psutil
 
-from agenthub.tools.sandbox import Sandbox, environment
+from agenthub.sandbox import Sandbox, environment
 
 HEAD_BYTES = 8_000
 TAIL_BYTES = 16_000

@@ -12,10 +12,10 @@ from pathlib import Path
 from agenthub.guards.permissions import Permissions, offers
 from agenthub.messages import now
 from agenthub.roles import Role
+from agenthub.sandbox import CommandLimits, Sandbox
 from agenthub.sessions.session import Tool
 from agenthub.tools.edit import edit_tools
 from agenthub.tools.notes import notes_tools
-from agenthub.tools.sandbox import CommandLimits, Sandbox
 from agenthub.tools.search import search_tools
 from agenthub.tools.shell import RUN_COMMAND, shell_tools
 from agenthub.tools.workplace import Workplace

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from agenthub.errors import RefusedError
+from agenthub.sandbox import INSIDE, Sandbox, isolation, own, shell
 from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome
 from agenthub.tools.commands import Finished, run
-from agenthub.tools.sandbox import INSIDE, Sandbox, isolation, own, shell
 from agenthub.tools.workplace import Workplace
 
 RUN_COMMAND = "run_command"

@@ -21,9 +21,9 @@ from pathlib import Path
 from agenthub.errors import ConfigError, RefusedError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Message
+from agenthub.sandbox import Sandbox, environment, own
 from agenthub.sessions.session import TurnResult
 from agenthub.tools.commands import Finished, run
-from agenthub.tools.sandbox import Sandbox, environment, own
 from agenthub.tools.workspace import resolve
 
 logger = logging.getLogger(__name__)
