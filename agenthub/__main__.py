@@ -15,7 +15,6 @@ def main() -> NoReturn:
     gc.disable()
     from agenthub.cli import main as run
 
-    gc.freeze()
     run()
 
 

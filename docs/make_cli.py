@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from agenthub.cli import GROUP_NAMES, make_app
+from agenthub.cli.arguments import arguments_of
 from agenthub.cli.cheat_sheet import SHEET
 from agenthub.cli.commands import COMMANDS
 from agenthub.cli.commands.entry import Command
+from agenthub.cli.options import OF_EVERY_COMMAND
 
 TARGET = Path(__file__).parent / "cli.md"
-_COMMON = ("--json", "--fields", "--color", "--config", "--state", "--nats", "*")
 
 _HEAD = """\
 # The command line
@@ -87,18 +87,16 @@ def _section(command: Command) -> str:
 
 def _arguments(command: Command) -> Iterator[tuple[str, str, bool]]:
     """Name, meaning, and whether it is one of the words that need no option."""
-    app: Any = make_app()
+    app = make_app()
     for word in command.name.split():
         app = app[word]
-    for argument in app.assemble_argument_collection(parse_docstring=True):
-        names = [name for name in argument.names if name not in _COMMON]
-        if not names or not argument.show:
+    for argument in arguments_of(app):
+        if argument.group == OF_EVERY_COMMAND:
             continue
-        what = " ".join((argument.parameter.help or "").split()).replace("|", "\\|")
-        is_positional = not names[0].startswith("-")
-        if is_positional and not argument.required:
-            names = [f"[{names[0]}]"]
-        yield ", ".join(names), what, is_positional
+        names = ", ".join(argument.names)
+        if argument.is_positional and not argument.is_required:
+            names = f"[{names}]"
+        yield names, argument.text.replace("|", "\\|"), argument.is_positional
 
 
 def main() -> int:

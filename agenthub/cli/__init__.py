@@ -7,13 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
-
-from cyclopts import App, CycloptsError, Group
+from typing import TYPE_CHECKING, NoReturn
 
 from agenthub import __version__
 from agenthub.cli.commands import COMMANDS
-from agenthub.cli.wrong_words import said_of
 from agenthub.errors import (
     AgenthubError,
     ConfigError,
@@ -23,10 +20,13 @@ from agenthub.errors import (
     RefusedError,
 )
 
+if TYPE_CHECKING:  # imported when it is used: `agenthub --help` needs none of it
+    from cyclopts import App
+
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_TIMEOUT, EXIT_REFUSED = range(7)
 EXIT_PARTIAL, EXIT_INTERRUPTED = 7, 130
 
-_HELP = """\
+HELP = """\
 Run an organization of LLM agents, day and night.
 
 $ agenthub up -d --wait                      start it
@@ -38,10 +38,9 @@ $ agenthub down                              let each role finish, then stop
 Lengths of time are written as 90s, 10m, 2h or 7d; a bare number is seconds.
 """
 
-_HELP_FLAGS = ("--help", "-h")
+HELP_FLAGS = ("--help", "-h")
 GROUP_NAMES = ("Run", "Talk", "Steer", "See", "Fix", "Admin")
-_GROUPS = {name: Group(name, sort_key=number) for number, name in enumerate(GROUP_NAMES)}
-_FAMILIES = {
+FAMILIES = {
     "inbox": "Look into inboxes, and rearrange what waits.",
     "roles": "The role files.",
     "audit": "The record of who did what: look at it, export it, see whether it is whole.",
@@ -59,8 +58,10 @@ _FAMILIES = {
 
 def make_app() -> App:
     """The application with all commands; none of their code is imported yet."""
+    from cyclopts import App
+
     app = App(
-        name="agenthub", help=_HELP, help_format="plaintext", version=__version__, help_flags=_HELP_FLAGS,
+        name="agenthub", help=HELP, help_format="plaintext", version=__version__, help_flags=HELP_FLAGS,
     )  # fmt: skip
     families: dict[str, App] = {}
     for command in COMMANDS:
@@ -68,11 +69,10 @@ def make_app() -> App:
         parent = app
         if family:
             if family not in families:
-                families[family] = App(name=family, help=_FAMILIES[family], group=_GROUPS[command.group])
+                families[family] = App(name=family, help=FAMILIES[family])
                 app.command(families[family])
             parent = families[family]
-        group = None if family else _GROUPS[command.group]
-        parent.command(f"agenthub.cli.{command.code}", name=name, help=command.text, group=group)
+        parent.command(f"agenthub.cli.{command.code}", name=name, help=command.text)
     return app
 
 
@@ -86,19 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _heed_color(words)
     status: int
     try:
-        app = make_app()
-        if _is_help(app, words):
-            app.help_print(words[:-1])
-            sys.exit(EXIT_OK)
-        gc.enable()  # not before: see `agenthub.__main__`
-        if "--fields" in words[:-1]:
-            from agenthub.cli.schemas import check_fields  # needs every type that is printed: only when it is asked
-
-            check_fields(words, words[words.index("--fields") + 1])
-        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
-        status = result if isinstance(result, int) else EXIT_OK
-    except CycloptsError as error:
-        status = _fail(EXIT_USAGE, said_of(error, words), words, hint="agenthub --help")
+        page = _page(words)
+        if page is None:
+            status = _run(words)
+        else:
+            print(page, flush=True)
+            status = EXIT_OK
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -111,12 +104,37 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
-def _is_help(app: App, words: Sequence[str]) -> bool:
-    """True if a command's help is asked for and nothing else: then nothing need be read as its arguments first."""
-    if not words or words[-1] not in _HELP_FLAGS:
-        return False
-    _, _, left = app.parse_commands(words[:-1])
-    return not left
+def _page(words: Sequence[str]) -> str | None:
+    """What these words ask for that needs no command to be run; None: one must be."""
+    if words == ["--version"]:
+        return __version__
+    if words and words[0] not in FAMILIES and not {*HELP_FLAGS} & {*words}:
+        return None  # no help, without importing what knows it
+    from agenthub.cli.help_page import help_page
+    from agenthub.cli.panels import terminal
+
+    return help_page(words, terminal())
+
+
+def _run(words: Sequence[str]) -> int:
+    """What the command comes to that these words name."""
+    from cyclopts import CycloptsError
+
+    app = make_app()
+    if not gc.isenabled():  # see `agenthub.__main__`
+        gc.freeze()
+        gc.enable()
+    if "--fields" in words[:-1]:
+        from agenthub.cli.schemas import check_fields  # needs every type that is printed: only when it is asked
+
+        check_fields(words, words[words.index("--fields") + 1])
+    try:
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        from agenthub.cli.wrong_words import said_of
+
+        return _fail(EXIT_USAGE, said_of(error, words), words, hint="agenthub --help")
+    return result if isinstance(result, int) else EXIT_OK
 
 
 def _code(error: AgenthubError) -> int:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # imported when it is used: `--help` needs none of it
     from agenthub.organization import Organization
     from agenthub.settings import Settings
 
-_COMMON = Group("Every command", sort_key=99)
+OF_EVERY_COMMAND = "Every command"
+_COMMON = Group(OF_EVERY_COMMAND, sort_key=99)
 
 
 @Parameter(name="*")
