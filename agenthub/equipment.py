@@ -337,4 +337,5 @@ def claude_code_place(
         home=settings.state / "claude-code" / key, api_key=api_key, base_url=settings.model_url,
         rules=allowed(role.tools), max_steps=terms.max_turn_steps, max_output_tokens=terms.max_output_tokens,
         prices=organization.prices, max_usd=None if math.isinf(limit_usd) else limit_usd,
+        owner=name, has_network=role.settings.network, processes=role.settings.limits.command_processes,
     )  # fmt: skip

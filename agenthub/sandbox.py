@@ -8,6 +8,7 @@ command's `/proc` as process 1.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shutil
 import subprocess
@@ -54,8 +55,8 @@ class CommandLimits(NamedTuple):
     """What one command may take."""
 
     timeout_s: float = 300.0
-    memory_bytes: int = 2 * 1024**3
-    """Of all its processes together, and the data of each."""
+    memory_bytes: float = 2 * 1024**3
+    """Of all its processes together, and the data of each. Infinite: unlimited, as is an infinite time."""
     processes: int = 256
     file_bytes: int = 256 * 1024**2
     """Of the largest file that it writes."""
@@ -67,13 +68,19 @@ class Sandbox(NamedTuple):
     """The place of one role's commands."""
 
     workspace: Path
-    """The only folder of the machine that they can change; it is theirs."""
+    """The folder of the machine that they can change; it is theirs."""
     owner: str
     """Name of the role; as root its commands run as a user that derives from it."""
     has_network: bool = False
     reads: tuple[Path, ...] = ()
-    """Folders that they may read besides, where they are."""
+    """Folders and files that they may read besides, where they are."""
     limits: CommandLimits = CommandLimits()
+    inside: str = INSIDE
+    """Where they see the workspace."""
+    writes: tuple[Path, ...] = ()
+    """Folders that they can change besides, where they are; theirs, too."""
+    shows: tuple[tuple[Path, str], ...] = ()
+    """What they may read or connect to besides, and where they see it."""
 
     @property
     def uid(self) -> int | None:
@@ -118,11 +125,14 @@ class Sandbox(NamedTuple):
         parts += ["--proc", "/proc", "--dev", "/dev"]
         for scratch in ("/tmp", "/dev/shm"):  # noqa: S108
             parts += ["--perms", "1777", "--size", str(_SCRATCH_BYTES), "--tmpfs", scratch]
-        parts += _enterable({parent for folder in self.reads for parent in folder.parents} - {Path("/")})
-        for folder in self.reads:
-            parts += ["--ro-bind", str(folder), str(folder)]
-        parts += ["--bind", str(self.workspace.resolve()), INSIDE]
-        parts += ["--chdir", INSIDE if self.uid is None else "/"]  # without its rights, root may not enter it
+        shown = [*((path, str(path)) for path in self.reads), *self.shows]
+        owned = [*((path, str(path)) for path in self.writes), (self.workspace.resolve(), self.inside)]
+        parts += _enterable({parent for _, at in (*shown, *owned) for parent in Path(at).parents} - {Path("/")})
+        for folder, at in shown:
+            parts += ["--ro-bind", str(folder), at]
+        for folder, at in owned:
+            parts += ["--bind", str(folder), at]
+        parts += ["--chdir", self.inside if self.uid is None else "/"]  # without its rights, root may not enter it
         return [*parts, "--remount-ro", "/dev", "--remount-ro", "/"]
 
     def _becoming(self) -> list[str]:
@@ -131,15 +141,17 @@ class Sandbox(NamedTuple):
         uid = str(self.uid)
         return [
             "setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--bounding-set", "-all", "--inh-caps", "-all",
-            "--", "sh", "-c", 'cd "$0" && exec "$@"', INSIDE,
+            "--", "sh", "-c", 'cd "$0" && exec "$@"', self.inside,
         ]  # fmt: skip
 
     def _limited(self) -> list[str]:
         limits = self.limits
-        return [
-            "prlimit", f"--nproc={limits.processes}", f"--data={limits.memory_bytes}", f"--fsize={limits.file_bytes}",
-            f"--cpu={int(limits.timeout_s) + 1}", "--core=0", "--nofile=4096", "--",
-        ]  # fmt: skip
+        parts = ["prlimit", f"--nproc={limits.processes}", f"--fsize={limits.file_bytes}", "--core=0", "--nofile=4096"]
+        if not math.isinf(limits.memory_bytes):
+            parts.append(f"--data={int(limits.memory_bytes)}")
+        if not math.isinf(limits.timeout_s):
+            parts.append(f"--cpu={int(limits.timeout_s) + 1}")
+        return [*parts, "--"]
 
 
 def _enterable(folders: Iterable[Path]) -> list[str]:

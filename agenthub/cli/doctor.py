@@ -89,7 +89,8 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
         yield Finding("ok", "model", f"a key is set; the default model is {organization.defaults.model}")
     for finding in _prices(organization):
         yield finding
-    yield _commands(organization)
+    for finding in _commands(organization):
+        yield finding
     yield _disk(settings)
     yield _leftovers(settings)
     run = RunFile.read(settings.state)
@@ -175,17 +176,32 @@ def _prices(organization: Organization) -> Iterator[Finding]:
             )
 
 
-def _commands(organization: Organization) -> Finding:
-    """Whether commands of roles can be walled in."""
+def _commands(organization: Organization) -> Iterator[Finding]:
+    """Whether what roles run can be walled in, and whether Claude Code may use what their files name."""
     from agenthub.sandbox import isolation
+    from agenthub.sessions.claude_code.place import allowed, names
+    from agenthub.sessions.claude_code.walls import IN_WALLS_ONLY
     from agenthub.tools.offer import has_shell
 
-    isolated = isolation()
-    with_shell = sorted(role.name for role in organization.roles.values() if has_shell(role))
+    isolated, roles = isolation(), sorted(organization.roles.items())
+    with_shell = [name for name, role in roles if has_shell(role)]
+    own = {
+        name: set(names(allowed(role.tools)))
+        for name, role in roles
+        if organization.terms(name).session == "claude-code"
+    }
+    without = [name for name, tools in own.items() if tools & IN_WALLS_ONLY]
     if not isolated.remedy:
-        return Finding("ok", "commands", isolated.found)
-    who = f"{', '.join(with_shell)} cannot run any" if with_shell else "no role runs any"
-    return Finding("warning" if with_shell else "ok", "commands", f"{isolated.found}; {who}", isolated.remedy)
+        yield Finding("ok", "commands", isolated.found)
+    else:
+        who = f"{', '.join(with_shell)} cannot run any" if with_shell else "no role runs any"
+        who += f"; {', '.join(without)}: without Claude Code's own tools for files and commands" if without else ""
+        level: Literal["ok", "warning"] = "warning" if with_shell or without else "ok"
+        yield Finding(level, "commands", f"{isolated.found}; {who}", isolated.remedy)
+    for name, tools in own.items():
+        if "WebFetch" in tools and not organization.role(name).settings.network:
+            found = f"`{name}` names WebFetch in `tools:`, but has no network: it is refused"
+            yield Finding("warning", "network", found, f"`agenthub: {{network: true}}` in the file of {name}")
 
 
 def _disk(settings: Settings) -> Finding:

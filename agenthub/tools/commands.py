@@ -153,7 +153,7 @@ async def _watch(pid: int, sandbox: Sandbox) -> str:
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         if await asyncio.to_thread(_memory_bytes, pid) > limits.memory_bytes:
-            return f"its processes took more than {limits.memory_bytes // 1024**2} MiB of memory"
+            return f"its processes took more than {limits.memory_bytes / 1024**2:.0f} MiB of memory"
         left_bytes = shutil.disk_usage(sandbox.workspace).free
         if left_bytes < least_bytes:
             return f"the disk has only {left_bytes // 1024**2} MiB left"

@@ -59,20 +59,20 @@ def open_session(
     kind: Kind, folder: Path, url: str, journal: Journal, tools: list[Tool], *, model: str = MODEL,
     rules: tuple[str, ...] = (), before_effect: Callable[[], Awaitable[None]] = _allowed,
     before_call: Callable[[], Awaitable[None]] | None = None, max_steps: int = 12, may_call: MayCall | None = None,
-    begins_with: Callable[[], str] = str,
+    begins_with: Callable[[], str] = str, api_key: str = "secret-key", has_network: bool = False,
 ) -> Session:  # fmt: skip
     """A session of a kind whose things lie in `folder`."""
     if kind == "claude-code":
         place = Place(
-            model, "You are a test.", folder / "workspace", folder / "home", "secret-key", url, rules=rules,
-            max_steps=max_steps,
+            model, "You are a test.", folder / "workspace", folder / "home", api_key, url, rules=rules,
+            max_steps=max_steps, owner=f"role {folder}", has_network=has_network,
         )  # fmt: skip
         return ClaudeCodeSession(
             place, journal, tools=tools, before_effect=before_effect, before_call=before_call, may_call=may_call,
             begins_with=begins_with,
         )  # fmt: skip
     return Conversation(
-        AnthropicModel(model, api_key="secret-key", base_url=url, first_retry_s=0.05), journal,
+        AnthropicModel(model, api_key=api_key, base_url=url, first_retry_s=0.05), journal,
         system="You are a test.", tools=tools, max_steps=max_steps, before_effect=before_effect, may_call=may_call,
         meter=None if before_call is None else Asking(before_call), begins_with=begins_with,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Becomes Claude Code: with an environment of what it needs and no more, and never without the role's process.
+"""Becomes Claude Code in its walls: with an environment of what it needs and no more, and never without the role.
 
-Run by the SDK as its program. The SDK passes on the whole environment of the role, so whatever is not named as
-needed is dropped here, and the key goes through a pipe: what Claude Code starts can find it in no environment.
+Run by the SDK as its program. The SDK passes on the whole environment of the role's process, so whatever is not named
+as needed is dropped here, before the walls are put up: what stands in them as process 1 shows its environment too.
 Imports nothing of agenthub; it starts once for each process of Claude Code.
 """
 
@@ -14,8 +14,6 @@ import sys
 
 KEEP_VARIABLE = "_AGENTHUB_KEEP"
 """Names that stay, with commas between them."""
-KEY_VARIABLE = "ANTHROPIC_API_KEY"
-_KEY_PIPE_VARIABLE = "CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR"
 _OF_THE_SDK = ("CLAUDE_AGENT_SDK_", "CLAUDE_CODE_SDK_")
 
 
@@ -23,13 +21,6 @@ def main(program: str, *arguments: str) -> None:
     """Replace this process by `program`."""
     keep = set(os.environ.get(KEEP_VARIABLE, "").split(","))
     environment = {name: value for name, value in os.environ.items() if name in keep or name.startswith(_OF_THE_SDK)}
-    key = os.environ.get(KEY_VARIABLE, "")
-    if key:
-        reading, writing = os.pipe()
-        os.write(writing, key.encode())
-        os.close(writing)
-        os.set_inheritable(reading, True)
-        environment[_KEY_PIPE_VARIABLE] = str(reading)
     if sys.platform == "linux":
         parent = os.getppid()
         # Killed, not asked: the role's next process resumes the same conversation at once.

@@ -9,8 +9,9 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -36,8 +37,10 @@ CHANGING_TOOLS = frozenset({"Bash", "Write", "Edit", "NotebookEdit"})
 BUILT_IN = frozenset({*FILE_TOOLS, "Bash", "WebFetch", "WebSearch", "TodoWrite"})
 """Tools of Claude Code that a role file may name. None starts further agents, whose calls would not be recorded."""
 
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY",
-              "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", RUN_VARIABLE)  # fmt: skip
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PWD", RUN_VARIABLE)
+_FOR_NETWORK = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
+_NO_KEY = "held-by-the-host"
+"""It starts without a login only if it believes that it has a key."""
 _RULE = re.compile(r"(\w+)(?:\((.*)\))?", re.DOTALL)
 
 
@@ -50,8 +53,9 @@ class Place(NamedTuple):
     home: Path
     """Its HOME and configuration; nothing of the user's own is read."""
     api_key: str
+    """For its model; it never gets it itself (`relay`)."""
     base_url: str = ""
-    """Empty: Anthropic's."""
+    """Of its model. Empty: Anthropic's."""
     rules: tuple[str, ...] = ()
     """Its own tools that are allowed, as in a role file: `Read`, `Bash(pytest *)`."""
     max_steps: int = 50
@@ -60,6 +64,12 @@ class Place(NamedTuple):
     """The organization's own, before list prices."""
     max_usd: float | None = None
     """What one process of it may spend by its own count; a net below the budget. None: unlimited."""
+    owner: str = "claude-code"
+    """Name of the role; as root it runs as the user that derives from it, as the role's commands do."""
+    has_network: bool = False
+    """Whether it, and what it starts, reach more than the model."""
+    processes: int = 256
+    """That may run at the same time, beside its own."""
 
 
 def allowed(tools: Iterable[str] | None) -> tuple[str, ...]:
@@ -91,17 +101,24 @@ def find_program() -> str:
     return program
 
 
-def write_launcher(home: Path, program: str) -> Path:
-    """Write the program that the SDK starts instead of Claude Code; see `launch`."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = home / "claude"
-    words = shlex.join([sys.executable, "-IS", str(Path(launch.__file__).resolve()), program])
+def write_launcher(home: Path, argv: Sequence[str]) -> Path:
+    """Write the program that the SDK starts instead of Claude Code, see `launch`; `argv` puts up the walls around it.
+
+    It runs outside of them, so it lies beside the home, where nothing inside can change it.
+    """
+    path = home.with_name(f"{home.name}.start")
+    words = shlex.join([sys.executable, "-IS", str(Path(launch.__file__).resolve()), *argv])
     write_whole(path, f'#!/bin/sh\nexec {words} "$@"\n', mode=0o700)
     return path
 
 
-def environment(place: Place) -> dict[str, str]:
-    """What Claude Code gets beside what it is started with; the launcher drops all the rest."""
+def environment(place: Place, url: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """What Claude Code gets beside what it is started with; the launcher drops all the rest.
+
+    Args:
+        url: Of its model, as it is to see it.
+        variables: Others that it gets, or gets in place of the machine's.
+    """
     given = {
         "HOME": str(place.home),
         "CLAUDE_CONFIG_DIR": str(place.home),
@@ -112,11 +129,12 @@ def environment(place: Place) -> dict[str, str]:
         "DISABLE_AUTOUPDATER": "1",
         "ENABLE_TOOL_SEARCH": "false",  # else the model would have to look for our tools first
         "DISABLE_NON_ESSENTIAL_MODEL_CALLS": "1",
+        "ANTHROPIC_API_KEY": _NO_KEY,
+        "ANTHROPIC_BASE_URL": url,
+        **variables,
     }
-    if place.base_url:
-        given["ANTHROPIC_BASE_URL"] = place.base_url
-    keep = ",".join([*given, *_PASSED_ON, "PWD"])
-    return {**given, launch.KEEP_VARIABLE: keep, launch.KEY_VARIABLE: place.api_key}
+    keep = [*given, *_PASSED_ON, *(_FOR_NETWORK if place.has_network else ())]
+    return {**given, launch.KEEP_VARIABLE: ",".join(keep)}
 
 
 def kill_all(home: Path) -> list[psutil.Process]:
@@ -138,7 +156,7 @@ def end_leftovers(home: Path) -> None:
 def known_results(home: Path, session_id: str) -> dict[str, bool]:
     """The calls whose results stand in Claude Code's own record of a conversation: by id, True if an error."""
     known: dict[str, bool] = {}
-    for path in home.glob(f"projects/*/{session_id}.jsonl"):
+    for path in records(home, session_id):
         for block in _blocks(path):
             if block.get("type") == "tool_result":
                 known[str(block.get("tool_use_id"))] = bool(block.get("is_error"))
@@ -148,8 +166,16 @@ def known_results(home: Path, session_id: str) -> dict[str, bool]:
 def has_heard(home: Path, session_id: str, text: str) -> bool:
     """True if a text stands in Claude Code's own record of a conversation, as when its turn was cut off."""
     words = json.dumps(text, ensure_ascii=False)[1:-1]
-    paths = home.glob(f"projects/*/{session_id}.jsonl")
-    return any(words in path.read_text("utf-8", errors="replace") for path in paths)
+    return any(words in path.read_text("utf-8", errors="replace") for path in records(home, session_id))
+
+
+def records(home: Path, session_id: str) -> list[Path]:
+    """Claude Code's own record of a conversation, if there is one.
+
+    What runs in its walls can put anything there: a link would be read as this process, a pipe never end.
+    """
+    found, root = home.glob(f"projects/*/{session_id}.jsonl"), home.resolve()
+    return [path for path in found if stat.S_ISREG(path.lstat().st_mode) and path.resolve().is_relative_to(root)]
 
 
 def _blocks(path: Path) -> Iterator[dict[str, object]]:
@@ -162,5 +188,6 @@ def _blocks(path: Path) -> Iterator[dict[str, object]]:
 
 def resume_command(home: Path, workspace: Path, session_id: str) -> str:
     """Shell line by which a person looks into a conversation, in a copy of it: the role's own stays as it is."""
-    words = ["claude", "--resume", session_id, "--fork-session"]
+    # What the role left as settings or as servers there would be run outside of its walls.
+    words = ["claude", "--resume", session_id, "--fork-session", "--setting-sources", "", "--strict-mcp-config"]
     return f"cd {shlex.quote(str(workspace))} && CLAUDE_CONFIG_DIR={shlex.quote(str(home))} {shlex.join(words)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ class RunningTurn:
     def __init__(
         self, turn_id: str, task: Message, *, answers: Answers, journal: Journal, store: Store, tool_calls: ToolCalls,
         open_calls: list[OpenCall], workspace: Path, max_steps: int, before_effect: Callable[[], Awaitable[None]],
-        before_call: Callable[[], Awaitable[None]] | None, permits: OwnPermits,
+        before_call: Callable[[], Awaitable[None]] | None, permits: OwnPermits, refused: Mapping[str, str],
     ) -> None:  # fmt: skip
         self._turn_id, self._task, self.answers = turn_id, task, answers
         self._journal, self._store, self._tool_calls = journal, store, tool_calls
         self._open, self._workspace, self._max_steps = open_calls, workspace, max_steps
         self._before_effect, self._before_call, self._permits = before_effect, before_call, permits
+        self._refused = refused
+        """Its own tools that are not used here, and why."""
         self.events: asyncio.Queue[SessionEvent | BaseException] = asyncio.Queue()
         self.notices: list[str] = []
         self.in_hand = 0
@@ -173,7 +175,7 @@ class RunningTurn:
         try:
             number = await self.answers.number_of(call_id)
             await self._before_effect()
-            if reason := outside(self._workspace, name, arguments):
+            if reason := self._refused.get(name) or outside(self._workspace, name, arguments):
                 return reason
             instead = await self._permits.refusal(
                 name, arguments, ToolCall(f"{self._turn_id}~{number + 1}", self._task)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from agenthub.errors import ModelUnavailableError, SessionError
+from agenthub.errors import SessionError
 from agenthub.messages import Usage
 from agenthub.sessions import prompts
 from agenthub.sessions.claude_code import place as places
@@ -24,8 +23,8 @@ from agenthub.sessions.claude_code.answers import Answers
 from agenthub.sessions.claude_code.endings import ContextFullError, Totals
 from agenthub.sessions.claude_code.permits import OwnPermits
 from agenthub.sessions.claude_code.place import Place
+from agenthub.sessions.claude_code.program import Program
 from agenthub.sessions.claude_code.running import RunningTurn
-from agenthub.sessions.claude_code.server import mcp_server
 from agenthub.sessions.claude_code.store import Store
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.prices import cost_usd
@@ -44,13 +43,7 @@ from agenthub.sessions.session import (
 )
 from agenthub.sessions.tool_calls import ToolCalls
 
-logger = logging.getLogger(__name__)
-
-_LOGGED_LINES = 200
-"""Of what one process of Claude Code writes to stderr; the rest is dropped."""
-_HOOK_TIMEOUT_S = 600.0
 _NEW = "Your earlier conversation is gone; what you have written into files is there. Look before you do things again."
-_SETTINGS = {"cleanupPeriodDays": 36500, "attribution": {"commit": "", "pr": ""}}
 
 
 class ClaudeCodeSession:
@@ -77,36 +70,31 @@ class ClaudeCodeSession:
             may_call: Asked before each call, of our tools and of Claude Code's own.
             begins_with: Asked when a conversation begins, for words to begin it with. They stay in it as they were.
         """
-        self._place, self._journal, self._begins_with = place, journal, begins_with
+        self._place = place._replace(workspace=place.workspace.resolve(), home=place.home.resolve())
+        self._journal, self._begins_with = journal, begins_with
         self._store = Store(journal.path)
         self._tool_calls = ToolCalls(tools, journal, before_effect, may_call)
         self._ours, self._may_call = frozenset(tool.name for tool in tools), may_call
         self._before_effect, self._before_call, self._meter = before_effect, before_call, meter
-        self._program = ""
-        self._client: Any = None
-        self._leaving: asyncio.Task[None] | None = None
-        """The end of a process that was killed."""
+        self._program = Program(
+            self._place, definitions=self._tool_calls.definitions, called=self._called,
+            before_tool=self._before_tool, after_tool=self._after_tool,
+        )  # fmt: skip
         self._running: RunningTurn | None = None
         self._totals: Totals = {}
         self._context = ContextInfo(0, 0)
 
     async def start(self) -> None:
-        """Find Claude Code, and end what an earlier process of the role left behind.
+        """Find Claude Code and its walls, and end what an earlier process of the role left behind.
 
         Raises:
             ConfigError: If the extra is not installed.
         """
-        self._program = places.find_program()
         self._journal.history()  # from now on only this process may add to it
-        self._place.workspace.mkdir(parents=True, exist_ok=True)
-        self._place.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        await asyncio.to_thread(places.end_leftovers, self._place.home)
+        await self._program.start()
 
     async def close(self) -> None:
-        await self._left()
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.disconnect()
+        await self._program.close()
         self._store.close()
 
     async def inject(self, notice: str) -> bool:
@@ -120,7 +108,7 @@ class ClaudeCodeSession:
         self._running.interrupt()
         if not self._running.in_hand:  # else the call in hand is made, and the turn ends behind it
             with contextlib.suppress(Exception):  # a process that has ended needs no interruption
-                await self._client.interrupt()
+                await self._program.client.interrupt()
 
     async def context(self) -> ContextInfo:
         return self._context
@@ -148,7 +136,8 @@ class ClaudeCodeSession:
             if events and isinstance(events[-1], TurnResult):
                 return
         opening, notes = self._opening(prompt, turn_id, session_id, open_calls, is_new=is_new)
-        await self._connect(session_id, is_new=is_new)
+        if await self._program.connect(session_id, is_new=is_new):
+            self._totals = {}
         answers = Answers(
             turn_id, prompt.task.id, journal=self._journal, tool_calls=self._tool_calls, model=self._place.model,
             prices=self._place.prices, opening=[*self._tool_calls.results_of_last_turn(), *opening], notes=notes,
@@ -157,18 +146,18 @@ class ClaudeCodeSession:
             turn_id, prompt.task, answers=answers, journal=self._journal, store=self._store,
             tool_calls=self._tool_calls, open_calls=open_calls, workspace=self._place.workspace,
             max_steps=self._place.max_steps, before_effect=self._before_effect, before_call=self._before_call,
-            permits=OwnPermits(self._may_call, prompt.granted),
+            permits=OwnPermits(self._may_call, prompt.granted), refused=self._program.refused,
         )  # fmt: skip
         # A fresh id for each try: one that Claude Code has seen before would be ignored, without an answer.
         identity = str(uuid.uuid4())
         listening: asyncio.Task[None] | None = None
         try:
             listening = asyncio.create_task(
-                running.listen(self._client.receive_messages(), identity), name="claude code"
+                running.listen(self._program.client.receive_messages(), identity), name="claude code"
             )
             await self._before_effect()  # Claude Code took its time to start
             took = None
-            await self._client.query(_message(opening, identity))
+            await self._program.client.query(_message(opening, identity))
             while True:
                 event = await running.events.get()
                 if isinstance(event, BaseException):
@@ -194,7 +183,7 @@ class ClaudeCodeSession:
             if running.is_over:
                 self._settle(running, prompt, turn_id)
             else:  # it would go on by itself
-                self._kill()
+                self._program.kill()
 
     async def _granted(self, prompt: Prompt, granted: Granted, turn_id: str) -> tuple[Prompt, list[SessionEvent]]:
         """What comes of a call that a person approved: one of ours is made now, its result stands behind the prompt.
@@ -266,74 +255,7 @@ class ClaudeCodeSession:
         if session_id is None:
             session_id = str(uuid.uuid4())
             self._store.keep_session(session_id)
-        return session_id, not any(self._place.home.glob(f"projects/*/{session_id}.jsonl"))
-
-    async def _connect(self, session_id: str, *, is_new: bool) -> None:
-        """Start a process of Claude Code, if none runs.
-
-        Raises:
-            ModelUnavailableError: If it does not start.
-        """
-        await self._left()
-        if self._client is not None and self._client.options.session_id != session_id != self._client.options.resume:
-            self._kill()
-            await self._left()
-        if self._client is not None:
-            return
-        import claude_agent_sdk as sdk  # imported late: it is an extra
-
-        place = self._place
-        client = sdk.ClaudeSDKClient(
-            sdk.ClaudeAgentOptions(
-                model=place.model,
-                system_prompt=place.system,
-                cwd=place.workspace,
-                cli_path=places.write_launcher(place.home, self._program),
-                env=places.environment(place),
-                resume=None if is_new else session_id,
-                session_id=session_id if is_new else None,
-                setting_sources=[],
-                settings=json.dumps(_SETTINGS),
-                strict_mcp_config=True,
-                verbatim_prompts=True,  # else `@/etc/passwd` in a letter would put that file into the prompt
-                tools=places.names(place.rules),
-                allowed_tools=[f"{places.PREFIX}*", *place.rules],
-                permission_mode="dontAsk",
-                mcp_servers={places.SERVER: mcp_server(self._tool_calls.definitions, self._called)},
-                hooks={
-                    "PreToolUse": [sdk.HookMatcher(hooks=[self._before_tool], timeout=_HOOK_TIMEOUT_S)],
-                    "PostToolUse": [sdk.HookMatcher(hooks=[self._after_tool], timeout=_HOOK_TIMEOUT_S)],
-                    "PostToolUseFailure": [sdk.HookMatcher(hooks=[self._after_tool], timeout=_HOOK_TIMEOUT_S)],
-                },
-                max_turns=place.max_steps,
-                max_budget_usd=place.max_usd,
-                include_partial_messages=True,
-                max_buffer_size=32 * 1024 * 1024,
-                stderr=_Log(),
-            )
-        )
-        self._totals = {}
-        self._client = client
-        try:
-            await client.connect()
-        except asyncio.CancelledError:
-            self._kill()
-            raise
-        except Exception as error:
-            self._kill()
-            raise ModelUnavailableError(f"Claude Code does not start: {error}", retry_after_s=5.0) from error
-
-    def _kill(self) -> None:
-        """End the process and all that it started; the next turn goes on with another one."""
-        client, self._client = self._client, None
-        places.kill_all(self._place.home)
-        if client is not None:
-            self._leaving = asyncio.create_task(_disconnect(client), name="claude code ends")
-
-    async def _left(self) -> None:
-        if self._leaving is not None:
-            await self._leaving
-            self._leaving = None
+        return session_id, not places.records(self._place.home, session_id)
 
     # ── what Claude Code asks of us ────────────────────────────────────────────────────────────────
     async def _called(self, call_id: str, name: str, arguments: dict[str, Any]) -> tuple[str, bool, bool]:
@@ -365,27 +287,6 @@ class ClaudeCodeSession:
             return {}
         told = {"hookEventName": asked["hook_event_name"], "additionalContext": prompts.notices(words)}
         return {"hookSpecificOutput": told}
-
-
-class _Log:
-    """Takes what Claude Code writes to stderr into the role's log, up to a limit."""
-
-    def __init__(self) -> None:
-        self._left = _LOGGED_LINES
-
-    def __call__(self, line: str) -> None:
-        if self._left > 0:
-            logger.info("claude code: %s", line[:500])
-        elif self._left == 0:
-            logger.info("claude code: more is not logged")
-        self._left -= 1
-
-
-async def _disconnect(client: Any) -> None:
-    try:
-        await client.disconnect()
-    except Exception:
-        logger.debug("an ended process of Claude Code could not be left cleanly", exc_info=True)
 
 
 async def _message(blocks: list[Block], identity: str) -> AsyncIterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ import pytest
 
 from agenthub.errors import SessionError
 from agenthub.rehearsal import Endpoint, start_rehearsal
+from agenthub.sessions.claude_code.program import Log
 from agenthub.sessions.session import Granted, Prompt, ToolCall, ToolOutcome, TurnEnd, TurnResult
 from tests.organization import until
 from tests.sessions.scripted import task
@@ -234,9 +235,7 @@ async def test_a_conversation_that_is_gone_is_begun_anew_and_the_model_is_told(o
 
 
 async def test_its_own_words_go_to_the_log_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
-    from agenthub.sessions.claude_code.session import _Log
-
-    log = _Log()
+    log = Log()
     with caplog.at_level(logging.INFO):
         for number in range(1000):
             log(f"line {number} " + "x" * 1000)

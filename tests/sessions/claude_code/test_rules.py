@@ -14,15 +14,20 @@ from typing import Any
 
 import pytest
 
+from agenthub import sandbox
+from agenthub.cli import doctor
 from agenthub.errors import ConfigError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Outcome, Usage
-from agenthub.sessions.claude_code import endings, place, repeats
+from agenthub.organization import load_organization
+from agenthub.sessions.claude_code import endings, place, repeats, walls
 from agenthub.sessions.claude_code.place import Place
 from agenthub.sessions.claude_code.running import outside
 from agenthub.sessions.claude_code.store import Store
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.session import ToolOutcome, TurnEnd, TurnResult
 from agenthub.sessions.tool_calls import outcome_to
+from agenthub.settings import Settings
+from tests.organization import write_organization
 
 
 # ── tools ──────────────────────────────────────────────────────────────────────────────────────────
@@ -224,9 +229,7 @@ def test_what_it_asked_besides_is_what_it_counted_less_what_was_seen() -> None:
 # ── its process ────────────────────────────────────────────────────────────────────────────────────
 _SHOWS = """\
 import json, os, sys
-with open(int(os.environ["CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR"])) as pipe:
-    key = pipe.read()
-sys.stdout.write(json.dumps([key, sorted(os.environ), sys.argv[1:]]) + "\\n")
+sys.stdout.write(json.dumps([dict(os.environ), sys.argv[1:]]) + "\\n")
 sys.stdout.flush()
 sys.stdin.read()
 """
@@ -239,24 +242,26 @@ async def _started(folder: Path, monkeypatch: pytest.MonkeyPatch) -> asyncio.sub
     program.chmod(0o700)
     monkeypatch.setenv("GITHUB_TOKEN", "secret")
     monkeypatch.setenv("AGENTHUB_API_KEY", "secret")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "the-key")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy")
     home = folder / "home"
-    given = place.environment(Place("m", "s", folder, home, "the-key", "http://127.0.0.1:1"))
+    given = place.environment(Place("m", "s", folder, home, "the-key"), "http://127.0.0.1:1", {"TMPDIR": "/tmp"})
     return await asyncio.create_subprocess_exec(
-        place.write_launcher(home, str(program)), "--resume", "two words",
+        place.write_launcher(home, [str(program)]), "--resume", "two words",
         env={**os.environ, **given}, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
 
 
-async def test_it_gets_its_key_through_a_pipe_and_of_the_environment_what_it_needs(
+async def test_it_gets_of_the_environment_what_it_needs_and_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = await _started(tmp_path, monkeypatch)
     told, _ = await asyncio.wait_for(process.communicate(b""), 30)
-    key, names, arguments = json.loads(told)
-    assert key == "the-key"
+    given, arguments = json.loads(told)
     assert arguments == ["--resume", "two words"]
-    assert {"HOME", "CLAUDE_CONFIG_DIR", "ANTHROPIC_BASE_URL", "PATH"} <= set(names)
-    assert not {"GITHUB_TOKEN", "AGENTHUB_API_KEY", "ANTHROPIC_API_KEY"} & set(names)
+    assert {"HOME", "CLAUDE_CONFIG_DIR", "ANTHROPIC_BASE_URL", "PATH"} <= set(given)
+    assert not {"GITHUB_TOKEN", "AGENTHUB_API_KEY", "HTTPS_PROXY"} & set(given)
+    assert "the-key" not in given.values()
 
 
 async def test_what_an_earlier_process_left_running_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,3 +272,69 @@ async def test_what_an_earlier_process_left_running_is_ended(tmp_path: Path, mon
     assert process.returncode is None
     assert [killed.pid for killed in place.kill_all(tmp_path / "home")] == [process.pid]
     assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL
+
+
+# ── its walls ──────────────────────────────────────────────────────────────────────────────────────
+def written(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def test_of_its_program_the_walls_show_the_file_or_the_package_of_a_script_and_what_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Place("m", "s", tmp_path / "workspace", tmp_path / "home", "the-key")
+    binary = written(tmp_path / "versions" / "2.1", "\x7fELF")
+    link = tmp_path / "bin" / "claude"
+    link.parent.mkdir()
+    link.symlink_to(binary)
+    monkeypatch.setenv("PATH", str(tmp_path / "node" / "bin"))
+    node = written(tmp_path / "node" / "bin" / "node", "\x7fELF")
+    assert set(walls.around(given, str(link), tmp_path / "s").reads) - {Path("/etc/claude-code")} == {binary}
+    assert walls.variables(str(link))["PATH"].endswith(":/bin")
+
+    script = written(tmp_path / "node_modules" / "@anthropic-ai" / "claude-code" / "cli.js", "#!/usr/bin/env node\n")
+    written(script.with_name("package.json"))
+    shown = set(walls.around(given, str(script), tmp_path / "s").reads) - {Path("/etc/claude-code")}
+    assert shown == {tmp_path / "node_modules", node}
+    assert walls.variables(str(script))["PATH"].endswith(f":{node.parent}")
+    assert walls.name_of(str(link)) == str(binary)
+
+
+def test_records_that_are_links_or_pipes_are_not_read(tmp_path: Path) -> None:
+    home, project = tmp_path / "home", tmp_path / "home" / "projects" / "w"
+    project.mkdir(parents=True)
+    written(tmp_path / "elsewhere" / "sid.jsonl", "secret")
+    (project / "sid.jsonl").symlink_to(tmp_path / "elsewhere" / "sid.jsonl")
+    (home / "projects" / "x").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(written(home / "projects" / "y" / "a").with_name("sid.jsonl"))
+    assert place.records(home, "sid") == []
+    assert not place.has_heard(home, "sid", "secret")
+    real = written(home / "projects" / "z" / "sid.jsonl", "secret")
+    assert place.records(home, "sid") == [real]
+
+
+def test_a_person_who_looks_into_a_conversation_runs_nothing_that_the_role_has_left_there(tmp_path: Path) -> None:
+    line = place.resume_command(tmp_path / "home", tmp_path / "workspace", "sid")
+    assert line.endswith("claude --resume sid --fork-session --setting-sources '' --strict-mcp-config")
+
+
+def test_doctor_says_whom_a_machine_without_walls_leaves_without_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_organization(tmp_path, '[defaults]\nsession = "claude-code"\n')
+    for name, tools in {"backend": "Read, WebFetch", "qa": "Bash(pytest *), Read", "ceo": "WebSearch"}.items():
+        file = tmp_path / "roles" / f"{name}.md"
+        file.write_text(file.read_text().replace("agenthub:\n", f"tools: {tools}\nagenthub:\n", 1))
+    organization = load_organization(Settings.load(config=tmp_path / "agenthub.toml"))
+    monkeypatch.setitem(sandbox._ENVIRONMENT, "PATH", str(tmp_path))
+    sandbox.isolation.cache_clear()
+    try:
+        commands, network = doctor._commands(organization)
+    finally:
+        sandbox.isolation.cache_clear()
+    assert (commands.level, commands.remedy) == ("warning", "install bubblewrap")
+    assert "; qa cannot run any; backend, qa: without Claude Code's own tools for files" in commands.found
+    assert network.found.startswith("`backend` names WebFetch")
