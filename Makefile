@@ -68,9 +68,9 @@ container-test: install  ## the image and the compose file on a real Docker engi
 	@$(BIN)/python -m deploy.container_test
 
 lock: install  ## resolve the dependencies anew and lock them by hash
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --extra fast --universal --generate-hashes \
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.lock
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --extra fast --extra mcp --constraint requirements.lock \
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --extra mcp --constraint requirements.lock \
 		--universal --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade \
 		-o requirements-image.lock
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet pyproject.toml --extra claude-code --constraint requirements.lock \

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -105,6 +106,68 @@ async def test_an_answer_that_comes_too_late_for_a_flush_does_not_make_the_clien
     os.kill(server.pid, signal.SIGCONT)
     await hub.bus.publish(subjects.inbox("backend"), b"{}")
     assert [record.getMessage() for record in caplog.records if record.name.startswith("nats")] == []
+
+
+@contextlib.asynccontextmanager
+async def overheard(server: NatsServer) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A door to the server, and the packets that came through it, as they were sent."""
+    packets: list[bytes] = []
+
+    async def passes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: list[bytes]) -> None:
+        with contextlib.suppress(ConnectionError):
+            while packet := await reader.read(65536):
+                heard.append(packet)
+                writer.write(packet)
+        writer.close()
+
+    async def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        its_reader, its_writer = await asyncio.open_connection(*server.url.removeprefix("nats://").rsplit(":", 1))
+        await asyncio.gather(passes(reader, its_writer, packets), passes(its_reader, writer, []))
+
+    door = await asyncio.start_server(came, "127.0.0.1", 0)
+    try:
+        yield f"nats://127.0.0.1:{door.sockets[0].getsockname()[1]}", packets
+    finally:
+        door.close()
+
+
+async def test_a_flush_is_answered_behind_all_that_was_told_and_listened_to_before(
+    server: NatsServer, bus: Bus
+) -> None:
+    async with overheard(server) as (url, packets), connect(url, name="test", identity=bus.identity) as bus:
+        packets.clear()
+        await bus.tell("told", b"at once")
+        await bus.tell("told", b"soon", soon=True)
+        async with bus.listen("heard"):
+            said = b"".join(packets)
+    assert 0 <= said.find(b"at once") < said.find(b"soon") < said.find(b"SUB heard") < said.find(b"PING")
+
+
+async def test_what_may_wait_goes_with_what_is_sent_next_and_else_by_itself(server: NatsServer, bus: Bus) -> None:
+    async with (
+        overheard(server) as (url, packets), connect(url, name="test", identity=bus.identity) as bus,
+        bus.listen("told") as heard,
+    ):  # fmt: skip
+        packets.clear()
+        for number in range(3):
+            await bus.tell("told", b"%d" % number, soon=True)
+        async with asyncio.timeout(10):
+            assert [(await anext(heard)).data for _ in range(3)] == [b"0", b"1", b"2"]
+        assert len(packets) == 1
+        packets.clear()
+        await bus.tell("told", b"soon", soon=True)
+        await bus.tell("told", b"at once")
+        async with asyncio.timeout(10):
+            assert [(await anext(heard)).data for _ in range(2)] == [b"soon", b"at once"]
+        assert len(packets) == 1
+
+
+async def test_what_was_to_be_told_soon_is_told_by_who_closes_the_connection(server: NatsServer, bus: Bus) -> None:
+    async with bus.listen("told") as heard:
+        async with connect(server.url, name="test", identity=bus.identity) as other:
+            await other.tell("told", b"last words", soon=True)
+        async with asyncio.timeout(10):
+            assert (await anext(heard)).data == b"last words"
 
 
 async def test_without_a_server_connecting_fails_soon_and_says_what_to_do() -> None:

@@ -210,10 +210,14 @@ class Bus:
                     raise PermissionDeniedError(self.identity.name if self.identity else "", denied) from error
                 await patience.after(error)
 
-    async def tell(self, subject: str, data: bytes) -> None:
-        """Publish without waiting for the broker: for what may be lost when a server crashes."""
+    async def tell(self, subject: str, data: bytes, *, soon: bool = False) -> None:
+        """Publish without waiting for the broker: for what may be lost when a server crashes.
+
+        Args:
+            soon: It may wait for what is sent next, for some milliseconds; killed meanwhile, the process loses it.
+        """
         with contextlib.suppress(NatsError):
-            await self.nc.publish(subject, data)
+            await (self.nc.publish_soon if soon else self.nc.publish)(subject, data)
 
     @contextlib.asynccontextmanager
     async def listen(self, *names: str) -> AsyncIterator[Heard]:

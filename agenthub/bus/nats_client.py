@@ -13,6 +13,8 @@ from nats.aio.transport import TcpTransport
 from nats.errors import SecureConnWantedError
 
 _CLOSED_WITHIN_S = 1.0
+SOON_S = 0.01
+"""How long at most what may wait is held back, so that it goes with something else."""
 
 
 class ClosingTransport(TcpTransport):
@@ -42,6 +44,10 @@ class HeedingClient(Client):
     must_encrypt = False
     """Whether to send nothing in clear. nats-py 2.16 does what the server says, and so what anybody says who stands
     between: then user and password would go out in clear."""
+
+    _may_wait = False
+    """Whether what is published in this moment may wait for what is sent next."""
+    _writing_soon: asyncio.TimerHandle | None = None
 
     _connecting: tuple[asyncio.Task[Any] | None, int] = (None, 0)
     """Who waits for the first connection, and how often that had been cancelled before."""
@@ -85,6 +91,41 @@ class HeedingClient(Client):
         if task is not None and task.cancelling() > asked:
             raise asyncio.CancelledError
         return answer
+
+    async def publish_soon(self, subject: str, payload: bytes) -> None:
+        """Publish together with whatever is sent next, in `SOON_S` at the latest, and in the order of the calls.
+
+        Each packet is a system call for us and one for the server: more than the rest of a small publication takes.
+        """
+        self._may_wait = True
+        try:
+            await self.publish(subject, payload)
+        finally:
+            self._may_wait = False
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        """Have what was published written; later, if it may wait."""
+        if not self._may_wait or force_flush:
+            return await super()._flush_pending(force_flush)
+        if self._writing_soon is None:
+            self._writing_soon = asyncio.get_running_loop().call_later(SOON_S, self._write_now)
+        return None
+
+    def _write_now(self) -> None:
+        self._writing_soon = None
+        if self._pending_data_size > 0 and self.is_connected:
+            self._write_pending()
+
+    def _write_pending(self) -> None:
+        assert self._transport is not None
+        self._transport.writelines(self._pending[:])
+        self._pending, self._pending_data_size = [], 0
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        """Ask for a PONG behind all that was published and subscribed: nats-py 2.16 lets its PING overtake that."""
+        if self._pending_data_size > 0:
+            self._write_pending()
+        await super()._send_ping(future)
 
     async def _process_pong(self) -> None:
         """Take note of a PONG; also of one for which nobody waits any more.

@@ -65,7 +65,8 @@ class Watch:
     def ended(self, task: Message, *, is_done: bool) -> None:
         """Look at what was done for a task that has ended."""
         try:
-            self._kept.ended(task.id, in_steps(self._kept.steps(task.id), task.id))
+            if steps := self._kept.steps(task.id):
+                self._kept.ended(task.id, in_steps(steps, task.id))
             if is_done and task.type == "task_assignment":
                 self._kept.reported_done(task)
         except _KEEPING_ERRORS as error:

@@ -1,4 +1,8 @@
-"""A role's own SQLite file, through sqlite-utils: opened when something is kept or looked for, and not before."""
+"""A role's own SQLite file: opened when something is kept or looked for, and not before.
+
+Plain SQL goes to `connection`; what needs more, as full-text search, to `db`, which is the same file through
+sqlite-utils. That is imported then: two MB, and several statements of its own for each that it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
+_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
+
 
 class OwnDatabase:
     """One file with the tables of one subject. A commit survives a killed process, and maybe not a power loss."""
 
     def __init__(
         self, path: Path, tables: Mapping[str, Mapping[str, type]], keys: Mapping[str, tuple[str, ...]],
-        *, made: Callable[[Any], None] = lambda database: None,
+        *, made: Callable[[Database], None] | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -24,7 +30,8 @@ class OwnDatabase:
             made: Called with a database of which tables were just made; may be called again.
         """
         self._path, self._tables, self._keys, self._made = path, tables, keys, made
-        self._opened: Database | None = None
+        self._opened: sqlite3.Connection | None = None
+        self._database: Database | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -32,28 +39,42 @@ class OwnDatabase:
         return self._opened is None and not self._path.exists()
 
     @property
-    def db(self) -> Database:
-        """The database, opened, with its tables."""
+    def connection(self) -> sqlite3.Connection:
+        """The file, opened, with its tables; `with` it, what was changed is committed as one."""
         if self._opened is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._opened = sqlite3.connect(self._path, timeout=5.0)
+            self._opened.execute("PRAGMA journal_mode = WAL")
+            self._opened.execute("PRAGMA synchronous = NORMAL")
+            found = self._opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            missing = self._tables.keys() - {name for (name,) in found}
+            for name in [name for name in self._tables if name in missing]:
+                columns = [f"{column} {_TYPES[kind]}" for column, kind in self._tables[name].items()]
+                columns.append(f"PRIMARY KEY ({', '.join(self._keys[name])})")
+                self._opened.execute(f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(columns)})")
+            if missing and self._made is not None:
+                self._made(self.db)
+        return self._opened
+
+    @property
+    def db(self) -> Database:
+        """The same through sqlite-utils."""
+        connection = self.connection
+        if self._database is None:
             from sqlite_utils import Database
 
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=5.0)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            database = Database(connection)
-            if missing := self._tables.keys() - set(database.table_names()):
-                for name in [name for name in self._tables if name in missing]:
-                    database.table(name).create(dict(self._tables[name]), pk=self._keys[name], if_not_exists=True)
-                self._made(database)
-            self._opened = database
-        return self._opened
+            self._database = Database(connection)
+        return self._database
 
     def rows(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
         """What a question gives; nothing, and no file, if nothing was ever kept."""
-        return [] if self.is_empty else list(self.db.query(sql, arguments))
+        if self.is_empty:
+            return []
+        found = self.connection.execute(sql, arguments)
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found]
 
     def close(self) -> None:
         if self._opened is not None:
-            self._opened.conn.close()
-            self._opened = None
+            self._opened.close()
+            self._opened = self._database = None

@@ -40,7 +40,7 @@ class Events:
         """
         event = self._event(kind, text, about, data)
         self._heard(event)
-        await self._bus.tell(subjects.event(kind, self._role), event.encode())
+        await self._bus.tell(subjects.event(kind, self._role), event.encode(), soon=True)
 
     async def record(self, kind: str, text: str, about: Message | None = None, **data: Any) -> None:
         """Publish one event, and keep it on the audit stream: what a guard or a person decided, and why."""

@@ -8,16 +8,14 @@ is something to keep. Processes of one role on one machine share it.
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from agenthub.messages import Message
 from agenthub.org.database import OwnDatabase
-
-if TYPE_CHECKING:  # two MB that a role without failures does without
-    from sqlite_utils import Database
 
 MOST_STEPS = 1000
 """Tool calls of all tasks that have not ended; one that is parked for ever does not fill the disk."""
@@ -72,10 +70,12 @@ class OwnWork:
         """Keep a tool call, if it failed or one before it in the same task did: nothing else is ever asked for."""
         if not step.is_error and not self._rows("SELECT id FROM step WHERE task = ? LIMIT 1", task):
             return
-        row = {"task": task, "tool": step.tool[:80], "what": step.what[:200], "is_error": int(step.is_error)}
-        with self._db.conn:
-            self._db.table("step").insert(row, pk="id")
-            self._db.conn.execute("DELETE FROM step WHERE id <= (SELECT max(id) FROM step) - ?", (MOST_STEPS,))
+        with self._db as db:
+            db.execute(
+                "INSERT INTO step (task, tool, what, is_error) VALUES (?, ?, ?, ?)",
+                (task, step.tool[:80], step.what[:200], int(step.is_error)),
+            )
+            db.execute("DELETE FROM step WHERE id <= (SELECT max(id) FROM step) - ?", (MOST_STEPS,))
 
     def steps(self, task: str) -> list[Step]:
         """The tool calls of a task from its first failure on, in their order."""
@@ -84,24 +84,23 @@ class OwnWork:
 
     def ended(self, task: str, candidates: Iterable[Candidate]) -> None:
         """Forget the calls of a task, for what they came to."""
-        new = list(candidates)
-        if not new and not self._rows("SELECT id FROM step WHERE task = ? LIMIT 1", task):
-            return
-        with self._db.conn:
-            self._keep(new)
-            self._db.conn.execute("DELETE FROM step WHERE task = ?", (task,))
+        with self._db as db:
+            self._keep(db, candidates)
+            db.execute("DELETE FROM step WHERE task = ?", (task,))
 
     # ── candidates ─────────────────────────────────────────────────────────────────────────────────
     def keep(self, candidate: Candidate) -> None:
         """Keep a candidate until it was shown; one of that signature that is known already stays as it is."""
-        with self._db.conn:
-            self._keep([candidate])
+        with self._db as db:
+            self._keep(db, [candidate])
 
-    def _keep(self, candidates: list[Candidate]) -> None:
-        rows = [one._asdict() | {"shown_with": "", "at": time.time()} for one in candidates]
-        self._db.table("candidate").insert_all(rows, pk="signature", ignore=True)
+    def _keep(self, db: sqlite3.Connection, candidates: Iterable[Candidate]) -> None:
+        db.executemany(
+            "INSERT OR IGNORE INTO candidate (signature, text, task, shown_with, at) VALUES (?, ?, ?, '', ?)",
+            [(*one, time.time()) for one in candidates],
+        )
         for which, most in (("shown_with = ''", MOST_WAITING), ("shown_with != ''", MOST_KNOWN)):
-            self._db.conn.execute(
+            db.execute(
                 "DELETE FROM candidate WHERE rowid IN "  # noqa: S608 - no word of anybody is in it
                 f"(SELECT rowid FROM candidate WHERE {which} ORDER BY at DESC, rowid DESC LIMIT -1 OFFSET ?)",
                 (most,),
@@ -115,20 +114,19 @@ class OwnWork:
         if not found:
             return None
         row = found[0]
-        with self._db.conn:
-            self._db.conn.execute("UPDATE candidate SET shown_with = ? WHERE signature = ?", (task, row["signature"]))
+        with self._db as db:
+            db.execute("UPDATE candidate SET shown_with = ? WHERE signature = ?", (task, row["signature"]))
         return Candidate(str(row["signature"]), str(row["text"]), str(row["task"]))
 
     # ── rework ─────────────────────────────────────────────────────────────────────────────────────
     def reported_done(self, task: Message) -> None:
         """Note that who asked was told that it is done."""
-        row = {"trace": task.trace_id, "sender": task.from_role, "task": task.id, "at": time.time()}
-        with self._db.conn:
-            self._db.table("done").upsert(row, pk=_KEYS["done"])
-            self._db.conn.execute(
-                "DELETE FROM done WHERE rowid IN (SELECT rowid FROM done ORDER BY at DESC LIMIT -1 OFFSET ?)",
-                (MOST_KNOWN,),
+        with self._db as db:
+            db.execute(  # what is told anew is the newest again: its row gets a new number
+                "INSERT OR REPLACE INTO done (trace, sender, task, at) VALUES (?, ?, ?, ?)",
+                (task.trace_id, task.from_role, task.id, time.time()),
             )
+            db.execute("DELETE FROM done WHERE rowid <= (SELECT max(rowid) FROM done) - ?", (MOST_KNOWN,))
 
     def done_before(self, task: Message) -> str:
         """Id of what the same sender was told is done in the same trace; empty: nothing."""
@@ -139,8 +137,8 @@ class OwnWork:
         return str(found[0]["task"]) if found else ""
 
     @property
-    def _db(self) -> Database:
-        return self._file.db
+    def _db(self) -> sqlite3.Connection:
+        return self._file.connection
 
     def _rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
         return self._file.rows(statement, *values)
