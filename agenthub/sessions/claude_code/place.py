@@ -188,6 +188,7 @@ def _blocks(path: Path) -> Iterator[dict[str, object]]:
 
 def resume_command(home: Path, workspace: Path, session_id: str) -> str:
     """Shell line by which a person looks into a conversation, in a copy of it: the role's own stays as it is."""
-    # What the role left as settings or as servers there would be run outside of its walls.
+    # What the role left there as settings, as servers or for git would be run outside of its walls.
     words = ["claude", "--resume", session_id, "--fork-session", "--setting-sources", "", "--strict-mcp-config"]
-    return f"cd {shlex.quote(str(workspace))} && CLAUDE_CONFIG_DIR={shlex.quote(str(home))} {shlex.join(words)}"
+    with_home = f"GIT_DIR={os.devnull} CLAUDE_CONFIG_DIR={shlex.quote(str(home))}"
+    return f"cd {shlex.quote(str(workspace))} && {with_home} {shlex.join(words)}"

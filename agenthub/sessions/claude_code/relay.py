@@ -25,7 +25,10 @@ import uvicorn
 logger = logging.getLogger(__name__)
 
 _ANTHROPIC = "https://api.anthropic.com"
-_MAX_BODY_BYTES = 64 * 1024**2
+_MAX_BODY_BYTES = 40 * 1024**2
+"""More than the provider takes."""
+_MOST_AT_ONCE = 16
+"""Who may use the socket must not fill the memory of this process."""
 _LONGEST_PATH = 100
 """Of a socket, in bytes; the kernel takes 107."""
 _OPEN_WITHIN_S = 10.0
@@ -117,6 +120,7 @@ class _Server(uvicorn.Server):
                 application, interface="asgi3", http="h11", ws="none", lifespan="off", log_config=None,
                 log_level="critical", access_log=False, server_header=False, date_header=False,
                 timeout_keep_alive=3600, timeout_graceful_shutdown=1,
+                limit_concurrency=_MOST_AT_ONCE,
             )
         )  # fmt: skip
         self._closing = closing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +14,7 @@ from agenthub.messages import Outcome
 from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.runtime import RolePlace, run_role
+from agenthub.sandbox import isolation
 from agenthub.settings import Settings
 from tests.organization import Hub, says, until, write_organization
 from tests.sessions.sessions import HAS_CLAUDE_CODE
@@ -24,9 +26,12 @@ pytestmark = pytest.mark.skipif(
 
 
 @contextlib.asynccontextmanager
-async def playing(hub: Hub, role: str, *, speed: float = 0) -> AsyncIterator[Settings]:
+async def playing(hub: Hub, role: str, *, speed: float = 0, tools: str = "") -> AsyncIterator[Settings]:
     """The role, played by Claude Code with the rehearsal model, in this process."""
     write_organization(hub.folder, '[defaults]\nsession = "claude-code"\ncritical_grace_s = 0.2\n')
+    if tools:
+        file = hub.folder / "roles" / f"{role}.md"
+        file.write_text(file.read_text("utf-8").replace("agenthub:\n", f"tools: {tools}\nagenthub:\n", 1), "utf-8")
     hub.organization = load_organization(hub.settings)
     async with start_rehearsal(speed=speed) as endpoint:
         settings = Settings.load(
@@ -79,3 +84,25 @@ async def test_it_makes_way_for_what_is_critical_and_does_no_step_again(hub: Hub
     assert fire.ended_at < done.ended_at
     assert len(list(notes.iterdir())) == 20
     assert done.usage.calls <= 23
+
+
+@pytest.mark.skipif(bool(isolation().remedy), reason=isolation().found)
+async def test_its_shell_finds_no_key_of_the_hub_and_no_file_of_another_role(hub: Hub) -> None:
+    async with playing(hub, "backend", tools="Bash") as settings:
+        keys = [path.read_text("utf-8").strip() for path in settings.keys.glob("*.nk")]
+        assert keys, "there is something to find"
+        secret = settings.state / "workspaces" / "qa" / "secret.md"
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text("the word is umbrella")
+        command = (
+            f"cat {settings.keys}/*; cat {secret}; cat {hub.folder}/agenthub.toml; ls -A {settings.state}; echo end"
+        )
+        asked = await hub.send(
+            "backend", f"rehearse: tool Bash {json.dumps({'command': command})}\nrehearse: say Done."
+        )
+        done = await hub.completion("backend", asked, within_s=60)
+    assert done.outcome == Outcome.DONE, done.text
+    [record] = (settings.state / "claude-code" / "backend").glob("projects/*/*.jsonl")
+    results = [line for line in record.read_text("utf-8").splitlines() if '"tool_result"' in line]
+    assert "end" in results[0]
+    assert not any(word in results[0] for word in (*keys, "umbrella", 'org = \\"acme', "journals"))

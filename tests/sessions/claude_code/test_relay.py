@@ -131,6 +131,25 @@ async def test_it_ends_at_once_though_an_answer_is_being_written(tmp_path: Path)
         await asyncio.wait_for(left.wait(), 20)
 
 
+async def test_a_path_that_is_too_long_for_a_socket_has_a_shorter_one(tmp_path: Path) -> None:
+    folder = tmp_path / ("deep" * 40)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    async with hearing(answer) as (url, _, _), asking(folder, url) as client:
+        assert (await client.post("/v1/messages", json=ASKED)).text == "ok"
+
+
+async def test_it_takes_in_no_more_than_it_can_hold(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    async with hearing(answer) as (url, heard, _), asking(tmp_path, url) as client:
+        large = await client.post("/v1/messages", content=bytes(41 * 1024**2))
+        held = [await asyncio.open_unix_connection(tmp_path / "model") for _ in range(20)]
+        crowded = await client.post("/v1/messages", json=ASKED)
+        for _, writer in held:
+            writer.close()
+    assert (large.status_code, crowded.status_code) == (413, 503)
+    assert heard == []
+
+
 async def test_only_its_own_user_may_connect(tmp_path: Path) -> None:
     relay = Relay(tmp_path / "model", base_url="", api_key="k")
     await relay.open(uid=65000 if os.geteuid() == 0 else None)

@@ -318,6 +318,7 @@ def test_records_that_are_links_or_pipes_are_not_read(tmp_path: Path) -> None:
 
 def test_a_person_who_looks_into_a_conversation_runs_nothing_that_the_role_has_left_there(tmp_path: Path) -> None:
     line = place.resume_command(tmp_path / "home", tmp_path / "workspace", "sid")
+    assert " GIT_DIR=/dev/null CLAUDE_CONFIG_DIR=" in line
     assert line.endswith("claude --resume sid --fork-session --setting-sources '' --strict-mcp-config")
 
 
