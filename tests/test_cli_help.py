@@ -55,6 +55,8 @@ def test_help_tells_what_a_command_is_for_and_all_that_it_takes(name: str) -> No
         assert argument.text, f"{argument.names} of {name} says nothing"
         assert f" {argument.label} " in page
         assert argument.text in page
+    names = [name for argument in arguments for name in argument.names]
+    assert len(names) == len(set(names)), "two of its options have the same name"
 
 
 @pytest.mark.parametrize("name", [*(command.name for command in COMMANDS), "pending drop"])

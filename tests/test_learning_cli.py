@@ -84,7 +84,7 @@ async def test_what_waits_for_a_person_is_listed_first(hub: Hub) -> None:
     [
         (["show", "ffff"], 3, "no learning whose id begins with `ffff`"),
         (["confirm", "ffff"], 3, "agenthub learnings ls"),
-        (["ls", "--state", "good"], 2, "quarantined, promoted, archived, hint"),
+        (["ls", "--standing", "good"], 2, "quarantined, promoted, archived, hint"),
     ],
 )
 async def test_what_is_not_there_or_makes_no_sense_is_said(hub: Hub, words: list[str], code: int, says_: str) -> None:

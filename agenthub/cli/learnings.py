@@ -22,23 +22,23 @@ _STYLE = {"quarantined": "[bold red]", "promoted": "[green]", "archived": "[dim]
 
 
 async def learnings_ls(
-    *, state: str | None = None, role: str | None = None, domain: str | None = None, options: Options = DEFAULT
+    *, standing: str | None = None, role: str | None = None, domain: str | None = None, options: Options = DEFAULT
 ) -> int:
     """List what was learned, what waits for a person first.
 
     Args:
-        state: Only those that are hint, promoted, archived or quarantined.
+        standing: Only those that are hint, promoted, archived or quarantined.
         role: Only those that this role published.
         domain: Only those about this.
     """
-    if state is not None and state not in _STYLE:
-        raise ConfigError(f"--state is one of {', '.join(_STYLE)}; found {state!r}")
+    if standing is not None and standing not in _STYLE:
+        raise ConfigError(f"--standing is one of {', '.join(_STYLE)}; found {standing!r}")
     async with options.client() as client:
         found = await Learnings(client).all()
     wanted = [
         one
         for one in found
-        if state in (None, one.state) and (role is None or role in one.authors)
+        if standing in (None, one.state) and (role is None or role in one.authors)
         and (domain is None or domain.lower() in one.learning.domain)
     ]  # fmt: skip
     wanted.sort(key=lambda one: one.state != "quarantined")

@@ -149,7 +149,7 @@ Exit codes: 0 well, 1 something is not, 3 no such role, 4 no hub.""",
         """List what roles learned: from whom, how far others trust it, in whose policy it is.
 
 $ agenthub learnings ls
-$ agenthub learnings ls --state quarantined      what waits for your word
+$ agenthub learnings ls --standing quarantined   what waits for your word
 $ agenthub learnings ls --role backend --domain sql --json=id,state,trust,trigger
 
 Trust is earned with each role: 50 % at the start, in its policy from 70 % on. docs/learning.md has the rule.""",
