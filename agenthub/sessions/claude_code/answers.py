@@ -28,13 +28,18 @@ class Answers:
 
     def __init__(
         self, turn_id: str, message_id: str, *, journal: Journal, tool_calls: ToolCalls, model: str,
-        prices: Mapping[str, Price], opening: Sequence[Block], notes: Sequence[str],
+        prices: Mapping[str, Price], opening: Sequence[Block], notes: Sequence[str], heard: set[str],
     ) -> None:  # fmt: skip
-        """`opening` is what is asked first, `notes` the ids of what it shows."""
+        """
+        Args:
+            opening: What is asked first.
+            notes: The ids of what it shows.
+            heard: Gets the ids of answers that are recorded here.
+        """
         self._turn_id, self._message_id, self._journal, self._model = turn_id, message_id, journal, model
         self._tool_calls, self._prices = tool_calls, prices
         self._opening: list[Block] | None = list(opening)
-        self._notes = list(notes)
+        self._notes, self._heard = list(notes), heard
         self._made = sum(len(calls_in(answer.blocks)) for answer in journal.answers(turn_id))
         self._numbers: dict[str, int] = {}
         self._changed = asyncio.Event()
@@ -48,8 +53,6 @@ class Answers:
         self.said = ""
         """The words of the last answer."""
         self.count = 0
-        self.seen: dict[str, Usage] = {}
-        """What the answers took, by model."""
         self.context_tokens = 0
 
     async def number_of(self, call_id: str) -> int:
@@ -97,6 +100,7 @@ class Answers:
 
     def _begin(self, message: dict[str, Any]) -> None:
         self.break_off()
+        self._heard.add(str(message.get("id")))
         self._usage, self._blocks, self._stop_reason = dict(message.get("usage") or {}), [], ""
         self._began_at_s = time.monotonic()
 
@@ -126,12 +130,14 @@ class Answers:
         return ModelCalled(usage, self._model, time.monotonic() - self._began_at_s, first_line)
 
     def _priced(self, counted: dict[str, Any]) -> Usage:
-        """At list price, as for every other session; what Claude Code itself says is cumulative, and guesses."""
-        usage = usage_of(counted)
-        self.seen[self._model] = self.seen.get(self._model, Usage()) + usage
-        written_1h = int((counted.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0)
-        price = cost_usd(self._model, usage, own=self._prices, written_1h_tokens=written_1h)
-        return usage.model_copy(update={"cost_usd": price})
+        return priced(self._model, counted, self._prices)
+
+
+def priced(model: str, counted: Mapping[str, Any], prices: Mapping[str, Price]) -> Usage:
+    """At list price, as for every other session; what Claude Code itself says is cumulative, and guesses."""
+    usage = usage_of(counted)
+    written_1h = int((counted.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0)
+    return usage.model_copy(update={"cost_usd": cost_usd(model, usage, own=prices, written_1h_tokens=written_1h)})
 
 
 def as_block(block: Any) -> Block | None:

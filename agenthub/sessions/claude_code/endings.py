@@ -65,27 +65,3 @@ def usage_of(counted: Mapping[str, Any]) -> Usage:
         cache_read_tokens=counted.get("cache_read_input_tokens") or 0,
         cache_write_tokens=counted.get("cache_creation_input_tokens") or 0,
     )
-
-
-Totals = Mapping[str, Mapping[str, Any]]
-"""What a process of Claude Code counted since its start, by model."""
-
-
-def unseen(before: Totals, now: Totals, seen: Mapping[str, Usage]) -> dict[str, Usage]:
-    """What Claude Code asked models besides the answers that were seen, by model: summaries, for example."""
-    rest: dict[str, Usage] = {}
-    for model, counted in now.items():
-        known, earlier = seen.get(model, Usage()), before.get(model, {})
-
-        def more(name: str, have: int, *, counted: Any = counted, earlier: Any = earlier) -> int:
-            return max(0, int(counted.get(name) or 0) - int(earlier.get(name) or 0) - have)
-
-        usage = Usage(
-            input_tokens=more("inputTokens", known.input_tokens),
-            output_tokens=more("outputTokens", known.output_tokens),
-            cache_read_tokens=more("cacheReadInputTokens", known.cache_read_tokens),
-            cache_write_tokens=more("cacheCreationInputTokens", known.cache_write_tokens),
-        )
-        if usage.tokens:
-            rest[model] = usage.model_copy(update={"calls": 1})
-    return rest

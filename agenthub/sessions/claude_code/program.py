@@ -16,6 +16,7 @@ from agenthub.sessions.claude_code import walls
 from agenthub.sessions.claude_code.place import Place
 from agenthub.sessions.claude_code.relay import Relay
 from agenthub.sessions.claude_code.server import Called, mcp_server
+from agenthub.sessions.claude_code.tally import Answered
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,12 @@ class Program:
             self._argv, variables = sandbox.argv([walls.name_of(program)]), walls.variables(program)
         self._environment = places.environment(place, self._relay.url, variables)
 
-    async def connect(self, session_id: str, *, is_new: bool) -> bool:
-        """Start a process that goes on with a conversation, if none runs; True if it did.
+    def take_answered(self) -> list[Answered]:
+        """What its model has answered since this was called last, whoever in its walls had asked."""
+        return self._relay.take_answered()
+
+    async def connect(self, session_id: str, *, is_new: bool) -> None:
+        """Start a process that goes on with a conversation, if none runs.
 
         Raises:
             ModelUnavailableError: If it does not start.
@@ -93,7 +98,7 @@ class Program:
             self.kill()
             await self.left()
         if self.client is not None:
-            return False
+            return
         import claude_agent_sdk as sdk  # imported late: it is an extra
 
         place = self._place
@@ -136,7 +141,6 @@ class Program:
         except Exception as error:
             self.kill()
             raise ModelUnavailableError(f"Claude Code does not start: {error}", retry_after_s=5.0) from error
-        return True
 
     def kill(self) -> None:
         """End the process and all that it started; the next turn goes on with another one."""

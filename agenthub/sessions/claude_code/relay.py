@@ -1,7 +1,8 @@
 """The way from Claude Code to its model: a socket in its walls, and behind it this process, which has the key.
 
 So Claude Code needs no network, and the key is nowhere in its processes, where its own shell could read it. What
-comes over the socket is passed on to one endpoint, if it asks a model; nothing else is.
+comes over the socket is passed on to one endpoint, if it asks a model; nothing else is. What each answer took is kept,
+since the shell may ask here as well.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from urllib.parse import urlsplit
 import httpx2
 import uvicorn
 
+from agenthub.sessions.claude_code.tally import Answered, Tally
+
 logger = logging.getLogger(__name__)
 
 _ANTHROPIC = "https://api.anthropic.com"
@@ -33,7 +36,7 @@ _LONGEST_PATH = 100
 """Of a socket, in bytes; the kernel takes 107."""
 _OPEN_WITHIN_S = 10.0
 _ASKED = {"/v1/messages": "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
-_OURS = {b"host", b"content-length", b"x-api-key", b"authorization"}
+_OURS = {b"host", b"content-length", b"x-api-key", b"authorization", b"accept-encoding"}
 _OF_ONE_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect"}
 
 _Event = dict[str, Any]
@@ -51,6 +54,7 @@ class Relay:
         """
         self.path, self._api_key = path, api_key
         self._upstream = urlsplit((base_url or _ANTHROPIC).rstrip("/"))
+        self._answered: list[Answered] = []
         self._closing = asyncio.Event()
         self._folder = -1
         self._serving: asyncio.Task[None] | None = None
@@ -59,6 +63,11 @@ class Relay:
     def url(self) -> str:
         """What Claude Code is to take for its endpoint: in clear, since it comes over the socket."""
         return self._upstream._replace(scheme="http").geturl()
+
+    def take_answered(self) -> list[Answered]:
+        """The answers that came since this was called last, oldest first; also those that broke off."""
+        taken, self._answered = self._answered, []
+        return taken
 
     def reachable_path(self) -> str:
         """A path of the open socket that is short enough to connect to, for processes outside of the walls."""
@@ -81,7 +90,7 @@ class Relay:
                 os.chown(self.path, uid, uid)
             verify = ssl.create_default_context() if self._upstream.scheme == "https" else False
             client = httpx2.AsyncClient(verify=verify, timeout=httpx2.Timeout(None, connect=10.0))
-            server = _Server(_application(client, self._upstream, self._api_key), self._closing)
+            server = _Server(self._application(client), self._closing)
             self._serving = asyncio.create_task(_serve(server, listening, client), name="relay to the model")
             async with asyncio.timeout(_OPEN_WITHIN_S):
                 await server.open.wait()
@@ -98,6 +107,40 @@ class Relay:
             os.close(self._folder)
             self._folder = -1
         self.path.unlink(missing_ok=True)
+
+    def _application(self, client: httpx2.AsyncClient) -> Any:
+        upstream = self._upstream
+
+        async def application(scope: _Event, receive: Callable[[], Awaitable[Any]], send: _Send) -> None:
+            if scope["type"] != "http":
+                return
+            path = scope["path"].removeprefix(upstream.path)
+            if _ASKED.get(path) != scope["method"] or not scope["path"].startswith(upstream.path):
+                await _refuse(send, 404, "not_found_error", f"The host passes no {scope['method']} {path[:100]} on.")
+                return
+            body = await _body(receive)
+            if body is None:
+                await _refuse(send, 413, "request_too_large", f"More than {_MAX_BODY_BYTES} bytes.")
+                return
+            url = upstream._replace(path=scope["path"], query=scope["query_string"].decode("latin-1")).geturl()
+            headers = [(name, value) for name, value in scope["headers"] if name not in _OURS | _OF_ONE_HOP]
+            headers.append((b"accept-encoding", b"identity"))  # else it could not be read along
+            if self._api_key:
+                headers.append((b"x-api-key", self._api_key.encode()))
+            request = client.build_request(scope["method"], url, headers=headers, content=body or None)
+            tally = Tally(_model_of(body))
+            answering = asyncio.create_task(_answer(client, request, send, tally), name="answer of the model")
+            leaving = asyncio.create_task(_left(receive), name="claude code leaves")
+            try:
+                await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                answering.cancel()  # who has left is owed nothing, and every token costs
+                leaving.cancel()
+                await asyncio.gather(answering, leaving, return_exceptions=True)
+                if (answered := tally.answered()) is not None:
+                    self._answered.append(answered)
+
+        return application
 
     def _short(self, process: int | str) -> str:
         if len(os.fsencode(self.path)) <= _LONGEST_PATH or sys.platform != "linux":
@@ -134,36 +177,7 @@ class _Server(uvicorn.Server):
         return contextlib.nullcontext()
 
 
-def _application(client: httpx2.AsyncClient, upstream: Any, api_key: str) -> Any:
-    async def application(scope: _Event, receive: Callable[[], Awaitable[Any]], send: _Send) -> None:
-        if scope["type"] != "http":
-            return
-        path = scope["path"].removeprefix(upstream.path)
-        if _ASKED.get(path) != scope["method"] or not scope["path"].startswith(upstream.path):
-            await _refuse(send, 404, "not_found_error", f"The host passes no {scope['method']} {path[:100]} on.")
-            return
-        body = await _body(receive)
-        if body is None:
-            await _refuse(send, 413, "request_too_large", f"More than {_MAX_BODY_BYTES} bytes.")
-            return
-        url = upstream._replace(path=scope["path"], query=scope["query_string"].decode("latin-1")).geturl()
-        headers = [(name, value) for name, value in scope["headers"] if name not in _OURS | _OF_ONE_HOP]
-        if api_key:
-            headers.append((b"x-api-key", api_key.encode()))
-        request = client.build_request(scope["method"], url, headers=headers, content=body or None)
-        answering = asyncio.create_task(_answer(client, request, send), name="answer of the model")
-        leaving = asyncio.create_task(_left(receive), name="claude code leaves")
-        try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            answering.cancel()  # who has left is owed nothing, and every token costs
-            leaving.cancel()
-            await asyncio.gather(answering, leaving, return_exceptions=True)
-
-    return application
-
-
-async def _answer(client: httpx2.AsyncClient, request: httpx2.Request, send: _Send) -> None:
+async def _answer(client: httpx2.AsyncClient, request: httpx2.Request, send: _Send, tally: Tally) -> None:
     """Pass the answer on as it comes. One that breaks off is left without its end, so that it shows as such."""
     has_begun = False
     try:
@@ -174,6 +188,7 @@ async def _answer(client: httpx2.AsyncClient, request: httpx2.Request, send: _Se
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
             has_begun = True
             async for piece in response.aiter_raw():
+                tally.read(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         finally:
             await response.aclose()
@@ -182,6 +197,12 @@ async def _answer(client: httpx2.AsyncClient, request: httpx2.Request, send: _Se
         logger.info("the model's endpoint: %s: %s", type(error).__name__, error)
         if not has_begun:
             await _refuse(send, 502, "api_error", f"The model's endpoint is not reached: {type(error).__name__}")
+
+
+def _model_of(body: bytes) -> str:
+    with contextlib.suppress(ValueError, AttributeError):
+        return str(json.loads(body).get("model"))
+    return ""
 
 
 async def _body(receive: Callable[[], Awaitable[Any]]) -> bytes | None:

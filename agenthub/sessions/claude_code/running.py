@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agenthub.errors import BudgetExhaustedError, FrozenError, SessionError, TraceParkedError
-from agenthub.messages import Message, Usage
+from agenthub.messages import Message
 from agenthub.sessions import prompts
 from agenthub.sessions.claude_code import endings, place
 from agenthub.sessions.claude_code.answers import Answers, as_block
@@ -54,7 +54,6 @@ class RunningTurn:
         """Calls of our own tools that are being made."""
         self.is_over = False
         """True once Claude Code has said so: it waits for the next prompt then."""
-        self.totals: endings.Totals = {}
         self.window = 0
         self._is_interrupted = False
         self._error: SessionError | None = None
@@ -117,8 +116,8 @@ class RunningTurn:
         broken_off = self.answers.break_off()
         if broken_off is not None:
             self.events.put_nowait(broken_off)
-        self.totals = result.model_usage or {}
-        self.window = max((int(model.get("contextWindow") or 0) for model in self.totals.values()), default=0)
+        counted = (result.model_usage or {}).values()
+        self.window = max((int(model.get("contextWindow") or 0) for model in counted), default=0)
         if self._ending is not None:
             self.events.put_nowait(self._ending)
         elif self._error is not None:
@@ -238,10 +237,6 @@ class RunningTurn:
         words, self.notices[:] = list(self.notices), []
         self.answers.shown += [prompts.notices(words)] if words else []
         return words, True
-
-    def rest(self, before: endings.Totals) -> dict[str, Usage]:
-        """What Claude Code asked models besides, by model."""
-        return endings.unseen(before, self.totals, self.answers.seen)
 
 
 def outside(workspace: Path, name: str, arguments: dict[str, Any]) -> str:

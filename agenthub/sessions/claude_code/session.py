@@ -19,15 +19,14 @@ from agenthub.messages import Usage
 from agenthub.sessions import prompts
 from agenthub.sessions.claude_code import place as places
 from agenthub.sessions.claude_code import repeats
-from agenthub.sessions.claude_code.answers import Answers
-from agenthub.sessions.claude_code.endings import ContextFullError, Totals
+from agenthub.sessions.claude_code.answers import Answers, priced
+from agenthub.sessions.claude_code.endings import ContextFullError
 from agenthub.sessions.claude_code.permits import OwnPermits
 from agenthub.sessions.claude_code.place import Place
 from agenthub.sessions.claude_code.program import Program
 from agenthub.sessions.claude_code.running import RunningTurn
 from agenthub.sessions.claude_code.store import Store
 from agenthub.sessions.journal import Block, Journal
-from agenthub.sessions.prices import cost_usd
 from agenthub.sessions.session import (
     ContextInfo,
     Granted,
@@ -81,7 +80,8 @@ class ClaudeCodeSession:
             before_tool=self._before_tool, after_tool=self._after_tool,
         )  # fmt: skip
         self._running: RunningTurn | None = None
-        self._totals: Totals = {}
+        self._heard: set[str] = set()
+        """Ids of answers that were recorded as they came."""
         self._context = ContextInfo(0, 0)
 
     async def start(self) -> None:
@@ -136,11 +136,11 @@ class ClaudeCodeSession:
             if events and isinstance(events[-1], TurnResult):
                 return
         opening, notes = self._opening(prompt, turn_id, session_id, open_calls, is_new=is_new)
-        if await self._program.connect(session_id, is_new=is_new):
-            self._totals = {}
+        await self._program.connect(session_id, is_new=is_new)
         answers = Answers(
             turn_id, prompt.task.id, journal=self._journal, tool_calls=self._tool_calls, model=self._place.model,
             prices=self._place.prices, opening=[*self._tool_calls.results_of_last_turn(), *opening], notes=notes,
+            heard=self._heard,
         )  # fmt: skip
         running = self._running = RunningTurn(
             turn_id, prompt.task, answers=answers, journal=self._journal, store=self._store,
@@ -226,16 +226,17 @@ class ClaudeCodeSession:
         return [{"type": "text", "text": text} for text in (*opening, text)], [note for note, _ in notes]
 
     def _settle(self, running: RunningTurn, prompt: Prompt, turn_id: str) -> list[ModelCalled]:
-        """Record what the process counted beside the answers, once for each turn."""
-        if not running.totals:
-            return []
+        """Record what was asked of models beside the answers, by Claude Code or by its shell, once for each."""
         told = []
-        for model, usage in running.rest(self._totals).items():
-            priced: Usage = usage.model_copy(update={"cost_usd": cost_usd(model, usage, own=self._place.prices)})
-            self._journal.record_usage(turn_id, message_id=prompt.task.id, model=model, usage=priced)
-            told.append(ModelCalled(priced, model))
-        self._totals, running.totals = running.totals, {}
-        self._context = ContextInfo(running.answers.context_tokens, running.window)
+        for answer in self._program.take_answered():
+            if answer.id in self._heard:
+                self._heard.discard(answer.id)
+                continue
+            usage = priced(answer.model, answer.usage, self._place.prices)
+            self._journal.record_usage(turn_id, message_id=prompt.task.id, model=answer.model, usage=usage)
+            told.append(ModelCalled(usage, answer.model))
+        if running.window:  # else no answer came
+            self._context = ContextInfo(running.answers.context_tokens, running.window)
         return told
 
     def _explained(self, error: BaseException) -> BaseException:

@@ -23,6 +23,7 @@ from agenthub.sessions.claude_code import endings, place, repeats, walls
 from agenthub.sessions.claude_code.place import Place
 from agenthub.sessions.claude_code.running import outside
 from agenthub.sessions.claude_code.store import Store
+from agenthub.sessions.claude_code.tally import Answered, Tally
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.session import ToolOutcome, TurnEnd, TurnResult
 from agenthub.sessions.tool_calls import outcome_to
@@ -216,14 +217,30 @@ def test_the_limit_of_one_process_is_no_failure_of_the_task() -> None:
         endings.end_of(result(subtype="error_max_budget_usd", is_error=True), max_steps=5)
 
 
-def test_what_it_asked_besides_is_what_it_counted_less_what_was_seen() -> None:
-    before = {"sonnet": {"inputTokens": 100, "outputTokens": 10}}
-    now = {
-        "sonnet": {"inputTokens": 150, "outputTokens": 30, "cacheReadInputTokens": 5},
-        "haiku": {"inputTokens": 7, "outputTokens": 1},
-    }
-    seen = {"sonnet": Usage(calls=1, input_tokens=50, output_tokens=20, cache_read_tokens=5)}
-    assert endings.unseen(before, now, seen) == {"haiku": Usage(calls=1, input_tokens=7, output_tokens=1)}
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_what_an_answer_took_is_read_along_however_it_is_cut(size: int) -> None:
+    said = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"id":"m1","model":"x","usage":'
+        b'{"input_tokens":7,"output_tokens":1,"cache_read_input_tokens":3}}}\n\n'
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"the \\"usage\\" {"}}\n\n'
+        b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":5}}\n\n'
+    )
+    tally = Tally("haiku")
+    for at in range(0, len(said), size):
+        tally.read(said[at : at + size])
+    usage = {"input_tokens": 7, "output_tokens": 5, "cache_read_input_tokens": 3}
+    assert tally.answered() == Answered("m1", "haiku", usage)
+
+
+def test_an_answer_that_does_not_stream_is_counted_and_what_is_none_is_not() -> None:
+    tally = Tally("haiku")
+    tally.read(b'{"id": "m1", "usage": {"input_tokens": 7}')
+    tally.read(b"}")
+    assert tally.answered() == Answered("m1", "haiku", {"input_tokens": 7})
+    for body in (b"", b'{"error": {"message": "no \\"usage\\""}}', b'"usage"', b'{"usage": 1}', b'{"input_tokens": 7}'):
+        tally = Tally("haiku")
+        tally.read(body)
+        assert tally.answered() is None
 
 
 # ── its process ────────────────────────────────────────────────────────────────────────────────────
