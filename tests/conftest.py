@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from agenthub.bus.access import access_for
@@ -18,6 +19,11 @@ from tests.organization import Hub, keys_of
 # A shell lets what it starts in the background ignore Ctrl-C, and programs hand that on to those that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# anyio loads its parts when they are asked for, and pytest compiles them anew then, which now and then fails within a
+# test: until 3.11.8 Python loses count of its recursion if it collects garbage meanwhile (python/cpython#106905).
+for part in dir(anyio):
+    getattr(anyio, part)
 
 
 @pytest.fixture
