@@ -40,7 +40,7 @@ class Control(BaseModel):
     message_id: str = ""
     """Of cancel, nudge, move, requeue and reprioritize: the message that it is about."""
     sequence: int = 0
-    """Where that message waits in the stream of inboxes; 0: it is in hand."""
+    """Where that message waits in the stream of inboxes; 0: it is in hand, or put off."""
     envelope: dict[str, Any] = {}
     """Of cancel: the message that waits, without its text, so that the role can end it without taking it."""
     requeue: bool = False

@@ -141,7 +141,7 @@ class Steered:
             if self._limit is not None and not self._limit.expired():
                 self._limit.reschedule(asyncio.get_running_loop().time() + CUT_AFTER_S)
             return "ends"
-        if control.requeue or not control.sequence:
+        if control.requeue or not (control.sequence or control.envelope):
             return "not in hand any more" if control.requeue else "not in hand at this moment; it ends when it comes up"
         return await self._end_waiting(control)
 
@@ -178,6 +178,8 @@ class Steered:
 
     async def _put_elsewhere(self, control: Control) -> str:
         """It is stored in its new place already; what is at hand here is the old one."""
+        if not control.sequence:
+            return "is looked at now"
         await self._inbox.drop(control.sequence)
         return f"waits as {control.to}"
 

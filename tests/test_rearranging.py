@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -11,10 +12,11 @@ from agenthub import subjects
 from agenthub.client import Client
 from agenthub.client.steering import Effect
 from agenthub.control import new_control
-from agenthub.errors import NotFoundError, RefusedError
+from agenthub.errors import BudgetExhaustedError, NotFoundError, RefusedError
 from agenthub.messages import Completion, Priority, new_id
+from agenthub.organization import load_organization
 from agenthub.sessions.session import Prompt
-from tests.organization import Hub, ScriptedSession, texts, until
+from tests.organization import Hub, ScriptedSession, says, texts, until, write_organization
 from tests.test_steering import are_up, client, waits
 
 
@@ -188,3 +190,77 @@ async def test_what_does_not_wait_is_not_found(hub: Hub) -> None:
     with pytest.raises(RefusedError, match="has it already"):
         await inboxes.move("backend", message, "backend")
     assert isinstance(client(hub), Client)
+
+
+# ── what is put off ────────────────────────────────────────────────────────────────────────────────
+NO_MONEY = BudgetExhaustedError("backend", "usd_day", spent="1 USD", opens="tomorrow", retry_after_s=3600)
+
+
+@contextlib.asynccontextmanager
+async def without_money(hub: Hub, session: ScriptedSession) -> AsyncIterator[str]:
+    """A role that may spend nothing: what it was sent is put off before anything of it was begun; its id."""
+    write_organization(hub.folder, "[roles.backend]\nbudget_usd_day = 0\n")
+    hub.organization = load_organization(hub.settings)
+    hub.settings = hub.settings.model_copy(update={"rehearse": False})
+    async with hub.role("backend", session):
+        yield await put_off(hub)
+
+
+async def put_off(hub: Hub) -> str:
+    """Send a message to a role that puts it off; its id."""
+    (message_id,) = await send_all(hub, "dear")
+    await until(lambda: client(hub).put_off("backend"))
+    return message_id
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+async def test_what_is_put_off_is_cancelled_without_being_begun(hub: Hub, is_up: bool) -> None:
+    session = says("done")
+    async with without_money(hub, session) as message_id:
+        if is_up:
+            effect = await client(hub).inboxes.cancel("backend", message_id[:8], "not needed")
+            assert effect.came == {"backend": "ended"}
+            assert not await client(hub).put_off("backend")
+    if not is_up:
+        effect = await client(hub).inboxes.cancel("backend", message_id[:8], "not needed")
+        assert effect.came == {}
+        async with hub.role("backend", session):
+            await hub.completion("backend", message_id)
+    end = await hub.completion("backend", message_id)
+    assert (end.outcome, end.text) == ("failed", "cancelled by you: not needed")
+    assert session.prompts == []
+
+
+async def test_what_was_put_off_in_its_middle_is_cancelled_when_it_is_looked_at_now(hub: Hub) -> None:
+    session = says(NO_MONEY, "done")
+    async with hub.role("backend", session):
+        message_id = await put_off(hub)
+        effect = await client(hub).inboxes.cancel("backend", message_id[:8], "not needed")
+        assert effect.came == {"backend": "it ends when it comes up"}
+        end = await hub.completion("backend", message_id)
+    assert (end.outcome, end.text, len(session.prompts)) == ("failed", "cancelled by you: not needed", 1)
+
+
+async def test_what_is_put_off_is_moved_and_done_once_by_the_other_role(hub: Hub) -> None:
+    here, there = says("done"), says("done there")
+    async with without_money(hub, here) as message_id, hub.role("qa", there):
+        effect = await client(hub).inboxes.move("backend", message_id[:8], "qa")
+        assert effect.came == {"backend": "set aside"}
+        end = await client(hub).completion("backend", message_id, timeout_s=20)
+        assert not await client(hub).put_off("backend")
+    assert (end.role, end.outcome, end.text) == ("qa", "done", "done there")
+    assert (here.prompts, len(there.prompts)) == ([], 1)
+
+
+async def test_what_was_put_off_in_its_middle_is_not_moved_but_looked_at_now(hub: Hub) -> None:
+    session = says(NO_MONEY, "done")
+    async with hub.role("backend", session):
+        message_id = await put_off(hub)
+        with pytest.raises(RefusedError, match=f"agenthub inbox cancel backend {message_id[:8]}"):
+            await client(hub).inboxes.move("backend", message_id, "qa")
+        with pytest.raises(RefusedError, match=f"agenthub inbox requeue backend {message_id[:8]}"):
+            await client(hub).inboxes.reprioritize("backend", message_id, Priority.HIGH)
+        effect = await client(hub).inboxes.requeue("backend", message_id)
+        assert effect.came == {"backend": "is looked at now"}
+        assert (await hub.completion("backend", message_id)).text == "done"
+    assert len(session.prompts) == 2

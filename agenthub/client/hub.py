@@ -57,7 +57,7 @@ class Client:
         self.letters = Letters(bus, organization)
         self.tracing = Tracing(bus, organization, self.letters)
         self.steering = Steering(bus, organization)
-        self.inboxes = Rearranging(bus, organization, self.steering, self.waiting)
+        self.inboxes = Rearranging(bus, organization, self.steering, self.waiting, self.put_off)
 
     async def send(
         self, to: str, text: str, *, subject: str = "", priority: Priority = Priority.MEDIUM, sender: str | None = None,

@@ -101,7 +101,7 @@ Exit codes: 0 moved, 3 no such role or message, 4 no hub, 6 it is worked on, has
         "inbox requeue",
         "Steer",
         "rearrange:requeue",
-        """Put a waiting message behind the others of its priority.
+        """Put a waiting message behind the others of its priority; have one that is put off be looked at now.
 
 $ agenthub inbox requeue backend 3f2a
 
@@ -115,7 +115,8 @@ Exit codes: 0 done, 3 no such role or message, 4 no hub, 6 it is worked on. What
 
 $ agenthub inbox reprioritize backend 3f2a critical
 
-Exit codes: 0 done, 2 no such priority, 3 no such role or message, 4 no hub, 6 it is worked on, or has it already.""",
+Exit codes: 0 done, 2 no such priority, 3 no such role or message, 4 no hub, 6 it is worked on or put off, or has
+it already.""",
     ),
     Command(
         "inbox cancel",
