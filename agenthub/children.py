@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from agenthub.forks import EXIT_AWAY, EXIT_CONFIG, EXIT_RESTART
+from agenthub.organization import Organization
 
 CRASHES_IN_A_MINUTE = 5
 """So many, and the role is left alone until a person has mended it."""
@@ -89,6 +90,15 @@ class Child:
         """A person says that it can work again: what was before counts no more."""
         self._crashes.clear()
         self._back_off_s = FIRST_BACK_OFF_S
+
+
+def children_of(organization: Organization) -> list[Child]:
+    """The processes that an organization asks for: one for each role, or as many as it has replicas."""
+    return [
+        Child(name if replica == 0 else f"{name}.{replica}", name, replica)
+        for name, role in organization.roles.items()
+        for replica in range(role.settings.replicas)
+    ]
 
 
 def is_stuck(child: Child, *, has_beaten: bool, silent_s: float, patience_s: float, at_s: float) -> bool:

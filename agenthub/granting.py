@@ -23,14 +23,16 @@ _LOOK_EVERY_S = 60.0
 
 
 async def keep_granted(
-    bus: Bus, organization: Organization, settings: Settings, admit: Callable[[Access], Awaitable[object]]
-) -> None:
+    bus: Bus, organization: Callable[[], Organization], settings: Settings,
+    admit: Callable[[Access], Awaitable[object]],
+) -> None:  # fmt: skip
     """Have servers admit what grants allow, until cancelled: at once when one is given or revoked, and when one ends.
 
     Args:
+        organization: Says who is there now: roles come while the hub runs.
         admit: Has the servers read other permissions; connections stay.
     """
-    grants = Grants(bus, Keyring(settings.keys), organization.org)
+    grants = Grants(bus, Keyring(settings.keys), organization().org)
     last: dict[str, tuple[str, ...]] = {}
     async with grants.watched() as changes:
         while True:
@@ -38,7 +40,7 @@ async def keep_granted(
                 found, at = await grants.all(), now()
                 topics = topics_of(found, at)
                 if topics != last:
-                    await admit(access_of(organization, settings, topics=topics))
+                    await admit(access_of(organization(), settings, topics=topics))
                     last = topics
             except (HubError, OSError) as error:
                 logger.error("what is granted cannot be brought to the broker: %s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
@@ -23,11 +23,14 @@ KILL_AFTER_S = 5.0
 
 async def obey_restarts(
     bus: Bus, senders: Senders, operator: str, children: Mapping[str, Child], start: Callable[[Child], None],
-    send: Callable[[list[Child], int], None],
+    send: Callable[[list[Child], int], None], new: Callable[[str], Awaitable[Sequence[Child]]],
 ) -> None:  # fmt: skip
     """Start what was left alone, or waits for its next start, when a person asks for it; runs until cancelled.
 
     What works hears of it and ends itself; only if it should at once and does not, it is killed.
+
+    Args:
+        new: Reads the files again; processes that the role has by them, and which are not there yet.
     """
     async with bus.listen(subjects.ALL_CONTROL_STATES) as heard, asyncio.TaskGroup() as group:
         async for received in heard:
@@ -41,6 +44,9 @@ async def obey_restarts(
                 continue
             if control.verb != "restart" or not may_decide(control, operator=operator, managers=()):
                 continue
+            for child in await new(control.role):
+                logger.info("%s is started for the first time %s", child.key, control.words)
+                start(child)
             for child in [child for child in children.values() if child.role == control.role]:
                 if child.state in (RoleState.QUARANTINED, RoleState.WAITING):
                     logger.info("%s is started again %s", child.key, control.words)

@@ -336,3 +336,16 @@ def _reasons(error: ValidationError, flags: Mapping[str, object], file: TomlFile
             where = f"{ENV_PREFIX}{field}".upper()
         reasons.append(f"{where}: {entry['msg']}; found {entry['input']!r}.")
     return reasons
+
+
+def choose_model(settings: Settings) -> Settings:
+    """Settings with the rehearsal model where there is no key for a real one.
+
+    Raises:
+        ConfigError: If a real model was asked for by its URL, but there is no key.
+    """
+    if settings.rehearse or settings.api_key is not None:
+        return settings
+    if settings.model_url:
+        raise ConfigError(f"There is no key for {settings.model_url}. Set ANTHROPIC_API_KEY, or use --rehearse.")
+    return settings.model_copy(update={"rehearse": True})

@@ -23,18 +23,19 @@ from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.topology import provision, topology_of
-from agenthub.children import Child, RoleState, Verdict
+from agenthub.children import Child, RoleState, Verdict, children_of
 from agenthub.client import access_of, ensure_signers, role_queues
 from agenthub.client.steering import Steering
 from agenthub.control import holdings
 from agenthub.cradle import RUN_VARIABLE, Nursery
-from agenthub.errors import ConfigError, HubError
+from agenthub.errors import AgenthubError, HubError
 from agenthub.granting import keep_granted
 from agenthub.guards.senders import Senders
 from agenthub.messages import now
 from agenthub.org.events import Events
 from agenthub.org.registry import Registry
 from agenthub.organization import Organization
+from agenthub.rereading import read_again
 from agenthub.restarts import obey_restarts
 from agenthub.run_file import RunFile, lock
 from agenthub.servers import Servers
@@ -70,6 +71,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self.run_id = nursery.run_id
         self._failed: asyncio.Future[None] | None = None
+        self._reading = asyncio.Lock()
 
     @property
     def is_rehearsal(self) -> bool:
@@ -106,11 +108,14 @@ class Supervisor:
                         operator = self.organization.operator
                         if self._servers is not None:
                             self._in_background(
-                                keep_granted(bus, self.organization, self.settings, self._servers.nats.admit)
+                                keep_granted(bus, lambda: self.organization, self.settings, self._servers.nats.admit)
                             )
                         senders = Senders(Keyring(self.settings.keys), operator=operator)
-                        obeying = obey_restarts(bus, senders, operator, self._children, self._start, self._signal)
-                        self._in_background(obeying)
+                        self._in_background(
+                            obey_restarts(
+                                bus, senders, operator, self._children, self._start, self._signal, self._new_children
+                            )
+                        )
                         await self._until_ready(stop)
                     if not stop.is_set():
                         alone = [key for key, state in self.states().items() if state is RoleState.QUARANTINED]
@@ -212,10 +217,27 @@ class Supervisor:
             url = f"http://127.0.0.1:{port}"
             self.settings = self.settings.model_copy(update={"model_url": url, "api_key": SecretStr("rehearsal")})
             self._start(Child(REHEARSAL, "", replica=port))
-        for role in self.organization.roles.values():
-            for replica in range(role.settings.replicas):
-                key = role.name if replica == 0 else f"{role.name}.{replica}"
-                self._start(Child(key, role.name, replica))
+        for child in children_of(self.organization):
+            self._start(child)
+
+    async def _new_children(self, role: str) -> list[Child]:
+        """Processes that a role has by its file as it is now, and which were never started."""
+        await self._read_again()
+        return [
+            child for child in children_of(self.organization)
+            if child.role == role and child.key not in self._children
+        ]  # fmt: skip
+
+    async def _read_again(self) -> None:
+        """Have the next start be under what the files say now; if that is wrong, under what they said before."""
+        assert self._bus is not None
+        admit = self._servers.nats.admit if self._servers is not None else None
+        try:
+            async with self._reading:
+                self.organization = await read_again(self._bus, self.settings, self.organization, admit)
+        except (AgenthubError, OSError) as error:
+            logger.error("%s; what the files said before holds", error)
+            self._say(f"{error}; what the files said before holds")
 
     def _start(self, child: Child) -> None:
         assert self._connection is not None
@@ -274,7 +296,7 @@ class Supervisor:
             logger.info("%s %s; started again in %.0f s", child.key, why, child.pause_s)
         else:
             self._report(child, "crashed", f"{how}; started again in {child.pause_s:.1f} s")
-        self._in_background(self._start_again(child, how))
+        self._in_background(self._start_again(child, how, read=verdict is Verdict.ASKED))
 
     async def _sign_off(self, child: Child, how: str) -> None:
         if child.role and self._bus is not None:
@@ -297,9 +319,11 @@ class Supervisor:
         child.state = RoleState.KILLED
         self._signal([child], signal.SIGKILL)
 
-    async def _start_again(self, child: Child, how: str) -> None:
+    async def _start_again(self, child: Child, how: str, *, read: bool) -> None:
         await self._sign_off(child, how)
         await asyncio.sleep(child.pause_s)
+        if read and not self._is_stopping:
+            await self._read_again()
         if not self._is_stopping and child.state is RoleState.WAITING:  # else a person was faster
             self._start(child)
 
@@ -365,19 +389,6 @@ class Supervisor:
                 async with asyncio.timeout(self.settings.grace_s + 15):
                     await asyncio.to_thread(self._nursery.process.wait)
         self._nursery.end()
-
-
-def choose_model(settings: Settings) -> Settings:
-    """Settings with the rehearsal model where there is no key for a real one.
-
-    Raises:
-        ConfigError: If a real model was asked for by its URL, but there is no key.
-    """
-    if settings.rehearse or settings.api_key is not None:
-        return settings
-    if settings.model_url:
-        raise ConfigError(f"There is no key for {settings.model_url}. Set ANTHROPIC_API_KEY, or use --rehearse.")
-    return settings.model_copy(update={"rehearse": True})
 
 
 def _free_port() -> int:

@@ -90,7 +90,7 @@ async def operator(hub: Hub) -> AsyncIterator[Client]:
 @contextlib.asynccontextmanager
 async def kept(hub: Hub) -> AsyncIterator[None]:
     """The broker is kept in step with grants, as `agenthub up` does it."""
-    keeping = asyncio.create_task(keep_granted(hub.bus, hub.organization, hub.settings, hub.server.admit))
+    keeping = asyncio.create_task(keep_granted(hub.bus, lambda: hub.organization, hub.settings, hub.server.admit))
     try:
         yield
     finally:

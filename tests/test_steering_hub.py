@@ -86,6 +86,44 @@ def test_a_role_that_was_left_alone_is_started_again_and_a_restart_is_no_crash(f
     assert len(folder.events("crashed")) == crashes
 
 
+def test_a_restart_is_by_the_file_as_it_is_now_and_takes_in_a_role_that_is_new(folder: Folder) -> None:
+    folder.up()
+    backend, kept = folder.path / "roles" / "backend.md", folder.pid_of("qa")
+    as_it_was = backend.read_text()
+    backend.write_text(as_it_was.replace("---\n", "---\nmodel: sonet\n", 1))
+    folder.run("restart", "backend")
+    assert "no model `sonet`" in folder.json("send", "backend", "rehearse: say hello", "--wait", code=1)["text"]
+    backend.write_text(as_it_was)
+    folder.run("restart", "backend")
+    assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
+
+    (folder.path / "roles" / "tester.md").write_text(as_it_was.replace("backend", "tester"))
+    folder.run("restart", "tester")
+    assert folder.state_of("tester") == "idle"
+    folder.run("grants", "add", "qa", "topic", "decisions.api")
+    assert folder.json("send", "tester", "rehearse: say hello", "--wait")["text"] == "hello"
+    assert folder.pid_of("qa") == kept, "nobody else is disturbed"
+
+
+def test_a_restart_by_files_that_are_wrong_is_refused_and_one_under_way_is_by_what_they_said_before(
+    folder: Folder,
+) -> None:
+    folder.up()
+    backend, before = folder.path / "roles" / "backend.md", folder.pid_of("backend")
+
+    async def restarted(client: Client) -> None:
+        backend.write_text(backend.read_text().replace("agenthub:\n", "agenthub:\n  bugdet: 1\n"))
+        await client.steering.restart("backend")
+
+    folder.look(restarted)
+    folder.run("restart", "backend", code=2)
+    said = folder.state / "logs" / "supervisor.log"
+    until(lambda: "`agenthub.bugdet` is not a key" in said.read_text())
+    backend.write_text(backend.read_text().replace("  bugdet: 1\n", ""))
+    until(lambda: folder.pid_of("backend") not in (0, before))
+    assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
+
+
 async def command(hub: Hub, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     """Run a command in this process, for it saves a second each; its exit code, and all that it said."""
 

@@ -57,7 +57,7 @@ async def up(
         from agenthub.bus.cluster import check_data
         from agenthub.organization import load_organization
         from agenthub.run_file import lock
-        from agenthub.supervisor import choose_model
+        from agenthub.settings import choose_model
 
         settings = choose_model(
             options.settings(

@@ -11,10 +11,12 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, print_json, say
-from agenthub.errors import ConfigError
+from agenthub.errors import ConfigError, HubError
 
 if TYPE_CHECKING:
     from agenthub.client.steering import Effect
+
+_UP_WITHIN_S = 15.0
 
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
 All = Annotated[bool, Parameter(name="--all", negative="")]
@@ -111,7 +113,7 @@ async def nudge(role: str, words: str = "", /, *, options: Options = DEFAULT) ->
 async def restart(
     role: str, /, *, now: Annotated[bool, Parameter(negative="")] = False, reason: str = "", options: Options = DEFAULT
 ) -> int:
-    """Have the processes of a role end after their message, and be started again; also one that was left alone.
+    """Have the processes of a role end after their message, and be started again under its file as it is now.
 
     Args:
         role: Which role.
@@ -120,6 +122,12 @@ async def restart(
     """
     async with options.client() as client:
         effect = await client.steering.restart(role, reason, at_once=now)
+        was_down = not effect.control.processes
+        if was_down and not await client.steering.has_come_up(role, within_s=_UP_WITHIN_S):
+            raise HubError(
+                f"`{role}` was down, and has not come up within {_UP_WITHIN_S:.0f} s. See `agenthub logs {role}` and "
+                "`agenthub logs supervisor`; without a supervisor, whoever runs its process starts it."
+            )
     return said(effect, f"{role} is started again", "agenthub ps", options)
 
 

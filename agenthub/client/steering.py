@@ -23,6 +23,7 @@ from agenthub.organization import Organization
 from agenthub.presence import Heartbeat
 
 ANSWER_WITHIN_S = 2.0
+_LOOK_EVERY_S = 0.1
 """So long the processes that run may take to say what came of a decision; it holds all the same."""
 
 
@@ -124,6 +125,16 @@ class Steering:
         beats = await self._beats(role)
         processes = [process_name(key, beat.host, beat.pid) for key, beat in beats.items()]
         return await self.decide(self.control("restart", role, reason=reason, at_once=at_once, processes=processes))
+
+    async def has_come_up(self, role: str, *, within_s: float) -> bool:
+        """True as soon as a process of the role beats; False if none does in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while True:
+                    if await self._beats(role):
+                        return True
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        return False
 
     # ── how ────────────────────────────────────────────────────────────────────────────────────────
     def control(self, verb: Verb, role: str, **more: object) -> Control:
