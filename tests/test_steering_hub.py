@@ -124,6 +124,25 @@ def test_a_restart_by_files_that_are_wrong_is_refused_and_one_under_way_is_by_wh
     assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
 
 
+def test_while_a_file_is_wrong_a_hub_that_runs_is_seen_and_stopped_by_the_rest(folder: Folder) -> None:
+    folder.up()
+    qa = folder.path / "roles" / "qa.md"
+    as_it_was = qa.read_text()
+    qa.write_text(as_it_was.replace("agenthub:\n", "agenthub:\n  bugdet: 1\n"))
+    process = folder.popen("estop", "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and sorted(json.loads(out)["came"]) == ["backend", "ceo", "cto", "qa"]
+    assert "roles/qa.md, line 5: `agenthub.bugdet` is not a key" in err and "without qa" in err
+    assert [row["role"] for row in folder.json("ps")] == ["backend", "ceo", "cto"]
+    folder.run("thaw")
+    folder.run("logs", "backend", "-n", "1")
+    qa.write_text(as_it_was)
+    assert {row["role"]: row["stopped"] for row in folder.json("ps")}["qa"] is None
+    qa.write_text(as_it_was.replace("agenthub:\n", "agenthub:\n  bugdet: 1\n"))
+    folder.run("down")
+    folder.run("ps", code=2)
+
+
 async def command(hub: Hub, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     """Run a command in this process, for it saves a second each; its exit code, and all that it said."""
 

@@ -103,7 +103,7 @@ def _claude(role: str, options: Options) -> int:
     from agenthub.sessions.claude_code.store import Store
 
     settings = options.settings()
-    organization = options.organization(settings)
+    organization = options.organization_of_hub(settings)
     organization.role(role)
     if organization.terms(role).session != "claude-code":
         raise ConfigError(

@@ -77,9 +77,38 @@ class Options:
 
         return load_organization(settings or self.settings())
 
+    def organization_of_hub(self, settings: Settings) -> Organization:
+        """The organization of a hub that runs; what is wrong in its files is said, and only that is left out.
+
+        Whoever mends a file must be able to stop what runs meanwhile.
+
+        Raises:
+            ConfigError: If no hub runs here and a file is wrong, or nothing is left.
+        """
+        from agenthub.cli.output import say
+        from agenthub.organization import load_organization
+        from agenthub.run_file import RunFile
+
+        organization = load_organization(settings, strict=False)
+        wrong = [problem for problem in organization.problems if problem.level == "error"]
+        if not wrong:
+            return organization
+        is_running = bool(settings.nats_url) or RunFile.read(settings.state) is not None
+        if not is_running or not organization.roles:
+            raise ConfigError("\n".join(map(str, wrong)))
+        for problem in wrong:
+            say(f"agenthub: {problem}")
+        names = {Path(problem.path).stem for problem in wrong if problem.path.endswith(".md")} - {*organization.roles}
+        without = f", without {', '.join(sorted(names))}" if names else ""
+        say(f"The hub goes on as it was started; this goes by the other files{without}: `agenthub roles check`.")
+        return organization
+
     @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
+    async def client(self, *, strict: bool = False) -> AsyncIterator[Client]:
         """A client of the running hub.
+
+        Args:
+            strict: Whether a wrong file is an error, although the hub runs.
 
         Raises:
             HubUnreachableError: If none runs.
@@ -87,7 +116,8 @@ class Options:
         from agenthub.client import open_client
 
         settings = self.settings()
-        async with open_client(settings, self.organization(settings)) as client:
+        organization = self.organization(settings) if strict else self.organization_of_hub(settings)
+        async with open_client(settings, organization) as client:
             yield client
 
 

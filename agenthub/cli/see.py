@@ -171,7 +171,7 @@ async def logs(role: str, /, *, follow: Follow = False, last: Last = 100, option
         last: How many lines to begin with.
     """
     settings = options.settings()
-    organization = options.organization(settings)
+    organization = options.organization_of_hub(settings)
     others = ("supervisor", "rehearsal", "nats")
     if role.split(".")[0] not in (*organization.roles, *others):
         raise NotFoundError(unknown("log", role, [*organization.roles, *others]))

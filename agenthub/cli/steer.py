@@ -120,7 +120,7 @@ async def restart(
         now: Do not wait for the message in hand; it goes on from its last step.
         reason: Why; others read it.
     """
-    async with options.client() as client:
+    async with options.client(strict=True) as client:
         effect = await client.steering.restart(role, reason, at_once=now)
         was_down = not effect.control.processes
         if was_down and not await client.steering.has_come_up(role, within_s=_UP_WITHIN_S):
