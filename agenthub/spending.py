@@ -161,7 +161,7 @@ class Spending:
         for level, share in budget.untold(account, limits, at):
             since = budget.rolled(account, at).spent[level.limit.partition("_")[2]].since
             number = sum(grant.limit == level.limit for grant in account.grants)
-            identity = f"budget~{name.key.replace('.', '~')}~{level.limit}~{since:%Y%m%d%H}~{share:g}~{number}"
+            identity = f"budget~{name.key.replace('.', '~')}~{level.limit}~{since:%Y%m%d%H}~{100 * share:.0f}~{number}"
             text = _spent(name, level)
             if share < 1:
                 await self._events.tell("budget", f"{text}; at 100 % its messages wait", **_data(name, level))

@@ -369,6 +369,18 @@ async def _nothing_in_hand(hub: Hub) -> bool:
     return not await hub.waiting("backend")
 
 
+async def test_a_person_is_warned_while_something_is_left_and_the_role_works_on(hub: Hub, bus: Bus) -> None:
+    name = AccountName("backend", is_rehearsal=False)
+    await Budgets(bus).reserve(name, {}, "another", call(at=now()), at=now())
+    await Budgets(bus).settle(name, "another", "r1", Amount(usd=4.5), at=now())
+    toml = "[defaults]\nbudget_usd_day = 5\n"
+    async with start_rehearsal(speed=0) as endpoint, paid_role(hub, "backend", endpoint, toml):
+        for _ in range(2):
+            await hub.completion("backend", await hub.send("backend", "rehearse: say Hello."))
+        told = [message.payload.subject for message in await hub.waiting("you")]
+    assert len([subject for subject in told if subject.startswith("Budget: backend has spent 4.5")]) == 1, told
+
+
 async def test_a_rehearsal_keeps_accounts_and_is_stopped_by_written_limits_only(hub: Hub) -> None:
     hub.organization = load_organization(hub.settings)
     assert hub.organization.budget_of("qa", rehearse=True) == {}
