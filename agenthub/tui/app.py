@@ -324,7 +324,8 @@ class HubApp(App[None]):
         selection = self.front.selection
         shown = []
         for key in KEYS:
-            if not key.is_shown or not self.applies(key) or (key.changes and self.is_read_only):
+            is_way_out = key.id == "app.back" and self.screen is not self.base
+            if not (key.is_shown or is_way_out) or not self.applies(key) or (key.changes and self.is_read_only):
                 continue
             if key.id.startswith("decide.") and not self.deeds.decides(key.id, selection):
                 continue

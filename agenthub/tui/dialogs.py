@@ -156,5 +156,5 @@ class Help(Dialog):
                 blocks += [Text(""), p.text((name, "accent bold"))]
             blocks.append(p.text((f"  {key:<14}", "warn"), (f"{text:<52}", ""), (identity, "faint")))
         self.query_one(Pane).show(blocks[1:])
-        self.title_window(f"keys · {self._view}", "esc closes · the names at the right are for [tui.keymap]", "accent")
+        self.title_window(f"keys · {self._view}", "esc closes · names with a dot are for [tui.keymap]", "accent")
         self.query_one(Pane).focus()

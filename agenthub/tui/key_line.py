@@ -14,8 +14,8 @@ from agenthub.tui.palette import Palette
 
 _NAMES = {"space": "space", "slash": "/", "colon": ":", "question_mark": "?", "escape": "esc", "exclamation_mark": "!",
           "plus": "+", "minus": "-"}  # fmt: skip
-_LAST = ("app.command", "app.help", "app.quit")
-"""Always there: from them a person finds all others."""
+_LAST = ("app.command", "app.help", "app.back", "app.quit")
+"""Always there: from them a person finds all others, and the way out."""
 
 
 def shown_key(keys: str) -> str:
