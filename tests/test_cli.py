@@ -59,7 +59,9 @@ async def in_hub(hub: Hub, *words: str, stdin: bytes | None = None) -> Ran:
     [
         (["sned", "ceo", "x"], 2, 'Did you mean "send"?'),
         (["send", "ceo", "x", "-p", "urgent"], 2, "critical"),
-        (["send"], 2, "requires an argument"),
+        (["send"], 2, "TO is missing. See `agenthub send --help`."),
+        (["status"], 2, 'There is no command "status". Did you mean "ps"? `agenthub --help` lists what there is.'),
+        (["inbox", "list"], 2, 'There is no command "list". Did you mean "ls"? `agenthub inbox --help` lists'),
         (["up", "--cluster", "3", "--nats", "nats://127.0.0.1:1"], 2, "Leave one of the two out"),
         (["up", "--cluster", "2"], 2, "3, 5"),
         (["ps"], 4, "agenthub up -d"),
@@ -231,6 +233,33 @@ async def test_doctor_says_what_is_wrong_and_what_to_do(hub: Hub) -> None:
     assert "create GENBRAIN_AGENTS/backend-low" in ran.out
     mended = await in_hub(hub, "provision", "--json")
     assert [change["name"] for change in mended.json] == ["GENBRAIN_AGENTS/backend-low"]
+
+
+async def test_ps_and_doctor_say_how_a_role_that_is_down_is_started(hub: Hub) -> None:
+    assert "down: `agenthub restart backend` starts it" in (await in_hub(hub, "ps")).err
+    assert "agenthub logs backend, then agenthub restart backend" in (await in_hub(hub, "doctor")).out
+
+
+async def test_doctor_in_an_empty_folder_names_one_fault_and_what_begins_an_organization(tmp_path: Path) -> None:
+    ran = await agenthub("doctor", "--json", folder=tmp_path)
+    (fault,) = [item for item in ran.json if item["level"] == "error"]
+    assert (ran.code, fault["remedy"]) == (1, "agenthub init")
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("", "a rehearsal costs nothing and no file limits it; with Claude all may take $20.00 a day"),
+        ("budget.usd_day = 3", "$0.00 of $3.00 today"),
+    ],
+)
+async def test_that_a_rehearsal_is_not_limited_is_not_said_as_if_nothing_were(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, toml: str, says: str
+) -> None:
+    (hub.folder / "agenthub.toml").write_text(f'org = "acme"\n{toml}\n')
+    monkeypatch.setenv("AGENTHUB_REHEARSE", "1")
+    found = {item["what"]: item["found"] for item in (await in_hub(hub, "doctor", "--json")).json}
+    assert found["budget"] == says
 
 
 async def test_a_command_that_only_talks_imports_no_model(tmp_path: Path) -> None:

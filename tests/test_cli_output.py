@@ -9,10 +9,16 @@ import struct
 import subprocess
 import sys
 import termios
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from rich.text import Text
 
+from agenthub.cli.lines import as_markup
 from agenthub.cli.output import counted
+from agenthub.messages import Event
+from tests.organization import write_organization
 
 LONG = "a long subject " * 40
 PROGRAM = f"""
@@ -71,6 +77,25 @@ def test_on_a_terminal_only_free_text_is_cut() -> None:
     assert first.startswith("1b2c3d4e  high      backend  a long subject")
     assert (len(first), first[-1]) == (80, "…")
     assert second == "5f6a7b8c  low       qa       two lines"
+
+
+def test_the_org_chart_is_cut_at_the_edge_of_a_terminal(tmp_path: Path) -> None:
+    write_organization(tmp_path)
+    file = tmp_path / "roles" / "backend.md"
+    file.write_text(file.read_text().replace("The backend of Acme.", LONG))
+    program = f"import os; os.chdir({str(tmp_path)!r}); from agenthub.cli import main; main(['roles', 'ls'])"
+    lines = on_a_terminal(program, columns=80)
+    (backend,) = [line for line in lines if "─ backend" in line]
+    assert (len(lines), len(backend), backend[-1]) == (5, 80, "…")
+    (whole,) = [line for line in in_a_pipe(program) if "─ backend" in line]
+    assert whole.endswith(LONG.rstrip())
+
+
+def test_what_a_role_has_done_fits_into_80_columns() -> None:
+    usage = {"input_tokens": 29_900, "output_tokens": 0, "cost_usd": 0.01}
+    data = {"outcome": "done", "from_role": "ceo", "usage": usage}
+    event = Event(kind="completed", role="architect", at=datetime.now(UTC), text=LONG, data=data)
+    assert len(Text.from_markup(as_markup(event, width=80))) <= 80
 
 
 def test_on_a_narrow_terminal_ids_and_names_are_still_whole() -> None:

@@ -331,6 +331,7 @@ def test_people_read_no_json_and_no_colours_in_a_pipe(typed: Any) -> None:
     ):
         ran = typed(*words)
         assert (ran.code, "\x1b" in ran.out, ran.out.startswith(("{", "["))) == (0, False, False), ran
+    assert "50000000" in typed("roles", "show", "lead").out, "no 5e+07"
     assert "\x1b[" in typed("who", "--color", "always").out
     assert "\x1b[" not in typed("who", "--color", "never").out
 
@@ -465,7 +466,9 @@ def _documents() -> list[Path]:
         (["vote", "Ship?", "--options", "yes"], 2, "at least two options"),
         (["grants", "add", "builder", "memory", "lead", "--for", "400d"], 2, "at most 90d"),
         (["config", "get", "budget"], 2, "`agenthub config` does not take `get budget`. See `agenthub config --help`."),
-        (["attach"], 2, "ROLE requires an argument. See `agenthub attach --help`."),
+        (["attach"], 2, "ROLE is missing. See `agenthub attach --help`."),
+        (["trace"], 2, "ID is missing. See `agenthub trace --help`."),
+        (["schedule", "add", "x"], 2, "--to is missing."),
         (["tail", "-n", "x"], 2, "-n takes a whole number; found"),
         (["--config", "X", "ps"], 2, "Options stand behind the command"),
         (["ps", "--state", "/nope"], 4, "No hub runs in /nope."),

@@ -144,13 +144,14 @@ async def roles_ls(*, options: Options = DEFAULT) -> int:
 
 
 def _print_reports(organization: Organization, name: str, indent: str) -> None:
-    reports = organization.reports(name)
+    reports, out = organization.reports(name), console()
     for report in reports:
         is_last = report == reports[-1]
         role = organization.roles[report]
         branch, below = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
-        head = f"{indent}{branch}{report}"
-        console().print(
-            f"[dim]{indent}{branch}[/][bold]{report}[/]{' ' * max(1, 22 - len(head))}{escaped(role.summary)}"
-        )
+        gap = " " * max(1, 22 - len(indent + branch + report))
+        summary, room = role.summary, out.width - len(indent + branch + report + gap)
+        if out.is_terminal and len(summary) > room:
+            summary = summary[: max(0, room - 1)] + "…"
+        out.print(f"[dim]{indent}{branch}[/][bold]{report}[/]{gap}{escaped(summary)}")
         _print_reports(organization, report, indent + below)

@@ -49,7 +49,8 @@ def _read(argument: cyclopts.Argument, texts: dict[str, str]) -> Argument:
     parameter, field = argument.parameter, argument.field_info
     is_positional = argument.index is not None
     off = set(argument.negatives)
-    names = sorted(argument.names, key=lambda name: (name in off, not name.startswith("--")))
+    said = [name.rstrip("_") if is_positional else name for name in argument.names]  # `id_` is an ID
+    names = sorted(said, key=lambda name: (name in off, not name.startswith("--")))
     group: Any = parameter.group
     return Argument(
         names=tuple(names),

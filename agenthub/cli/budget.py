@@ -56,7 +56,8 @@ async def budget_ls(*, rehearsal: Rehearsal = None, options: Options = DEFAULT) 
     )  # fmt: skip
     if not rows:
         usd = spent.spent["month"].usd if "month" in spent.spent else 0.0
-        say(f"nothing is limited here; {dollars(usd)} this month at list prices")
+        unlimited = unlimited_line(client.organization, is_rehearsal=is_rehearsal(options, rehearsal))
+        say(f"{unlimited}; {dollars(usd)} this month at list prices")
     return EXIT_OK
 
 
@@ -167,6 +168,15 @@ def _share(level: Level) -> str:
 
 def _count(number: int) -> str:
     return "one message" if number == 1 else f"{number} messages"
+
+
+def unlimited_line(organization: Organization, *, is_rehearsal: bool) -> str:
+    """One line for when no account has a limit, and why that is so although limits are the default."""
+    if not is_rehearsal:
+        return "nothing is limited: agenthub.toml says `unlimited`"
+    real = organization.budget_of_all().get("usd_day")
+    with_claude = f"; with Claude all may take {dollars(real)} a day" if real else ""
+    return f"a rehearsal costs nothing and no file limits it{with_claude}"
 
 
 def money_line(organization: Organization, accounts: Mapping[str, Account], *, is_rehearsal: bool) -> str:

@@ -17,7 +17,7 @@ from agenthub.bus.monitor import ask, is_store_error
 from agenthub.bus.server import binary
 from agenthub.bus.topology import provision, topology_of
 from agenthub.cli import EXIT_FAILED, EXIT_OK
-from agenthub.cli.budget import is_rehearsal, money_line
+from agenthub.cli.budget import is_rehearsal, money_line, unlimited_line
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, counted, escaped, print_json, say
 from agenthub.client import RoleStatus, open_client, role_queues
@@ -76,12 +76,11 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
         yield Finding("error", "configuration", str(error), "mend the file, then `agenthub roles check`")
         return
     for problem in organization.problems:
-        yield Finding(
-            "error" if problem.level == "error" else "warning", "configuration", str(problem), "mend the file"
-        )
+        remedy = "mend the file" if organization.roles or settings.config else "agenthub init"
+        yield Finding("error" if problem.level == "error" else "warning", "configuration", str(problem), remedy)
     if organization.roles:
         yield Finding("ok", "organization", f"{organization.org}: {len(organization.roles)} roles, {settings.folder}")
-    else:
+    elif not organization.problems:
         yield Finding("error", "organization", f"no roles in {settings.folder}", "write roles/<name>.md")
     if settings.api_key is None:
         yield Finding("warning", "model", "no key: `up` rehearses", "set ANTHROPIC_API_KEY to work with Claude")
@@ -111,11 +110,11 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 yield Finding("warning", "queues", f"{len(changes)} differ: {shown_changes}", "agenthub provision")
             else:
                 yield Finding("ok", "queues", "as the role files ask")
-            money = money_line(
-                organization, await Budgets(client.bus).accounts(), is_rehearsal=is_rehearsal(options)
-            )  # fmt: skip
+            rehearses = is_rehearsal(options)
+            money = money_line(organization, await Budgets(client.bus).accounts(), is_rehearsal=rehearses)
             yield Finding(
-                "warning" if "used up" in money else "ok", "budget", money or "nothing is limited",
+                "warning" if "used up" in money else "ok", "budget",
+                money or unlimited_line(organization, is_rehearsal=rehearses),
                 "agenthub budget allow <account> usd_day=…" if "used up" in money else "",
             )  # fmt: skip
             statuses = await client.roles()
@@ -123,7 +122,12 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 yield finding
             down = [status.role for status in statuses if status.heartbeat is None]
             if down:
-                yield Finding("error", "roles", f"down: {', '.join(down)}", f"agenthub logs {down[0]}")
+                yield Finding(
+                    "error",
+                    "roles",
+                    f"down: {', '.join(down)}",
+                    f"agenthub logs {down[0]}, then agenthub restart {down[0]}",
+                )
             else:
                 yield Finding("ok", "roles", "all beat")
     except AgenthubError as error:

@@ -68,7 +68,7 @@ def as_markup(event: Event, *, width: int | None, at: str | None = None, who_wid
     """The line of an event as rich markup, cut to `width` columns; None: not cut."""
     shown = line(event)
     moment = at if at is not None else f"{event.at.astimezone():%H:%M:%S}"
-    room = None if width is None else max(20, width - len(moment) - 9 - who_width - 6 - len(shown.tail))
+    room = None if width is None else max(12, width - len(moment) - 9 - who_width - 6 - len(shown.tail))
     text = shown.text if room is None or len(shown.text) <= room else shown.text[: room - 1] + "…"
     kind = f"[{shown.style}]{shown.kind:<9}[/]" if shown.style else f"{shown.kind:<9}"
     who = f"[bold]{escaped(shown.who):<{who_width}}[/]"

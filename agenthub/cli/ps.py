@@ -32,6 +32,7 @@ from agenthub.client import Client, RoleStatus
 from agenthub.client.approvals import Approvals
 from agenthub.client.states import (
     CIRCUIT,
+    DOWN,
     HELD,
     NEEDS_YOU,
     PAUSED,
@@ -154,6 +155,8 @@ async def _look(client: Client, options: Options) -> _Seen:
         role = status.role.partition(".")[0]
         ask, of_role = asks.get(role), of_roles.get(role)
         rows.append(_Row(status, *state_and_doing(status, ask, of_role), ask, of_role))
+    if down := [row.status.role.partition(".")[0] for row in rows if row.state == DOWN]:
+        lines.insert(0, f"down: `agenthub restart {down[0]}` starts it, `agenthub logs {down[0]}` may say why")
     return _Seen(rows, lines)
 
 

@@ -55,7 +55,7 @@ async def roles_show(name: str, /, *, options: Options = DEFAULT) -> int:
             out.print(f"  [dim]{key:<18}[/]{escaped(str(value))}")
     for group in ("terms", "budget"):
         for key, value in data[group].items():
-            out.print(f"  [dim]{key:<18}[/]{escaped(f'{value:g}' if isinstance(value, float) else str(value))}")
+            out.print(f"  [dim]{key:<18}[/]{escaped(f'{value:.15g}' if isinstance(value, float) else str(value))}")
     out.print()
     for line in role.prompt.splitlines():
         out.print(escaped(line))

@@ -70,7 +70,7 @@ async def schedule_add(
         every: A length of time: 30m, 2h, 1d.
         at: Once, at this moment: "2026-12-24 18:00".
         zone: Time zone, such as Europe/Berlin. Default: that of the organization.
-        text: What is to be done.
+        text: What is to be done. Default: the name says it.
         priority: Of the message.
         misfire: What becomes of times that passed while nothing ran.
         while_busy: What becomes of a firing while the last one has not ended.

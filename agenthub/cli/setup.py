@@ -66,7 +66,8 @@ def print_written(written: Sequence[Written]) -> None:
     """A line for each file: what became of it."""
     signs = {"written": "[green]+[/]", "kept": "[dim]=[/]", "added to": "[yellow]~[/]", "replaced": "[yellow]~[/]"}
     for one in written:
-        console().print(f"{signs[one.what]} {one.what:<9} {escaped(one.path)}  [dim]{escaped(one.note)}[/]")
+        note = f"  [dim]{escaped(one.note)}[/]" if one.note else ""
+        console().print(f"{signs[one.what]} {one.what:<9} {escaped(one.path)}{note}")
 
 
 def _compose(folder: Path, *, force: bool, dry_run: bool) -> Written:

@@ -113,14 +113,17 @@ async def send(
             else:
                 print(message.id)
                 say(f"stored in the inbox of {to}; watch it with `agenthub tail -f`")
+                await _say_if_it_waits(client, to, "the directive")
             return EXIT_OK
         if not options.json:
-            await _say_if_down(client, to, "the directive")
+            await _say_if_it_waits(client, to, "the directive")
         try:
             done = await client.completion(to, message.id, timeout_s=timeout_s)
         except TimeoutError as error:
+            held = await _held(client, to)
+            doing = f"it is {held}" if held else "it goes on. See `agenthub ps`"
             raise TimeoutError(
-                f"{to} has not finished {message.id[:8]} within {timeout}; it goes on. See `agenthub ps`."
+                f"{to} has not finished {message.id[:8]} within {length(timeout_s or 0)}; {doing}."
             ) from error
     return _print_end(done, options)
 
@@ -158,15 +161,17 @@ async def ask(
             Question(to, body, subject, Priority(priority)), within_s=timeout_s, kind="question"
         )
         if not options.json:
-            await _say_if_down(client, to, "the question")
+            await _say_if_it_waits(client, to, "the question")
         within_s = (asked.deadline - asked.opened_at).total_seconds()
         try:
             done = await replies.answer_to(asked, timeout_s=within_s)
         except TimeoutError as error:
             owed = [debt for debt in await replies.pending() if debt.ask.id == asked.id]
             doing = f"{owed[0].debtor} {owed[0].words}" if owed else f"{to} has just ended it"
+            held = await _held(client, to)
+            goes_on = f"It is {held}" if held else "It goes on"
             raise TimeoutError(
-                f"No answer from {to} within {length(within_s)}: {doing}. It goes on; see `agenthub pending`, "
+                f"No answer from {to} within {length(within_s)}: {doing}. {goes_on}; see `agenthub pending`, "
                 f"or `agenthub pending drop {asked.id[:8]}` to be reminded of it no more."
             ) from error
     return _print_end(done, options)
@@ -221,9 +226,24 @@ async def _send_many(
     return print_sent(sent, "stored in the inboxes of", options)
 
 
-async def _say_if_down(client: Client, role: str, what: str) -> None:
-    if all(status.heartbeat is None for status in await client.roles() if status.role.partition(".")[0] == role):
+async def _say_if_it_waits(client: Client, role: str, what: str) -> None:
+    """Say why nothing will come of it for now, if that is so."""
+    if role not in client.organization.roles:
+        return
+    if held := await _held(client, role):
+        say(f"{role} is {held}; {what} waits")
+    elif all(status.heartbeat is None for status in await client.roles() if status.role.partition(".")[0] == role):
         say(f"{role} is down; {what} waits in its inbox until it is back")
+
+
+async def _held(client: Client, role: str) -> str:
+    """That a person has stopped or paused it, who, and what lets it go on; empty if nobody has."""
+    from agenthub.control import holdings
+
+    standing = (await client.steering.standing()).get(role)
+    found = holdings({role: standing}) if standing else []
+    command = {"stopped": "thaw", "paused": "resume"}
+    return next((f"{one.word} {one.control.words} until `agenthub {command[one.word]} {role}`" for one in found), "")
 
 
 def _print_end(done: Completion, options: Options) -> int:
