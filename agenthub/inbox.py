@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -71,10 +72,20 @@ class Inbox:
         """True if a critical message is at hand, and may be taken."""
         return not self._is_paused() and any(priority is Priority.CRITICAL for priority, _ in self._lanes.held)
 
-    async def critical(self) -> None:
-        """Return when a critical message is at hand. Not while `next` is waited for."""
-        while not self.has_critical:
-            await self._lanes.arrived()
+    @contextlib.contextmanager
+    def heeding(self, critical: Callable[[], None]) -> Iterator[None]:
+        """Call `critical` when a critical message is at hand, once or more often, for the length of the block."""
+
+        def heed() -> None:
+            if self.has_critical:
+                critical()
+
+        self._lanes.heed = heed
+        try:
+            heed()
+            yield
+        finally:
+            self._lanes.heed = None
 
     def keep(self, delivery: Delivery) -> None:
         """Take back what made way for something critical: it is next after that."""

@@ -31,12 +31,19 @@ class Preemption:
         if task.payload.priority is Priority.CRITICAL:  # first come, first served
             yield
             return
-        watching = asyncio.create_task(self._watch(task), name="preemption")
+        preempting: asyncio.Task[None] | None = None
+
+        def preempt() -> None:
+            nonlocal preempting
+            preempting = preempting or asyncio.create_task(self._preempt(task), name="preemption")
+
         try:
-            yield
+            with self._inbox.heeding(preempt):
+                yield
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
+            if preempting is not None:
+                preempting.cancel()
+                await asyncio.wait([preempting])
 
     def made_way(self, result: TurnResult) -> bool:
         """True if the turn that ended with `result` is to go on after the critical message that waits.
@@ -46,8 +53,7 @@ class Preemption:
         stopped = result.end is TurnEnd.STOPPED and self._was_announced
         return self._inbox.has_critical and (stopped or result.end is TurnEnd.INTERRUPTED)
 
-    async def _watch(self, task: Message) -> None:
-        await self._inbox.critical()
+    async def _preempt(self, task: Message) -> None:
         self._was_announced = await self._session.inject(
             f"A critical message waits in your inbox. Bring this step to a safe end and call `yield_turn`; you get "
             f"this task back right after. In {self._grace_s:.0f} s you are interrupted at your next step."

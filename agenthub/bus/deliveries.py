@@ -143,11 +143,15 @@ class Pull:
         self._subscription = await self._bus.nc.subscribe(self._inbox, cb=self._on_message)
         await self.pull()
 
-    async def pull(self) -> None:
-        """Ask for more, unless something is held or was asked for already."""
+    async def pull(self, *, soon: bool = False) -> None:
+        """Ask for more, unless something is held or was asked for already.
+
+        Args:
+            soon: The question may wait for what is sent next, for some milliseconds.
+        """
         if self._subscription is not None and not self.held and not self._outstanding:
             self.is_sure = False
-            await self._ask({"no_wait": True}, answer_within_s=ANSWER_WITHIN_S)
+            await self._ask({"no_wait": True}, answer_within_s=ANSWER_WITHIN_S, soon=soon)
 
     async def pull_again(self) -> None:
         """Ask anew: after a reconnect, or when the time is over, the broker knows nothing of the last pull."""
@@ -185,15 +189,14 @@ class Pull:
         for delivery in held if gives_back else ():
             await delivery.give_back()
 
-    async def _ask(self, how: dict[str, Any], *, answer_within_s: float) -> None:
+    async def _ask(self, how: dict[str, Any], *, answer_within_s: float, soon: bool = False) -> None:
         if self._subscription is None:
             return
         self._outstanding = self._batch
         self._guard_for(answer_within_s)
+        publish = self._bus.nc.publish_soon if soon else self._bus.nc.publish
         with contextlib.suppress(NatsError):
-            await self._bus.nc.publish(
-                self._next, json.dumps({"batch": self._batch, **how}).encode(), reply=self._inbox
-            )
+            await publish(self._next, json.dumps({"batch": self._batch, **how}).encode(), self._inbox)
 
     def _guard_for(self, seconds: float) -> None:
         self._stop_guard()

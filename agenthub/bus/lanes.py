@@ -44,8 +44,10 @@ class Lanes:
             alive: File that is touched whenever the broker was told that what is held is worked on.
         """
         self._arrived = asyncio.Event()
+        self.heed: Callable[[], None] | None = None
+        """Called too when something may have arrived, if set."""
         self._pulls = {
-            p: Pull(bus, subjects.AGENTS, subjects.lane_consumer(role, p), self._arrived.set) for p in Priority
+            p: Pull(bus, subjects.AGENTS, subjects.lane_consumer(role, p), self.wake) for p in Priority
         }
         self._bus, self._role = bus, role
         self._keep_alive_s, self._is_shared, self._owns, self._alive = keep_alive_s, is_shared, owns, alive
@@ -89,8 +91,10 @@ class Lanes:
         self._arrived.clear()
 
     def wake(self) -> None:
-        """Have `arrived` return."""
+        """Something may have arrived: have `arrived` return."""
         self._arrived.set()
+        if self.heed is not None:
+            self.heed()
 
     async def take(self, priority: Priority) -> Delivery:
         """The delivery held in this lane, to be worked on; the next one of the lane is pulled already."""
@@ -101,7 +105,7 @@ class Lanes:
             self._save()
             await self.withdraw()
         else:
-            await pull.pull()
+            await pull.pull(soon=True)  # what is in hand takes its time, and sends something in the end
         return delivery
 
     def _save(self) -> None:

@@ -92,14 +92,14 @@ class HeedingClient(Client):
             raise asyncio.CancelledError
         return answer
 
-    async def publish_soon(self, subject: str, payload: bytes) -> None:
+    async def publish_soon(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Publish together with whatever is sent next, in `SOON_S` at the latest, and in the order of the calls.
 
         Each packet is a system call for us and one for the server: more than the rest of a small publication takes.
         """
         self._may_wait = True
         try:
-            await self.publish(subject, payload)
+            await self.publish(subject, payload, reply)
         finally:
             self._may_wait = False
 
