@@ -58,15 +58,9 @@ class Coordination:
     """Sends what one role has to say to others, and keeps what it waits for."""
 
     def __init__(
-        self,
-        bus: Bus,
-        organization: Organization,
-        role: str,
-        *,
-        ledger: Ledger,
-        events: Events,
+        self, bus: Bus, organization: Organization, role: str, *, ledger: Ledger, events: Events,
         clock: Callable[[], datetime],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._bus, self._organization, self._role = bus, organization, role
         self._ledger, self._events, self._clock = ledger, events, clock
         self._parked: dict[str, set[str]] = {}
@@ -295,10 +289,15 @@ class Coordination:
                 await self._events.tell("withdrawn", f"{ask_id[:8]} is not to be decided: its task has ended", task)
             await self._ledger.close(self._role, ask_id)
 
-    async def reply(self, task: Message, completion: Completion) -> None:
-        """Tell who asked how it ended. Strangers, who have no inbox here, find the completion on its subject."""
+    def answers(self, task: Message) -> bool:
+        """True if who asked is told. Strangers, who have no inbox here, find the completion on its subject."""
         to = task.reply_to or task.from_role
-        if (to == self._role and not task.on_behalf_of) or not self._has_inbox(to):
+        return (to != self._role or bool(task.on_behalf_of)) and self._has_inbox(to)
+
+    async def reply(self, task: Message, completion: Completion) -> None:
+        """Tell who asked how it ended, if this role `answers`."""
+        to = task.reply_to or task.from_role
+        if not self.answers(task):
             return
         kind = "task_result" if task.type == "task_assignment" else "reply"
         reply = Message(

@@ -141,15 +141,23 @@ class Settling:
         waits = self._coordination.waits(work.task.id, besides=work.ask)
         if result.end is TurnEnd.PARKED or (result.end is TurnEnd.STOPPED and waits):
             record: dict[str, Any] = {"parked": result.text}
+            completion = None
         else:
-            record = {"completion": self._completion(work.task, result).model_dump(mode="json")}
+            completion = self._completion(work.task, result)
+            record = {"completion": completion.model_dump(mode="json")}
         self._journal.finish(work.turn_id, record)
         reach(Failpoint.TURN_RECORDED)
-        logger.info("%s is %s", work.task.id, "parked" if "parked" in record else result.outcome)
-        await self.publish_end(work, record, delivery)
+        logger.info("%s is %s", work.task.id, "parked" if completion is None else result.outcome)
+        await self.publish_end(work, record, delivery, completion=completion)
 
-    async def publish_end(self, work: Work, record: dict[str, Any], delivery: Delivery) -> None:
-        """Publish what a recorded turn brought; again after a crash, which changes nothing."""
+    async def publish_end(
+        self, work: Work, record: dict[str, Any], delivery: Delivery, *, completion: Completion | None = None
+    ) -> None:
+        """Publish what a recorded turn brought; again after a crash, which changes nothing.
+
+        Args:
+            completion: The one in the record, if it is at hand.
+        """
         await self._spent(work.task, work.turn_id, self._journal.usage_of_turn(work.turn_id, message_id=work.task.id))
         if "parked" in record:
             await self._events.tell("parked", str(record["parked"]), work.task)
@@ -158,7 +166,7 @@ class Settling:
         elif "dead" in record:
             await self._publish_dead(delivery, work.task, **record["dead"])
         else:
-            await self._publish(work.task, Completion.model_validate(record["completion"]))
+            await self._publish(work.task, completion or Completion.model_validate(record["completion"]))
         # Only now: while its ask is in the ledger, an answer that is delivered again finds the way back here.
         if work.ask is not None:
             await self._coordination.close(work.ask)
@@ -224,7 +232,7 @@ class Settling:
         if (completion.ended_at - completion.started_at).total_seconds() >= self._reassign_after_s:
             if (first := await storing) is None or first.outcome is not Outcome.REASSIGNED:
                 await self._coordination.reply(task, completion)  # else the fallback answers
-        elif completion.outcome is Outcome.NOTED:
+        elif completion.outcome is Outcome.NOTED or not self._coordination.answers(task):
             await storing
         else:
             await asyncio.gather(storing, self._coordination.reply(task, completion))

@@ -46,9 +46,7 @@ class Lanes:
         self._arrived = asyncio.Event()
         self.heed: Callable[[], None] | None = None
         """Called too when something may have arrived, if set."""
-        self._pulls = {
-            p: Pull(bus, subjects.AGENTS, subjects.lane_consumer(role, p), self.wake) for p in Priority
-        }
+        self._pulls = {p: Pull(bus, subjects.AGENTS, subjects.lane_consumer(role, p), self.wake) for p in Priority}
         self._bus, self._role = bus, role
         self._keep_alive_s, self._is_shared, self._owns, self._alive = keep_alive_s, is_shared, owns, alive
         self._taken: set[Delivery] = set()
