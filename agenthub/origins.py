@@ -15,7 +15,9 @@ from agenthub.roles import DEFAULT_GLOBS
 from agenthub.settings import ENV_PREFIX, FILE_KEYS, Settings, variable_of
 from agenthub.toml_files import TomlFile, read_toml
 
-FLAGS: Mapping[str, str] = {"nats_url": "--nats", "config": "--config", "state": "--state"}
+FLAGS: Mapping[str, str] = {
+    "nats_url": "--nats", "nats_context": "--context", "config": "--config", "state": "--state",
+}  # fmt: skip
 """Flags that have another name than their setting, or the same."""
 
 

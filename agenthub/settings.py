@@ -273,7 +273,7 @@ def _said(name: str, flags: Mapping[str, Any], secrets: Mapping[str, Secret], fi
     """What the strongest place says of a field that is about the server; None: nobody says anything."""
     variable = f"{ENV_PREFIX}{name}".upper()
     if name in flags:
-        flag = "--nats" if name == "nats_url" else f"--{name.replace('_', '-')}"
+        flag = {"nats_url": "--nats", "nats_context": "--context"}.get(name, f"--{name.replace('_', '-')}")
         return Said(flags[name], 0, flag) if flags[name] != "" else None
     if secret := secrets.get(name):
         return Said(secret.value, 1, secret.origin)

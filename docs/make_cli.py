@@ -30,6 +30,7 @@ Data is on stdout, talk on stderr. Every command takes:
 | `--config` | the agenthub.toml; default: found from the current folder up |
 | `--state` | folder of a hub's state; default: `.agenthub` beside it |
 | `--nats` | URL of a NATS server; default: the hub's own |
+| `--context` | context of the `nats` command that says how to reach the server |
 
 `agenthub schema ps` prints the JSON Schema of what `agenthub ps --json` prints. With `--json` an error is
 `{"error": {"code": 3, "message": "…", "hint": "…"}}` on stdout.

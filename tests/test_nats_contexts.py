@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agenthub.cli.options import Options
 from agenthub.errors import ConfigError
 from agenthub.nats_contexts import DEFAULT_URL
 from agenthub.organization import load_organization
@@ -73,6 +74,19 @@ def test_a_flag_goes_before_a_context(monkeypatch: pytest.MonkeyPatch) -> None:
     load(monkeypatch, CONTEXT)
     found = Settings.load(nats_url="nats://flag").transport
     assert (found.url, found.creds, found.has_login) == ("nats://flag", None, False)
+
+
+def test_a_context_on_the_command_line_goes_before_the_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_context("prod", url="tls://prod", user="ada", password="a password")
+    write_context("staging", url="tls://staging")
+    load(monkeypatch, f'org = "acme"\n{CONTEXT}\n')
+    settings = Options(context="staging").settings()
+    assert (settings.transport.url, settings.transport.user) == ("tls://staging", "")
+    organization = load_organization(settings, strict=False)
+    shown = {one.key: one.origin for one in settings_of(settings, organization, {"nats_context": "staging"})}
+    assert shown["nats.context"] == "--context"
+    with pytest.raises(ConfigError, match=r"`prd`.*--context asks for it"):
+        Options(context="prd").settings()
 
 
 def test_every_field_of_a_context_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

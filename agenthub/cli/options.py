@@ -52,6 +52,12 @@ class Options:
     nats: Annotated[
         str | None, Parameter(name="--nats", group=_COMMON, help="URL of a NATS server. Default: the hub's own.")
     ] = None
+    context: Annotated[
+        str | None,
+        Parameter(
+            name="--context", group=_COMMON, help="Context of the `nats` command that says how to reach the server."
+        ),
+    ] = None
 
     def settings(self, **flags: Any) -> Settings:
         """Settings with these flags on top.
@@ -65,7 +71,7 @@ class Options:
 
     def flags(self) -> dict[str, Any]:
         """What was given on the command line, by the name of the setting; None: it was not."""
-        return {"config": self.config, "state": self.state, "nats_url": self.nats}
+        return {"config": self.config, "state": self.state, "nats_url": self.nats, "nats_context": self.context}
 
     def organization(self, settings: Settings | None = None) -> Organization:
         """The organization of these settings.

@@ -80,6 +80,7 @@ def _arguments(*, read_only: bool, since: str | None, theme: str | None, options
     said = {"--since": since, "--theme": theme, "--config": options.config, "--state": options.state}
     words = [word for flag, value in said.items() if value is not None for word in (flag, str(value))]
     words += ["--nats", options.nats] if options.nats is not None else []
+    words += ["--context", options.context] if options.context is not None else []
     return [*words, "--read-only"] if read_only else words
 
 
