@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -113,6 +114,13 @@ async def test_what_must_be_asked_waits_for_a_yes_and_is_then_done(desk: Desk) -
         assert "1 waits for your decision: agenthub approvals" in table.err
         listed = (await in_hub(desk.hub, "approvals", "--json")).json
         assert [(item["id"], item["tool"], item["rule"]) for item in listed] == [(identity, "write_file", "write_file")]
+        assert f"agenthub approvals {identity[:8]}" in (await in_hub(desk.hub, "approvals")).err
+        whole = (await in_hub(desk.hub, "approvals", identity[:6])).out
+        why = "`permissions.ask` of the role says `write_file`"
+        for said in (f"backend wants to call write_file ({why})\n", "path: plan.md\ncontent: ship it\n"):
+            assert said in whole
+        assert whole.endswith(f'agenthub approve {identity[:8]}\nagenthub reject {identity[:8]} --reason "…"\n')
+        assert (await in_hub(desk.hub, "approvals", "ffff")).code == 3
         between = await desk.hub.send("backend", "rehearse: say the role is free")  # other work goes on meanwhile
         assert (await desk.hub.completion("backend", between)).text == "the role is free"
         ran = await in_hub(desk.hub, "approve", identity[:8])
@@ -126,6 +134,18 @@ async def test_what_must_be_asked_waits_for_a_yes_and_is_then_done(desk: Desk) -
     assert "Wrote 7 bytes to plan.md." in decided
     assert [message.type for message in await desk.hub.waiting("you")] == ["task_result", "task_result"]
     assert (await in_hub(desk.hub, "approve", identity[:8])).code == 3
+
+
+async def test_a_whole_file_to_be_decided_about_is_named_in_the_table_of_roles_and_read_by_its_id(desk: Desk) -> None:
+    lines = [f"line {number}, as long as lines of a file are" for number in range(60)]
+    call = json.dumps({"path": "plan.md", "content": "\n".join(lines)})
+    async with desk.works():
+        await desk.hub.send("backend", f"rehearse: tool write_file {call}\nrehearse: say written")
+        (identity,) = await desk.waits()
+        for row in (await in_hub(desk.hub, "ps")).out.splitlines():
+            assert len(row) < 240
+        whole = (await in_hub(desk.hub, "approvals", identity[:8])).out
+    assert "content:\n  line 0, as long" in whole and "\n  line 59, as long as lines of a file are\n" in whole
 
 
 async def test_a_no_is_said_with_its_reason_and_nothing_is_done(desk: Desk) -> None:

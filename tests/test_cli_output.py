@@ -19,6 +19,7 @@ from agenthub.cli.lines import as_markup
 from agenthub.cli.output import counted
 from agenthub.messages import Event
 from tests.organization import write_organization
+from tests.tui.fixed import statuses
 
 LONG = "a long subject " * 40
 PROGRAM = f"""
@@ -77,6 +78,22 @@ def test_on_a_terminal_only_free_text_is_cut() -> None:
     assert first.startswith("1b2c3d4e  high      backend  a long subject")
     assert (len(first), first[-1]) == (80, "…")
     assert second == "5f6a7b8c  low       qa       two lines"
+
+
+def test_the_table_of_roles_fits_into_80_columns_also_when_a_role_needs_a_person() -> None:
+    program = """
+from agenthub.cli.output import put
+from agenthub.cli.ps import _grid, _Row
+from agenthub.client.states import asks_by_role, state_and_doing
+from tests.tui.fixed import decisions, statuses
+asks = asks_by_role(decisions())
+rows = [(one, asks.get(one.role)) for one in statuses()]
+put(_grid([_Row(one, *state_and_doing(one, ask, None), ask, None) for one, ask in rows]))
+"""
+    lines = on_a_terminal(program, columns=80)
+    assert any("◆ needs you  a" in line for line in lines)
+    assert [line for line in lines if len(line) > 80] == []
+    assert len(lines) == len(statuses()) + 1
 
 
 def test_the_org_chart_is_cut_at_the_edge_of_a_terminal(tmp_path: Path) -> None:

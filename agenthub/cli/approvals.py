@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from textwrap import indent
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,22 +11,33 @@ from cyclopts import Parameter
 from agenthub.asks import Ask
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import ago, escaped, length, print_json, say, table
+from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
 from agenthub.client import views
 from agenthub.client.approvals import Approvals
+from agenthub.errors import ConfigError
 from agenthub.messages import now
 
 
-async def approvals(*, role: str | None = None, options: Options = DEFAULT) -> int:
-    """List what waits for your decision.
+async def approvals(identity: str | None = None, /, *, role: str | None = None, options: Options = DEFAULT) -> int:
+    """List what waits for your decision, or show one in full.
 
     Args:
+        identity: Show this one in full; its first digits are enough.
         role: Only what this role waits for.
     """
+    if identity is not None and role is not None:
+        raise ConfigError("Say which one, or whose: not both.")
     async with options.client() as client:
-        waiting = await Approvals(client).waiting(role=role)
+        if identity is None:
+            waiting = await Approvals(client).waiting(role=role)
+        else:
+            waiting = [await Approvals(client).find(identity)]
     if options.json:
         print_json([views.approval(ask) for ask in waiting], options)
+        return EXIT_OK
+    if identity is not None:
+        for line in _in_full(waiting[0]).splitlines():
+            console().print(escaped(line))
         return EXIT_OK
     moment = now()
     rows = [
@@ -41,7 +54,33 @@ async def approvals(*, role: str | None = None, options: Options = DEFAULT) -> i
     for ask in waiting:
         for number, choice in enumerate(ask.approval.choices if ask.approval else (), 1):
             say(f"{ask.id[:8]}  {number}. {choice}")
+    if waiting:
+        say(f"`agenthub approvals {waiting[0].id[:8]}` shows all of it, and how to decide")
     return EXIT_OK
+
+
+def _in_full(ask: Ask) -> str:
+    """All that a person needs to decide, and the commands that do; nothing is cut."""
+    approval = ask.approval
+    assert approval is not None
+    head = (
+        f"asked {ago(ask.opened_at)} ago, rejected by itself in {length((ask.deadline - now()).total_seconds())}\n"
+        f"It works on: {ask.task.title}\nfrom {ask.task.from_role}, {ask.task.id[:8]}\n"
+    )
+    if approval.kind != "tool":
+        return f"{head}\n{approval.words(ask.role, ask.id)}"
+    why = f"{approval.source} says `{approval.rule}`" if approval.rule else approval.source
+    arguments = "\n".join(_argument(name, value) for name, value in approval.input.items())
+    return (
+        f"{ask.role} wants to call {approval.tool} ({why})\n{head}\n{arguments}\n\n"
+        f'agenthub approve {ask.id[:8]}\nagenthub reject {ask.id[:8]} --reason "…"'
+    )
+
+
+def _argument(name: str, value: object) -> str:
+    """An argument of a call: what has several lines stands below its name, as it is."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"{name}: {text}" if "\n" not in text else f"{name}:\n{indent(text, '  ')}"
 
 
 async def approve(

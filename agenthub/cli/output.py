@@ -75,12 +75,13 @@ def table(
 
 
 def grid(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), free: Sequence[str] = ()
-) -> Text:
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), free: Sequence[str] = (),
+    least: int = _LEAST_FREE_WIDTH,
+) -> Text:  # fmt: skip
     """A table without lines, one line for each row. Cells may hold markup.
 
     On a terminal the `free` columns, which hold text for people, share the room that the others leave; ids, names,
-    times and counts are never cut. Without a terminal nothing is.
+    times and counts are never cut, and `least` is what a free one keeps. Without a terminal nothing is cut.
     """
     from rich.text import Text
 
@@ -88,7 +89,7 @@ def grid(
     cells += [[Text.from_markup(" ".join(cell.splitlines())) for cell in row] for row in rows]
     widths = [max(row[at].cell_len for row in cells) for at in range(len(columns))]
     if sys.stdout.isatty():
-        widths = _fitted(widths, [at for at, name in enumerate(columns) if name in free], console().width)
+        widths = _fitted(widths, [at for at, name in enumerate(columns) if name in free], console().width, least)
     made = Text(no_wrap=True)
     for number, row in enumerate(cells):
         line = Text("\n" if number else "")
@@ -102,13 +103,13 @@ def grid(
     return made
 
 
-def _fitted(widths: Sequence[int], free: Sequence[int], room: int) -> list[int]:
+def _fitted(widths: Sequence[int], free: Sequence[int], room: int, least: int) -> list[int]:
     """The widths with those of the free columns smaller, the widest first, until they fit or are at their least."""
     fitted = list(widths)
     excess = sum(widths) + 2 * (len(widths) - 1) - room
     while excess > 0 and free:
         widest = max(free, key=lambda at: fitted[at])
-        if fitted[widest] <= _LEAST_FREE_WIDTH:
+        if fitted[widest] <= least:
             break
         fitted[widest] -= 1
         excess -= 1

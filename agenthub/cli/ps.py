@@ -55,6 +55,8 @@ STYLES = {
 """What the colours of states are called here."""
 
 _LEAST_EVERY_S = 0.2
+_LEAST_DOING = 10
+"""So that a row fits into 80 columns also if its role needs a person."""
 _RIGHT = ["SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"]
 
 
@@ -187,7 +189,7 @@ def _screen(*, is_shown: bool) -> Iterator[Callable[[_Seen], None]]:
 
 def _grid(rows: Sequence[_Row]) -> Text:
     columns = ["ROLE", "STATE", "DOING", "SINCE", "C", "H", "M", "L", "TOKENS", "COST", "BEAT"]
-    return grid(columns, [_row(row) for row in rows], right=_RIGHT, free=["DOING"])
+    return grid(columns, [_row(row) for row in rows], right=_RIGHT, free=["DOING"], least=_LEAST_DOING)
 
 
 def _row(row: _Row) -> list[str]:

@@ -39,7 +39,7 @@ class Approvals:
 
     async def approve(self, prefix: str, *, always: bool = False) -> Ask:
         """Let a tool call be made, with `always` also all that are like it; or give what a role asked for."""
-        ask = await self._find(prefix)
+        ask = await self.find(prefix)
         assert ask.approval is not None
         if ask.approval.kind == "question":
             raise RefusedError(f'That is a question. Answer it: `agenthub reply {ask.id[:8]} "…"`.')
@@ -53,18 +53,24 @@ class Approvals:
 
     async def reject(self, prefix: str, reason: str = "") -> Ask:
         """Do not let a tool call be made, or leave a question without an answer; the role reads why."""
-        return await self._decide(await self._find(prefix), Outcome.REFUSED, reason)
+        return await self._decide(await self.find(prefix), Outcome.REFUSED, reason)
 
     async def reply(self, prefix: str, text: str) -> Ask:
         """Answer a question: freely, or by a choice or its number, if there are choices."""
-        ask = await self._find(prefix)
+        ask = await self.find(prefix)
         assert ask.approval is not None
         if ask.approval.kind != "question":
             yes, no = (f"agenthub {word} {ask.id[:8]}" for word in ("approve", "reject"))
             raise RefusedError(f'That takes a yes or a no: `{yes}`, or `{no} --reason "…"`.')
         return await self._decide(ask, Outcome.DONE, _chosen(text, ask.approval.choices))
 
-    async def _find(self, prefix: str) -> Ask:
+    async def find(self, prefix: str) -> Ask:
+        """The decision whose id begins like that.
+
+        Raises:
+            NotFoundError: If there is none, or several.
+            RefusedError: If it is decided already.
+        """
         found = [ask for ask in await self._ledger.all() if ask.approval and ask.id.startswith(prefix)]
         if len(found) != 1:
             many = f"{len(found)} decisions" if found else "no decision"

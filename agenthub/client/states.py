@@ -36,6 +36,8 @@ WORKING = State("●", "working", "good", 6)
 STOPPING = State("◌", "stopping", "dim", 7)
 IDLE = State("○", "idle", "cool", 8)
 STOPPED = State("◌", "stopped", "dim", 9)
+_MOST_OF_A_TITLE = 120
+"""What is to be decided may be a whole file; here it is named only."""
 _NO_PROGRESS_RANK = 4
 _NO_PROGRESS = [State("▲", word, "warn", _NO_PROGRESS_RANK) for word in ("stalled", "nudged", "interrupted")]
 _STATES = {state.word: state for state in (DOWN, PAUSED, WORKING, STOPPING, IDLE, STUCK, *_NO_PROGRESS)}
@@ -65,7 +67,8 @@ def state_and_doing(status: RoleStatus, ask: Ask | None, breaker: Breaker | None
     """
     if ask is not None and ask.approval is not None:
         verb = "asks" if ask.approval.kind == "question" else "approve"
-        return NEEDS_YOU, f"{verb}: {ask.approval.title}"
+        title = ask.approval.title
+        return NEEDS_YOU, f"{verb}: {title if len(title) <= _MOST_OF_A_TITLE else f'{title[:_MOST_OF_A_TITLE]}…'}"
     beat, absence = status.heartbeat, status.absence
     if beat is None:
         if absence is None:

@@ -60,12 +60,14 @@ Overdue answers are asked for after 30, 60, 120 and 240 s; then the managers hea
         "approvals",
         "Talk",
         "approvals:approvals",
-        """List the tool calls and questions of roles that wait for your decision.
+        """List the tool calls and questions of roles that wait for your decision, or show one in full.
 
 $ agenthub approvals
+$ agenthub approvals 3f2a91c0         all of one: each argument of the call whole, why you are asked
 $ agenthub approvals --role backend --json=id,tool,input
 
-What nobody decides within `approval_within_s` is rejected; the role goes on and says so.""",
+What nobody decides within `approval_within_s` is rejected; the role goes on and says so.
+Exit codes: 0 ok, 3 no such role or decision, 4 no hub, 6 it is decided already.""",
     ),
     Command(
         "approve",
