@@ -27,18 +27,10 @@ from agenthub.organization_file import (
     Price,
     RoleOverride,
 )
-from agenthub.role_settings import NAME_RULE, SessionKind
+from agenthub.role_settings import MODEL_ALIASES, NAME_RULE, SessionKind
 from agenthub.roles import Problem, Role, as_token, explain, not_a_key, read_roles, shown
 from agenthub.settings import FILE_KEYS, Settings
 from agenthub.toml_files import TomlFile, read_toml
-
-MODEL_ALIASES: Mapping[str, str] = {
-    "haiku": "claude-haiku-5-5",
-    "sonnet": "claude-sonnet-5-5",
-    "opus": "claude-opus-5-5",
-    "fable": "claude-fable-5-2",
-}
-"""Short names that Claude Code's agent files use; the Messages API knows only the full ones."""
 
 
 class Terms(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal
 
@@ -20,6 +21,14 @@ from pydantic import (
 from agenthub import subjects, times
 from agenthub.messages import Priority
 from agenthub.permission_rules import PermissionRules
+
+MODEL_ALIASES: Mapping[str, str] = {
+    "haiku": "claude-haiku-5-5",
+    "sonnet": "claude-sonnet-5-5",
+    "opus": "claude-opus-5-5",
+    "fable": "claude-fable-5-2",
+}
+"""Short names that Claude Code's agent files use; the Messages API knows only the full ones."""
 
 NAME_RULE = "letters, digits, `_` and `-`, at most 64"
 

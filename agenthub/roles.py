@@ -25,7 +25,7 @@ from agenthub import subjects
 from agenthub.errors import unknown
 from agenthub.front_matter import FrontMatter, FrontMatterError
 from agenthub.permission_rules import is_known_tool, split_rules
-from agenthub.role_settings import NAME_RULE, RoleSettings
+from agenthub.role_settings import MODEL_ALIASES, NAME_RULE, RoleSettings
 
 DEFAULT_GLOBS = ("roles/*.md", ".claude/agents/**/*.md", "agents/*/AGENTS.md")
 
@@ -110,6 +110,12 @@ def read_roles(folder: Path, globs: Iterable[str] = DEFAULT_GLOBS) -> RoleFiles:
     return RoleFiles(tuple(roles.values()), tuple(problems))
 
 
+def _meant(model: str | None) -> str:
+    """The short name that this one is nearly; empty: it is one, or it is a name of its own, of a server elsewhere."""
+    names = (*MODEL_ALIASES, "inherit")
+    return "" if not model or model in names else next(iter(difflib.get_close_matches(model, names, 1, 0.8)), "")
+
+
 def _relative(pattern: str) -> str:
     if Path(pattern).is_absolute():
         raise ValueError("it is absolute")
@@ -184,6 +190,9 @@ def _role(path: Path, place: str, front: FrontMatter) -> tuple[Role | None, list
     if not subjects.token(name):
         wrong("name", f"`{name}` cannot be a role's name: {NAME_RULE}. Write `name: {as_token(name) or 'a-word'}`")
     model = word("model")
+    if near := _meant(model):
+        text = f"`model`: `{model}` is none that is known. Did you mean `{near}`?"
+        problems.append(Problem(place, lines.get(("model",)), "warning", text))
     tools = values.pop("tools", None)
     if isinstance(tools, str):
         tools = list(split_rules(tools))

@@ -17,6 +17,7 @@ from agenthub.bus.identity import OPERATOR, Keyring
 from agenthub.bus.topology import provision, topology
 from agenthub.client.audit import entries, export, verify, verify_file
 from agenthub.errors import ConfigError
+from agenthub.organization import load_organization
 from tests.organization import Hub, directive, says
 from tests.test_cli import in_hub
 from tests.test_identity import intruding, key_of
@@ -39,6 +40,19 @@ async def test_it_says_who_did_what_to_whom_in_the_order_in_which_it_was_stored(
     assert [one.sequence for one in found] == list(range(1, len(found) + 1))
     listed = (await in_hub(hub, "audit", "ls", "--who", "backend", "--what", "task_result", "--json")).json
     assert {(one["who"], one["what"]) for one in listed} == {("backend", "task_result")} and len(listed) == 3
+
+
+async def test_what_came_to_a_role_on_a_topic_says_in_whose_name_it_came(hub: Hub) -> None:
+    (hub.folder / "roles" / "qa.md").write_text(
+        "---\nname: qa\nagenthub: {subscribe: [topics.status.deploy]}\n---\nYou are QA."
+    )
+    hub.organization = load_organization(hub.settings)
+    await hub.provision()
+    async with hub.role("qa", says("read")):
+        said = (await in_hub(hub, "publish", "status.deploy", "1.9 is out", "--json")).json
+        await hub.completion("qa", said["id"])
+    (taken_in,) = [entry async for entry in entries(hub.bus) if entry.message_id == said["id"]]
+    assert (taken_in.who, taken_in.to, taken_in.title) == ("qa", "qa", "1.9 is out (it says: from you)")
 
 
 async def test_nobody_takes_anything_out_or_puts_a_copy_in(hub: Hub, bus: Bus) -> None:

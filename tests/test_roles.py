@@ -300,6 +300,23 @@ def test_a_role_cannot_be_changed(tmp_path: Path) -> None:
         role.name = "other"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("sonet", ["qa.md, line 2: `model`: `sonet` is none that is known. Did you mean `sonnet`?"]),
+        ("haiku", []),
+        ("inherit", []),
+        ("claude-sonnet-5", []),
+        ("llama-4-70b", []),
+    ],
+)
+def test_a_model_that_is_nearly_a_short_name_is_a_warning(tmp_path: Path, model: str, says: list[str]) -> None:
+    (tmp_path / "qa.md").write_text(f"---\nmodel: {model}\n---\nGo.")
+    role, problems = read_role(tmp_path / "qa.md", tmp_path)
+    assert role is not None
+    assert [str(problem) for problem in problems if problem.level == "warning"] == says
+
+
 def test_a_tool_that_is_not_there_is_a_warning_and_the_role_works_without(tmp_path: Path) -> None:
     path = tmp_path / "qa.md"
     path.write_text("---\ntools: Read, WebFetch, Bash(pytest *), mcp__github__*, Tsak\n---\nGo.")

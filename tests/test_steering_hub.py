@@ -98,6 +98,8 @@ def test_a_restart_is_by_the_file_as_it_is_now_and_takes_in_a_role_that_is_new(f
     assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
 
     (folder.path / "roles" / "tester.md").write_text(as_it_was.replace("backend", "tester"))
+    waits_for_it = folder.popen("send", "tester", "hello").communicate(timeout=60)[1]
+    assert "`tester` is new, and has no inbox yet. `agenthub restart tester` starts it" in waits_for_it
     folder.run("restart", "tester")
     assert folder.state_of("tester") == "idle"
     folder.run("grants", "add", "qa", "topic", "decisions.api")

@@ -52,7 +52,10 @@ def _told(received: Received) -> tuple[str, str, str, str, str]:
         message = Message.read(received.data, default_id=default_id)
     except MessageError as error:
         return sender or "(a stranger)", "garbage", to, "", str(error)
-    return sender or "(a stranger)", message.type, to, message.id, message.title
+    title = message.title
+    if place and sender == to and message.from_role not in ("", to):  # it took this in by a topic, or the public door
+        title = f"{title} (it says: from {message.from_role})"
+    return sender or "(a stranger)", message.type, to, message.id, title
 
 
 async def verify(bus: Bus) -> Verdict:

@@ -129,11 +129,23 @@ class Client:
         return await get_attachment(self.bus, key)
 
     async def put(self, to: str, message: Message) -> None:
-        """Put a message into an inbox; it is stored when this returns."""
-        await self.bus.publish(
-            subjects.lane(to, message.payload.priority, message.from_role), message.encode(), message_id=message.id,
-            headers={subjects.TRACE_PARENT: message.trace_parent()},
-        )  # fmt: skip
+        """Put a message into an inbox; it is stored when this returns.
+
+        Raises:
+            NotFoundError: If the role's file came after the hub was started, so that it has no inbox yet.
+        """
+        lane = subjects.lane(to, message.payload.priority, message.from_role)
+        try:
+            await self.bus.publish(
+                lane, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
+            )
+        except HubError as error:
+            if not str(error).startswith("No stream stores"):
+                raise
+            raise NotFoundError(
+                f"`{to}` is new, and has no inbox yet. `agenthub restart {to}` starts it in a hub that runs; where "
+                "each role is a process of its own `agenthub provision` makes its inbox."
+            ) from error
 
     async def completion(self, role: str, message_id: str, *, timeout_s: float | None = None) -> Completion:
         """How a message ended, as soon as it has; of one that went to a fallback, how it ended there.
