@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
+import select
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from agenthub import subjects
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.messages import Event
 from agenthub.sessions.session import TurnEnd, TurnResult
-from tests.organization import Hub, directive, says, until, write_organization
+from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
 
 HEAVY = {
     "anthropic", "mcp", "textual", "structlog", "apscheduler", "sqlite_utils", "prometheus_client", "aiohttp",
@@ -233,6 +235,35 @@ async def test_doctor_says_what_is_wrong_and_what_to_do(hub: Hub) -> None:
     assert "create GENBRAIN_AGENTS/backend-low" in ran.out
     mended = await in_hub(hub, "provision", "--json")
     assert [change["name"] for change in mended.json] == ["GENBRAIN_AGENTS/backend-low"]
+
+
+async def test_who_waits_at_a_terminal_sees_what_the_role_does_and_nothing_of_it_stays(hub: Hub) -> None:
+    goes_on, said = asyncio.Event(), bytearray()
+    ours, its = pty.openpty()
+
+    async def script(_: object) -> str:
+        await goes_on.wait()
+        return "shipped"
+
+    def has_said(text: str) -> bool:
+        while select.select([ours], [], [], 0)[0]:
+            said.extend(os.read(ours, 65536))
+        return text in said.decode(errors="replace")
+
+    async with hub.role("backend", ScriptedSession(script)):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agenthub", "send", "backend", "Ship it", "--wait", "--nats", hub.server.url,
+            cwd=hub.folder, stdout=asyncio.subprocess.PIPE, stderr=its,
+            env=dict(os.environ) | {"TERM": "xterm", "COLUMNS": "80"},
+        )  # fmt: skip
+        await until(lambda: has_said("backend ● working: Ship it · "))
+        goes_on.set()
+        async with asyncio.timeout(30):
+            out, _ = await process.communicate()
+    assert (process.returncode, out) == (0, b"shipped\n")
+    assert has_said("\r\x1b[Kbackend: done after ")
+    os.close(ours)
+    os.close(its)
 
 
 async def test_ps_and_doctor_say_how_a_role_that_is_down_is_started(hub: Hub) -> None:

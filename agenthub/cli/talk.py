@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, EXIT_REFUSED
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import counted, length, print_json, say
+from agenthub.cli.waiting import shown_while_waiting
 from agenthub.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ async def send(
         if not options.json:
             await _say_if_it_waits(client, to, "the directive")
         try:
-            done = await client.completion(to, message.id, timeout_s=timeout_s)
+            async with shown_while_waiting(client, to):
+                done = await client.completion(to, message.id, timeout_s=timeout_s)
         except TimeoutError as error:
             held = await _held(client, to)
             doing = f"it is {held}" if held else "it goes on. See `agenthub ps`"
@@ -164,7 +166,8 @@ async def ask(
             await _say_if_it_waits(client, to, "the question")
         within_s = (asked.deadline - asked.opened_at).total_seconds()
         try:
-            done = await replies.answer_to(asked, timeout_s=within_s)
+            async with shown_while_waiting(client, to):
+                done = await replies.answer_to(asked, timeout_s=within_s)
         except TimeoutError as error:
             owed = [debt for debt in await replies.pending() if debt.ask.id == asked.id]
             doing = f"{owed[0].debtor} {owed[0].words}" if owed else f"{to} has just ended it"
