@@ -201,7 +201,8 @@ def _status_of(error: BaseException, logger: logging.Logger) -> int:
     if isinstance(error, BaseExceptionGroup):
         return max(_status_of(one, logger) for one in error.exceptions)
     if isinstance(error, AgenthubError):
-        logger.error("ended: %s", error)
+        level = logging.INFO if isinstance(error, RestartAskedError) else logging.ERROR
+        logger.log(level, "ended: %s", error)
         if isinstance(error, HubUnreachableError | LeaseLostError):
             return EXIT_AWAY
         if isinstance(error, StalledError):

@@ -92,6 +92,7 @@ def test_a_restart_is_by_the_file_as_it_is_now_and_takes_in_a_role_that_is_new(f
     as_it_was = backend.read_text()
     backend.write_text(as_it_was.replace("---\n", "---\nmodel: sonet\n", 1))
     folder.run("restart", "backend")
+    assert " ERROR " not in (folder.state / "logs" / "backend.log").read_text(), "what a person asks for is none"
     assert "no model `sonet`" in folder.json("send", "backend", "rehearse: say hello", "--wait", code=1)["text"]
     backend.write_text(as_it_was)
     folder.run("restart", "backend")
@@ -200,6 +201,9 @@ async def test_each_command_says_what_came_of_it_and_what_to_do_next(
             (["nudge", "qa"], 3, "down"),
             (["estop"], 0, "Next: agenthub thaw"),
             (["thaw"], 0, "Next: agenthub ps"),
+            (["thaw"], 0, "nothing is stopped. Next: agenthub ps"),
+            (["resume", "--all"], 0, "backend: goes on"),
+            (["resume", "--all"], 0, "no role is paused. Next: agenthub ps"),
             (["tail", "--kind", "steered"], 0, ""),
         ]:
             ended, said = await command(hub, capsys, *words)

@@ -47,7 +47,9 @@ async def resume(role: str | None = None, /, *, all_: All = False, reason: str =
     _check_one(role, all_)
     async with options.client() as client:
         effect = await client.steering.resume(role, reason)
-    what = f"{role or 'every role'} goes on" if effect.is_new else f"{role} is not paused"
+    what = (
+        f"{role or 'every role'} goes on" if effect.is_new else f"{role} is not paused" if role else "no role is paused"
+    )
     return said(effect, what, "agenthub ps", options)
 
 
@@ -72,7 +74,13 @@ async def thaw(role: str | None = None, /, *, reason: str = "", options: Options
     """
     async with options.client() as client:
         effect = await client.steering.thaw(role, reason)
-    what = f"{role or 'everything'} goes on where it was" if effect.is_new else f"{role} is not stopped"
+    what = (
+        f"{role or 'everything'} goes on where it was"
+        if effect.is_new
+        else f"{role} is not stopped"
+        if role
+        else "nothing is stopped"
+    )
     return said(effect, what, "agenthub ps", options)
 
 

@@ -85,6 +85,10 @@ class Steering:
             held = found.paused if verb in ("pause", "resume") else found.stopped
             if (held is not None) == (verb in ("pause", "estop")):
                 return Effect(held or control, {}, [], is_new=False)
+        elif verb in ("resume", "thaw"):
+            found_all = (await self.standing()).values()
+            if not any(one.paused if verb == "resume" else one.stopped for one in found_all):
+                return Effect(control, {}, [], is_new=False)
         return await self.decide(control)
 
     # ── what is done once ──────────────────────────────────────────────────────────────────────────
