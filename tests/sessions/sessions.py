@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import math
 import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from agenthub.errors import BudgetExhaustedError
 from agenthub.messages import Usage
 from agenthub.rehearsal import Endpoint
 from agenthub.sessions.anthropic import AnthropicModel
@@ -23,6 +25,7 @@ from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import (
     MayCall,
+    Meter,
     ModelCalled,
     Prompt,
     Repeat,
@@ -55,11 +58,43 @@ class Asking:
     def settle(self, usage: Usage | None) -> None: ...
 
 
+class Purse:
+    """A meter with so much money: a question may be asked while something is left. `settled` has what each took."""
+
+    def __init__(self, usd: float = math.inf) -> None:
+        self.usd = usd
+        self.settled: list[Usage | None] = []
+        self.error: Exception | None = None
+        """Raised when it is asked, whatever is left."""
+        self.reserving: Callable[[], Awaitable[None]] = _allowed
+        self._is_reserved = False
+
+    @property
+    def spent_usd(self) -> float:
+        return sum(usage.cost_usd for usage in self.settled if usage is not None)
+
+    async def reserve(self, turn_id: str, *, input_tokens: int) -> None:
+        assert not self._is_reserved, "one question at a time"
+        assert input_tokens >= 0
+        await self.reserving()
+        if self.error is not None:
+            raise self.error
+        if self.spent_usd >= self.usd:
+            raise BudgetExhaustedError("test", "usd_day", spent="1 of 1 USD", opens="tomorrow", retry_after_s=60)
+        self._is_reserved = True
+
+    def settle(self, usage: Usage | None) -> None:
+        assert self._is_reserved, "settled twice"
+        self._is_reserved = False
+        self.settled.append(usage)
+
+
 def open_session(
     kind: Kind, folder: Path, url: str, journal: Journal, tools: list[Tool], *, model: str = MODEL,
     rules: tuple[str, ...] = (), before_effect: Callable[[], Awaitable[None]] = _allowed,
     before_call: Callable[[], Awaitable[None]] | None = None, max_steps: int = 12, may_call: MayCall | None = None,
     begins_with: Callable[[], str] = str, api_key: str = "secret-key", has_network: bool = False,
+    meter: Meter | None = None,
 ) -> Session:  # fmt: skip
     """A session of a kind whose things lie in `folder`."""
     if kind == "claude-code":
@@ -69,18 +104,18 @@ def open_session(
         )  # fmt: skip
         return ClaudeCodeSession(
             place, journal, tools=tools, before_effect=before_effect, before_call=before_call, may_call=may_call,
-            begins_with=begins_with,
+            begins_with=begins_with, meter=meter,
         )  # fmt: skip
     return Conversation(
         AnthropicModel(model, api_key=api_key, base_url=url, first_retry_s=0.05), journal,
         system="You are a test.", tools=tools, max_steps=max_steps, before_effect=before_effect, may_call=may_call,
-        meter=None if before_call is None else Asking(before_call), begins_with=begins_with,
+        meter=Asking(before_call) if before_call is not None else meter, begins_with=begins_with,
     )  # fmt: skip
 
 
-def noted_requests(endpoint: Endpoint) -> list[dict[str, Any]]:
+def noted_requests(endpoint: Endpoint, into: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
     """Bodies of all requests for answers from now on, oldest first."""
-    requests: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = [] if into is None else into
     answer = endpoint.model.answer
 
     def noted(body: bytes, *, version: str) -> Any:
@@ -138,6 +173,16 @@ def framed(text: str, identity: str) -> str:
 def calls(*wanted: tuple[str, str]) -> str:
     """Words that have the rehearsal model call tools, one after the other."""
     return "\n".join(f"rehearse: tool {name} {json.dumps({'text': text})}" for name, text in wanted)
+
+
+def by_curl() -> str:
+    """A command with which the shell of Claude Code asks a model by itself, at the end of its way to its own."""
+    messages = [{"role": "user", "content": "rehearse: say Hi."}]
+    asked = {"model": "claude-haiku-4-5", "max_tokens": 99, "messages": messages}
+    return (
+        "curl -s --unix-socket /run/agenthub/model -H 'anthropic-version: 2023-06-01' "
+        f"-d '{json.dumps(asked)}' http://model/v1/messages"
+    )
 
 
 # ── a process that can be killed ───────────────────────────────────────────────────────────────────

@@ -13,6 +13,8 @@ from agenthub.errors import ModelUnavailableError
 from agenthub.sandbox import isolation, own
 from agenthub.sessions.claude_code import place as places
 from agenthub.sessions.claude_code import walls
+from agenthub.sessions.claude_code.answers import priced
+from agenthub.sessions.claude_code.gate import Gate
 from agenthub.sessions.claude_code.place import Place
 from agenthub.sessions.claude_code.relay import Relay
 from agenthub.sessions.claude_code.server import Called, mcp_server
@@ -40,11 +42,13 @@ class Program:
         called: Called,
         before_tool: Hook,
         after_tool: Hook,
+        gate: Gate,
     ) -> None:
         """
         Args:
             definitions: Of our tools.
             called: What calls of them come to.
+            gate: Asked before its model is.
         """
         self._place, self._definitions, self._called = place, definitions, called
         self._before_tool, self._after_tool = before_tool, after_tool
@@ -54,8 +58,9 @@ class Program:
         self._argv: list[str] = []
         self._environment: dict[str, str] = {}
         self._relay = Relay(
-            place.home.with_name(f"{place.home.name}.model"), base_url=place.base_url, api_key=place.api_key
-        )
+            place.home.with_name(f"{place.home.name}.model"), base_url=place.base_url, api_key=place.api_key, gate=gate,
+            price=lambda answered: priced(answered.model, answered.usage, place.prices),
+        )  # fmt: skip
         self._leaving: asyncio.Task[None] | None = None
         """The end of a process that was killed."""
 

@@ -1,8 +1,8 @@
 """The way from Claude Code to its model: a socket in its walls, and behind it this process, which has the key.
 
 So Claude Code needs no network, and the key is nowhere in its processes, where its own shell could read it. What
-comes over the socket is passed on to one endpoint, if it asks a model; nothing else is. What each answer took is kept,
-since the shell may ask here as well.
+comes over the socket is passed on to one endpoint, if it asks a model and the gate lets it; nothing else is. What each
+answer took is settled there and kept here, since the shell may ask as well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 import httpx2
 import uvicorn
 
+from agenthub.messages import Usage
+from agenthub.sessions.claude_code.gate import NO_TURN, Gate
 from agenthub.sessions.claude_code.tally import Answered, Tally
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,12 @@ _MOST_AT_ONCE = 16
 _LONGEST_PATH = 100
 """Of a socket, in bytes; the kernel takes 107."""
 _OPEN_WITHIN_S = 10.0
-_ASKED = {"/v1/messages": "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
+_MESSAGES = "/v1/messages"
+_BYTES_PER_TOKEN = 3
+"""Few, so that the size of a question is rather taken for too large."""
+_REFUSED = 403, "permission_error"
+"""What Claude Code and the SDKs do not try again."""
+_ASKED = {_MESSAGES: "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
 _OURS = {b"host", b"content-length", b"x-api-key", b"authorization", b"accept-encoding"}
 _OF_ONE_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect"}
 
@@ -46,13 +53,17 @@ _Send = Callable[[Any], Awaitable[None]]
 class Relay:
     """Passes requests on to the model's endpoint, with the key, from `open` to `close`."""
 
-    def __init__(self, path: Path, *, base_url: str, api_key: str) -> None:
+    def __init__(
+        self, path: Path, *, base_url: str, api_key: str, gate: Gate, price: Callable[[Answered], Usage]
+    ) -> None:
         """
         Args:
             path: Where the socket is to be; what is there already is taken for one that was left.
             base_url: The endpoint. Empty: Anthropic's.
+            gate: Asked before the model is.
+            price: What an answer took, with its price.
         """
-        self.path, self._api_key = path, api_key
+        self.path, self._api_key, self._gate, self._price = path, api_key, gate, price
         self._upstream = urlsplit((base_url or _ANTHROPIC).rstrip("/"))
         self._answered: list[Answered] = []
         self._closing = asyncio.Event()
@@ -128,8 +139,8 @@ class Relay:
             if self._api_key:
                 headers.append((b"x-api-key", self._api_key.encode()))
             request = client.build_request(scope["method"], url, headers=headers, content=body or None)
-            tally = Tally(_model_of(body))
-            answering = asyncio.create_task(_answer(client, request, send, tally), name="answer of the model")
+            asking = self._ask if path == _MESSAGES else self._look_up
+            answering = asyncio.create_task(asking(client, request, send, body), name="answer of the model")
             leaving = asyncio.create_task(_left(receive), name="claude code leaves")
             try:
                 await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -137,10 +148,32 @@ class Relay:
                 answering.cancel()  # who has left is owed nothing, and every token costs
                 leaving.cancel()
                 await asyncio.gather(answering, leaving, return_exceptions=True)
-                if (answered := tally.answered()) is not None:
-                    self._answered.append(answered)
 
         return application
+
+    async def _ask(self, client: httpx2.AsyncClient, request: httpx2.Request, send: _Send, body: bytes) -> None:
+        """Ask the model, if it may be asked; what the answer took is settled, however it ends."""
+        async with self._gate.question(input_tokens=-(-len(body) // _BYTES_PER_TOKEN)) as question:
+            if not question.refusal:
+                tally = Tally(_model_of(body))
+                try:
+                    await _answer(client, request, send, tally)
+                finally:
+                    answered = tally.answered()
+                    if answered is not None:
+                        self._answered.append(answered)
+                        question.took = self._price(answered)
+                    elif tally.was_refused:
+                        question.took = Usage()
+        if question.refusal:
+            await _refuse(send, *_REFUSED, question.refusal)
+
+    async def _look_up(self, client: httpx2.AsyncClient, request: httpx2.Request, send: _Send, body: bytes) -> None:
+        """Pass on what costs nothing."""
+        if self._gate.is_open:
+            await _answer(client, request, send, Tally(""))
+        else:
+            await _refuse(send, *_REFUSED, NO_TURN)
 
     def _short(self, process: int | str) -> str:
         if len(os.fsencode(self.path)) <= _LONGEST_PATH or sys.platform != "linux":
@@ -185,6 +218,7 @@ async def _answer(client: httpx2.AsyncClient, request: httpx2.Request, send: _Se
         try:
             headers = [(name.lower(), value) for name, value in response.headers.raw]
             headers = [(name, value) for name, value in headers if name not in _OF_ONE_HOP]
+            tally.was_refused = response.status_code >= 400
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
             has_begun = True
             async for piece in response.aiter_raw():
@@ -196,6 +230,7 @@ async def _answer(client: httpx2.AsyncClient, request: httpx2.Request, send: _Se
     except (httpx2.HTTPError, OSError) as error:
         logger.info("the model's endpoint: %s: %s", type(error).__name__, error)
         if not has_begun:
+            tally.was_refused = True
             await _refuse(send, 502, "api_error", f"The model's endpoint is not reached: {type(error).__name__}")
 
 
@@ -206,12 +241,12 @@ def _model_of(body: bytes) -> str:
 
 
 async def _body(receive: Callable[[], Awaitable[Any]]) -> bytes | None:
-    """Body of the request; None if it is too large. Read to its end: the client listens only then."""
+    """Body of the request; None if it is too large, or cut off. Read to its end: the client listens only then."""
     pieces, size = [], 0
     while True:
         event = await receive()
         if event["type"] == "http.disconnect":
-            return b""
+            return None
         piece = event.get("body", b"")
         size += len(piece)
         if size <= _MAX_BODY_BYTES:

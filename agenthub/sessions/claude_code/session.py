@@ -15,12 +15,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any
 
 from agenthub.errors import SessionError
-from agenthub.messages import Usage
 from agenthub.sessions import prompts
 from agenthub.sessions.claude_code import place as places
 from agenthub.sessions.claude_code import repeats
 from agenthub.sessions.claude_code.answers import Answers, priced
 from agenthub.sessions.claude_code.endings import ContextFullError
+from agenthub.sessions.claude_code.gate import Gate, OpenTurn
 from agenthub.sessions.claude_code.permits import OwnPermits
 from agenthub.sessions.claude_code.place import Place
 from agenthub.sessions.claude_code.program import Program
@@ -65,7 +65,7 @@ class ClaudeCodeSession:
         Args:
             before_effect: Awaited before each turn and each call of a tool; raises if this process may not act.
             before_call: Awaited before each turn and after each call of a tool; raises if there is no money.
-            meter: Asked before each turn, and told what it took.
+            meter: Asked before each turn and before each question to the model, and told what that took.
             may_call: Asked before each call, of our tools and of Claude Code's own.
             begins_with: Asked when a conversation begins, for words to begin it with. They stay in it as they were.
         """
@@ -74,10 +74,11 @@ class ClaudeCodeSession:
         self._store = Store(journal.path)
         self._tool_calls = ToolCalls(tools, journal, before_effect, may_call)
         self._ours, self._may_call = frozenset(tool.name for tool in tools), may_call
-        self._before_effect, self._before_call, self._meter = before_effect, before_call, meter
+        self._before_effect, self._before_call = before_effect, before_call
+        self._gate = Gate(before_effect=before_effect, meter=meter)
         self._program = Program(
             self._place, definitions=self._tool_calls.definitions, called=self._called,
-            before_tool=self._before_tool, after_tool=self._after_tool,
+            before_tool=self._before_tool, after_tool=self._after_tool, gate=self._gate,
         )  # fmt: skip
         self._running: RunningTurn | None = None
         self._heard: set[str] = set()
@@ -126,28 +127,37 @@ class ClaudeCodeSession:
         await self._before_effect()
         if self._before_call is not None:
             await self._before_call()
-        if self._meter is not None:
-            await self._meter.reserve(turn_id, input_tokens=self._context.tokens)
-        took: Usage | None = Usage()
-        if prompt.granted is not None:
-            prompt, events = await self._granted(prompt, prompt.granted, turn_id)
-            for granted_event in events:
-                yield granted_event
-            if events and isinstance(events[-1], TurnResult):
-                return
-        opening, notes = self._opening(prompt, turn_id, session_id, open_calls, is_new=is_new)
-        await self._program.connect(session_id, is_new=is_new)
-        answers = Answers(
-            turn_id, prompt.task.id, journal=self._journal, tool_calls=self._tool_calls, model=self._place.model,
-            prices=self._place.prices, opening=[*self._tool_calls.results_of_last_turn(), *opening], notes=notes,
-            heard=self._heard,
-        )  # fmt: skip
-        running = self._running = RunningTurn(
-            turn_id, prompt.task, answers=answers, journal=self._journal, store=self._store,
-            tool_calls=self._tool_calls, open_calls=open_calls, workspace=self._place.workspace,
-            max_steps=self._place.max_steps, before_effect=self._before_effect, before_call=self._before_call,
-            permits=OwnPermits(self._may_call, prompt.granted), refused=self._program.refused,
-        )  # fmt: skip
+        asking = await self._gate.open(turn_id, input_tokens=self._context.tokens)
+        try:
+            if prompt.granted is not None:
+                prompt, events = await self._granted(prompt, prompt.granted, turn_id)
+                for granted_event in events:
+                    yield granted_event
+                if events and isinstance(events[-1], TurnResult):
+                    return
+            opening, notes = self._opening(prompt, turn_id, session_id, open_calls, is_new=is_new)
+            await self._program.connect(session_id, is_new=is_new)
+            answers = Answers(
+                turn_id, prompt.task.id, journal=self._journal, tool_calls=self._tool_calls, model=self._place.model,
+                prices=self._place.prices, opening=[*self._tool_calls.results_of_last_turn(), *opening], notes=notes,
+                heard=self._heard,
+            )  # fmt: skip
+            running = self._running = RunningTurn(
+                turn_id, prompt.task, answers=answers, journal=self._journal, store=self._store,
+                tool_calls=self._tool_calls, open_calls=open_calls, workspace=self._place.workspace,
+                max_steps=self._place.max_steps, before_effect=self._before_effect, before_call=self._before_call,
+                permits=OwnPermits(self._may_call, prompt.granted), refused=self._program.refused,
+            )  # fmt: skip
+            async with contextlib.aclosing(self._run(running, asking, opening, prompt)) as happening:
+                async for event in happening:
+                    yield event
+        finally:
+            await self._gate.close(asking)
+
+    async def _run(
+        self, running: RunningTurn, asking: OpenTurn, opening: list[Block], prompt: Prompt
+    ) -> AsyncGenerator[SessionEvent]:
+        """What happens in a turn from its first words on."""
         # A fresh id for each try: one that Claude Code has seen before would be ignored, without an answer.
         identity = str(uuid.uuid4())
         listening: asyncio.Task[None] | None = None
@@ -156,32 +166,27 @@ class ClaudeCodeSession:
                 running.listen(self._program.client.receive_messages(), identity), name="claude code"
             )
             await self._before_effect()  # Claude Code took its time to start
-            took = None
             await self._program.client.query(_message(opening, identity))
             while True:
                 event = await running.events.get()
                 if isinstance(event, BaseException):
-                    raise self._explained(event)
+                    raise self._explained(event, asking)
                 if isinstance(event, TurnResult):
-                    for extra in self._settle(running, prompt, turn_id):
-                        took = (took or Usage()) + extra.usage
+                    await self._gate.close(asking)  # who has the result may never come back for the end
+                    for extra in self._record_rest(running, prompt, asking.turn_id):
                         yield extra
-                elif isinstance(event, ModelCalled):
-                    took = (took or Usage()) + event.usage
-                if isinstance(event, TurnResult):
-                    self._running = None  # who has the result may never come back for the end
+                    self._running = None
                 yield event
                 if isinstance(event, TurnResult):
                     return
         finally:
             if self._running is running:  # else the next turn runs already
                 self._running = None
-            if self._meter is not None:
-                self._meter.settle(took)
             if listening is not None:
                 listening.cancel()
             if running.is_over:
-                self._settle(running, prompt, turn_id)
+                await self._gate.close(asking)
+                self._record_rest(running, prompt, asking.turn_id)
             else:  # it would go on by itself
                 self._program.kill()
 
@@ -225,7 +230,7 @@ class ClaudeCodeSession:
         opening += [prompts.notices([prompts.quoted(word) for word in words])] if words else []
         return [{"type": "text", "text": text} for text in (*opening, text)], [note for note, _ in notes]
 
-    def _settle(self, running: RunningTurn, prompt: Prompt, turn_id: str) -> list[ModelCalled]:
+    def _record_rest(self, running: RunningTurn, prompt: Prompt, turn_id: str) -> list[ModelCalled]:
         """Record what was asked of models beside the answers, by Claude Code or by its shell, once for each."""
         told = []
         for answer in self._program.take_answered():
@@ -239,8 +244,13 @@ class ClaudeCodeSession:
             self._context = ContextInfo(running.answers.context_tokens, running.window)
         return told
 
-    def _explained(self, error: BaseException) -> BaseException:
-        """The error for the loop: what is wrong with the process of Claude Code may be mended by another one."""
+    def _explained(self, error: BaseException, asking: OpenTurn) -> BaseException:
+        """The error for the loop: why its model was not asked, if it is that of which Claude Code speaks.
+
+        What is wrong with its process may be mended by another one.
+        """
+        if (cause := asking.cause_of(error)) is not None:
+            return cause
         if isinstance(error, ContextFullError):
             self._store.forget_session()
         if not type(error).__module__.startswith("claude_agent_sdk"):

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from agenthub.messages import Outcome
+from agenthub.budgets import AccountName, Budgets
+from agenthub.guards.budget import Amount, LimitSet, Reservation
+from agenthub.messages import Event, Outcome, now
 from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sandbox import isolation
 from agenthub.settings import Settings
 from tests.organization import Hub, says, until, write_organization
-from tests.sessions.sessions import HAS_CLAUDE_CODE
+from tests.sessions.sessions import HAS_CLAUDE_CODE, by_curl, noted_requests
+from tests.test_cli import agenthub
 
 pytestmark = pytest.mark.skipif(
     not HAS_CLAUDE_CODE,
@@ -26,14 +32,17 @@ pytestmark = pytest.mark.skipif(
 
 
 @contextlib.asynccontextmanager
-async def playing(hub: Hub, role: str, *, speed: float = 0, tools: str = "") -> AsyncIterator[Settings]:
-    """The role, played by Claude Code with the rehearsal model, in this process."""
+async def playing(
+    hub: Hub, role: str, *, speed: float = 0, tools: str = "", asked: list[dict[str, Any]] | None = None
+) -> AsyncIterator[Settings]:
+    """The role, played by Claude Code with the rehearsal model, in this process; `asked` gets what that is asked."""
     write_organization(hub.folder, '[defaults]\nsession = "claude-code"\ncritical_grace_s = 0.2\n')
     if tools:
         file = hub.folder / "roles" / f"{role}.md"
         file.write_text(file.read_text("utf-8").replace("agenthub:\n", f"tools: {tools}\nagenthub:\n", 1), "utf-8")
     hub.organization = load_organization(hub.settings)
     async with start_rehearsal(speed=speed) as endpoint:
+        noted_requests(endpoint, asked)
         settings = Settings.load(
             config=hub.settings.config, nats_url=hub.server.url, model_url=endpoint.url, rehearse=True, grace_s=3.0
         ).model_copy(update={"api_key": SecretStr("rehearsal")})
@@ -106,3 +115,77 @@ async def test_its_shell_finds_no_key_of_the_hub_and_no_file_of_another_role(hub
     results = [line for line in record.read_text("utf-8").splitlines() if '"tool_result"' in line]
     assert "end" in results[0]
     assert not any(word in results[0] for word in (*keys, "umbrella", 'org = \\"acme', "journals"))
+
+
+# ── money ──────────────────────────────────────────────────────────────────────────────────────────
+ACCOUNT = AccountName("backend", is_rehearsal=True)
+with_shell = pytest.mark.skipif(
+    bool(isolation().remedy) or shutil.which("curl", path="/usr/bin:/bin") is None,
+    reason=isolation().found or "no curl to ask with",
+)
+
+
+async def limited(budgets: Budgets, *, left: float) -> None:
+    """Let the role spend so many more tokens today."""
+    await until(lambda: _is_settled(budgets))
+    spent = (await budgets.accounts())[ACCOUNT.key].spent["day"].tokens
+    await budgets.set(ACCOUNT, "tokens_day", LimitSet(amount=spent + left, by="you", at=now()))
+
+
+async def _is_settled(budgets: Budgets) -> bool:
+    return not (await budgets.accounts())[ACCOUNT.key].reserved
+
+
+async def put_off(hub: Hub, message_id: str) -> Event:
+    """What is told when a message is put off."""
+    async with hub.bus.listen("agent-hub.events.delayed.backend") as heard, asyncio.timeout(60):
+        event = Event.decode((await anext(heard)).data)
+    assert event.message_id == message_id
+    return event
+
+
+@with_shell
+async def test_what_its_shell_asks_passes_no_limit_and_its_message_waits_for_money(hub: Hub) -> None:
+    budgets, asked = Budgets(hub.bus), list[dict[str, Any]]()
+    async with playing(hub, "backend", tools="Bash", asked=asked) as settings:
+        await hub.completion("backend", await hub.send("backend", "rehearse: say Hello."), within_s=60)
+        await limited(budgets, left=1)
+        many = f"for i in 1 2 3 4 5; do {by_curl()}; echo; done"
+        words = f"rehearse: tool Bash {json.dumps({'command': many})}\nrehearse: say Done."
+        message_id = await hub.send("backend", words)
+        event = await put_off(hub, message_id)
+        assert ("has spent" in event.text, event.data["failures"]) == (True, 0)
+        assert [request["model"] for request in asked] == ["claude-sonnet-5-5"] * 2
+        more = ("budget", "allow", "backend", "tokens_day=1000000", "--rehearsal", "--nats", hub.server.url)
+        allowed = await agenthub(*more, folder=hub.folder)
+        assert allowed.code == 0, allowed
+        done = await hub.completion("backend", message_id, within_s=60)
+    assert (done.outcome, done.text) == (Outcome.DONE, "Done.")
+    assert [request["model"] for request in asked] == ["claude-sonnet-5-5"] * 3
+    [record] = (settings.state / "claude-code" / "backend").glob("projects/*/*.jsonl")
+    assert record.read_text("utf-8").count("permission_error") >= 5
+
+
+@with_shell
+async def test_what_others_set_aside_in_the_middle_of_its_turn_is_waited_for(hub: Hub) -> None:
+    budgets, asked = Budgets(hub.bus), list[dict[str, Any]]()
+    async with playing(hub, "backend", tools="Bash", asked=asked) as settings:
+        workspace = settings.state / "workspaces" / "backend"
+        waits = "touch begun; until test -e go; do sleep 0.05; done"
+        words = f"rehearse: tool Bash {json.dumps({'command': waits})}\nrehearse: say Done."
+        message_id = await hub.send("backend", words)
+        await until((workspace / "begun").exists, within_s=60)
+        await limited(budgets, left=100_000)
+        others = Reservation(tokens=100_000, id="r1", at=now(), until=now() + timedelta(hours=1))
+        await budgets.reserve(ACCOUNT, {}, "qa", others, at=now())
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(put_off(hub, message_id))
+            await asyncio.sleep(0)
+            (workspace / "go").touch()
+        event = waiting.result()
+        assert ("set aside for calls that run" in event.text, event.data["failures"]) == (True, 0)
+        assert len(asked) == 1
+        await budgets.settle(ACCOUNT, "qa", "r1", Amount(), at=now())
+        done = await hub.completion("backend", message_id, within_s=60)
+    assert (done.outcome, done.text, done.usage.calls) == (Outcome.DONE, "Done.", 2)
+    assert len(asked) == 2

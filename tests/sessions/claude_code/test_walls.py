@@ -23,7 +23,7 @@ from agenthub.rehearsal import Endpoint, start_rehearsal
 from agenthub.sandbox import isolation
 from agenthub.sessions.session import ModelCalled
 from tests.organization import until
-from tests.sessions.sessions import HAS_CLAUDE_CODE, Office, Process, calls
+from tests.sessions.sessions import HAS_CLAUDE_CODE, Office, Process, by_curl, calls
 
 pytestmark = pytest.mark.skipif(
     not HAS_CLAUDE_CODE,
@@ -182,18 +182,9 @@ async def test_what_it_starts_cannot_change_what_is_run_outside(state: State) ->
 @walled
 @pytest.mark.skipif(shutil.which("curl", path="/usr/bin:/bin") is None, reason="no curl to ask with")
 async def test_what_its_shell_asks_the_model_is_counted_as_what_the_turn_took(state: State) -> None:
-    asked = {
-        "model": "claude-haiku-4-5",
-        "max_tokens": 99,
-        "messages": [{"role": "user", "content": "rehearse: say Hi."}],
-    }
-    command = (
-        "curl -s --unix-socket /run/agenthub/model -H 'anthropic-version: 2023-06-01' "
-        f"-d '{json.dumps(asked)}' http://model/v1/messages"
-    )
     role = Office("claude-code", state.role, state.endpoint, rules=("Bash",))
     await role.opens()
-    told = await role.events(f"rehearse: tool Bash {json.dumps({'command': command})}\nrehearse: say Done.")
+    told = await role.events(f"rehearse: tool Bash {json.dumps({'command': by_curl()})}\nrehearse: say Done.")
     took = [(event.model, event.usage.calls) for event in told if isinstance(event, ModelCalled)]
     await role.closes()
     assert took == [("claude-sonnet-5-5", 1), ("claude-sonnet-5-5", 1), ("claude-haiku-4-5", 1)]
