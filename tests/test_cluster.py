@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,6 +33,32 @@ async def cluster(tmp_path: Path) -> AsyncIterator[NatsCluster]:
 async def cluster_bus(cluster: NatsCluster) -> AsyncIterator[Bus]:
     async with connect(cluster.url, name="test", patience_s=WITHIN_S) as connected:
         yield connected
+
+
+async def test_who_has_taken_a_port_meanwhile_does_not_keep_a_cluster_from_starting(tmp_path: Path) -> None:
+    cluster = NatsCluster(tmp_path / "nats", durable=False)
+    member = cluster.servers[1].member
+    assert member is not None
+    try:
+        with socket.create_server(("127.0.0.1", member.route_port)):
+            await cluster.start()
+        assert all(server.pid for server in cluster.servers)
+        assert len({server.member.route_port for server in cluster.servers if server.member} - {member.route_port}) == 3
+    finally:
+        await cluster.stop()
+
+
+async def test_provisioning_waits_for_a_server_that_is_not_heard_of_at_the_moment(
+    cluster: NatsCluster, cluster_bus: Bus
+) -> None:
+    gone = cluster.servers[2]
+    await gone.end()  # it says goodbye: the others take it for offline at once
+    provisioning = asyncio.create_task(provision(cluster_bus, topology(ROLES, replicas=3)))
+    done, _ = await asyncio.wait([provisioning], timeout=1)
+    assert not done, "without a third server no stream of three replicas can be made"
+    await gone.start()
+    async with asyncio.timeout(WITHIN_S):
+        assert await provisioning
 
 
 async def test_what_was_accepted_while_leaders_are_killed_ends_exactly_once(

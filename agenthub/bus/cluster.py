@@ -15,26 +15,22 @@ from pathlib import Path
 from agenthub.bus.access import Access
 from agenthub.bus.connection import Bus
 from agenthub.bus.monitor import has_quorum
-from agenthub.bus.server import Membership, NatsServer
+from agenthub.bus.server import Membership, NatsServer, PortTakenError
 from agenthub.errors import ConfigError, HubError
 
 QUORUM_WITHIN_S = 30.0
 _PAUSE_S = 0.05
+_TRIES = 5
+"""Somebody may take a port between the moment in which it was found free and that in which a server wants it."""
 
 
 class NatsCluster:
     """A cluster of nats-servers with JetStream, their data below `folder`."""
 
     def __init__(self, folder: Path, *, size: int = 3, durable: bool = True, access: Access | None = None) -> None:
-        ports = _free_ports(size)
         self.servers = [
-            NatsServer(
-                folder / f"n{number}",
-                durable=durable,
-                access=access,
-                member=Membership(f"n{number}", ports[number], ports),
-            )
-            for number in range(size)
+            NatsServer(folder / f"n{number}", durable=durable, access=access, member=member)
+            for number, member in enumerate(_members(size))
         ]
         """In the order of their numbers; one may be killed and started again by itself."""
 
@@ -54,7 +50,16 @@ class NatsCluster:
             HubRunningError: If another server uses one of the folders.
             HubError: If one does not come up, or they do not find each other.
         """
-        await asyncio.gather(*(server.start() for server in self.servers))
+        for tries in range(_TRIES):
+            started = await asyncio.gather(*(server.start() for server in self.servers), return_exceptions=True)
+            if not (failed := [error for error in started if error is not None]):
+                break
+            await self.kill()
+            if tries + 1 == _TRIES or not any(isinstance(error, PortTakenError) for error in failed):
+                raise failed[0]
+            for server, member in zip(self.servers, _members(len(self.servers)), strict=True):
+                server.release()
+                server.member = member
         try:
             async with asyncio.timeout(QUORUM_WITHIN_S):
                 while True:
@@ -121,6 +126,11 @@ def check_data(folder: Path, size: int) -> None:
         f"The data in {folder} was made by {made}; {f'{size} servers' if size > 1 else 'one server'} would not see it. "
         f"Go on with {how}, or move that folder away to begin with empty inboxes."
     )
+
+
+def _members(size: int) -> list[Membership]:
+    ports = _free_ports(size)
+    return [Membership(f"n{number}", port, ports) for number, port in enumerate(ports)]
 
 
 def _free_ports(count: int) -> tuple[int, ...]:

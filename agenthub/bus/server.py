@@ -80,6 +80,10 @@ def binary() -> str:
     return found
 
 
+class PortTakenError(HubError):
+    """A port that a server was told to use is in use by somebody else."""
+
+
 class NatsServer:
     """One nats-server with JetStream, its data below `folder`.
 
@@ -100,7 +104,7 @@ class NatsServer:
         """Port in use; after a crash the server comes back on the same one."""
         self.monitor_port = -1
         self._sync = "always" if durable else '"2m"'
-        self._member = member
+        self.member = member
         self._lock: IO[str] | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -173,13 +177,13 @@ class NatsServer:
     def _write_config(self) -> Path:
         """In one step: a disk that is full must not leave half of it."""
         text = _CONFIG.format(
-            name=self._member.name if self._member else "agenthub", port=self.port, monitor_port=self.monitor_port,
+            name=self.member.name if self.member else "agenthub", port=self.port, monitor_port=self.monitor_port,
             store=json.dumps(str(self.folder / "jetstream")), sync=self._sync,
             log=json.dumps(str(self.log)), log_bytes=LOG_BYTES, pid=json.dumps(str(self.folder / _PID)),
         )  # fmt: skip
-        if self._member is not None:
-            routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in self._member.route_ports)
-            text += _CLUSTER.format(port=self._member.route_port, routes=routes)
+        if self.member is not None:
+            routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in self.member.route_ports)
+            text += _CLUSTER.format(port=self.member.route_port, routes=routes)
         if self._access is not None:
             access.write(self.folder, self._access.text())
             text += f"include {access.FILE}\n"
@@ -236,7 +240,9 @@ class NatsServer:
             async with asyncio.timeout(READY_WITHIN_S):
                 while True:
                     if self._process.returncode is not None:
-                        raise HubError(f"{self.name} ended with {self._process.returncode}: {_last_line(self.log)}")
+                        why = _last_line(self.log)
+                        error = PortTakenError if why.endswith("address already in use") else HubError
+                        raise error(f"{self.name} ended with {self._process.returncode}: {why}")
                     for file in ports.glob("*.ports"):
                         with contextlib.suppress(ValueError, KeyError, IndexError):
                             found = json.loads(file.read_text())

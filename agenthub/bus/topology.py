@@ -315,8 +315,16 @@ async def _provision_stream(bus: Bus, config: StreamConfig, dry_run: bool) -> li
 async def _apply(
     bus: Bus, config: StreamConfig, how: Callable[[StreamConfig], Awaitable[object]], what: str
 ) -> None:  # fmt: skip
+    async def ask() -> None:
+        try:
+            await how(config)
+        except APIError as error:
+            if error.err_code == _NO_PEERS and "offline" in (error.description or ""):
+                raise TimeoutError(error.description) from error  # a server of the cluster that will be back
+            raise
+
     try:
-        await bus.patiently(lambda: how(config), str(config.name))
+        await bus.patiently(ask, str(config.name))
     except APIError as error:
         remedy = ""
         if error.err_code in (_NO_PEERS, _NOT_CLUSTERED):
