@@ -118,5 +118,6 @@ class Breakers:
         is_probed = breaker.state == "half_open"
         return BreakerOpenError(
             breaker.shown, breaker.reason, retry_after_s=PROBED_S if is_probed else max(1.0, left_s),
+            whole_wait_s=None if is_probed else circuit_breaker.whole_wait_s(breaker),
             is_of_role=key.startswith(_ROLE),
         )  # fmt: skip

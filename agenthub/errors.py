@@ -133,16 +133,22 @@ class ModelUnavailableError(SessionError):
 
     waits_for = "model"
 
-    def __init__(self, reason: str, *, retry_after_s: float) -> None:
+    def __init__(self, reason: str, *, retry_after_s: float, whole_wait_s: float | None = None) -> None:
         super().__init__(f"{reason}; next try in {retry_after_s:.0f} s")
         self.retry_after_s = retry_after_s
+        self.whole_wait_s = retry_after_s if whole_wait_s is None else whole_wait_s
+        """From its beginning, which others may have seen."""
 
 
 class BreakerOpenError(ModelUnavailableError):
     """A circuit breaker is open; nothing was sent to the model."""
 
-    def __init__(self, whose: str, reason: str, *, retry_after_s: float, is_of_role: bool = False) -> None:
-        super().__init__(f"the circuit breaker of {whose} is open ({reason})", retry_after_s=retry_after_s)
+    def __init__(
+        self, whose: str, reason: str, *, retry_after_s: float, whole_wait_s: float | None = None,
+        is_of_role: bool = False,
+    ) -> None:  # fmt: skip
+        why = f"the circuit breaker of {whose} is open ({reason})"
+        super().__init__(why, retry_after_s=retry_after_s, whole_wait_s=whole_wait_s)
         self.whose, self.reason, self.is_of_role = whose, reason, is_of_role
         """`is_of_role`: another role can do what is asked meanwhile. Else its model account is the cause."""
 

@@ -198,7 +198,8 @@ class Loop:
             elif isinstance(error, ModelUnavailableError):
                 await self._gate.unavailable(error)
             rank = message.payload.priority.rank if message else 0
-            wait_s = error.retry_after_s + ramp_s(error.retry_after_s, rank=rank, who=self._role)
+            whole_s = error.whole_wait_s if isinstance(error, ModelUnavailableError) else error.retry_after_s
+            wait_s = error.retry_after_s + ramp_s(whole_s, rank=rank, who=self._role)
             await self._settling.later(delivery, message, error, in_s=wait_s, failures=delivery.attempts_before)
         except SessionError as error:
             assert work is not None

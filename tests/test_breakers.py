@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from agenthub.breakers import Breakers, role_key
 from agenthub.client import Client
 from agenthub.errors import SessionError
 from agenthub.guards.circuit_breaker import (
@@ -28,7 +30,7 @@ from agenthub.guards.circuit_breaker import (
     trip,
     wait_s,
 )
-from agenthub.messages import Event, Outcome
+from agenthub.messages import Event, Outcome, now
 from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.rehearsal.server import Endpoint
@@ -153,6 +155,18 @@ async def test_when_a_provider_asks_one_role_for_patience_all_on_its_account_wai
             assert ends == sorted(ends), "the urgent first, though it came last"
             assert (ends[-1] - ends[0]).total_seconds() > RAMP_S / 4, "and not all in the same second"
         assert [line["state"] for line in (await in_hub(hub, "breaker", "ls", "--json=state")).json] == ["closed"]
+
+
+async def test_who_comes_when_little_of_a_long_wait_is_left_does_not_overtake_the_urgent(hub: Hub) -> None:
+    breakers = Breakers(hub.bus, rules=RULES, clock=lambda: now() - timedelta(seconds=58))
+    async with hub.bus.listen("agent-hub.events.delayed.qa") as heard:
+        await breakers.trip(role_key("qa"), "it fails", shown="qa", open_s=60)
+        async with hub.role("qa", says("done")):
+            await hub.send("qa", "Not urgent", priority="low")
+            async with asyncio.timeout(20):
+                event = Event.decode((await anext(heard)).data)
+    again = re.match(r"again in (\d+) s", event.text)
+    assert again is not None and int(again[1]) >= 3 * RAMP_S / 4, "its turn in the queue, not what is left of the wait"
 
 
 async def test_a_role_that_fails_again_and_again_is_left_alone_until_a_person_resets_it(hub: Hub) -> None:

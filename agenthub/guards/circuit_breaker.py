@@ -108,6 +108,11 @@ def wait_s(breaker: Breaker, by: str, at: datetime) -> float | None:
     return max(0.0, left_s)
 
 
+def whole_wait_s(breaker: Breaker) -> float:
+    """Seconds for which an open breaker is open in all."""
+    return (breaker.retry_at - breaker.since).total_seconds() if breaker.retry_at and breaker.since else 0.0
+
+
 def probing(breaker: Breaker, by: str, at: datetime) -> Breaker | None:
     """The breaker with `by` trying; None if it may not."""
     if wait_s(breaker, by, at) != 0:
@@ -155,13 +160,14 @@ def spent_within(costs: Iterable[Cost], at: datetime, *, window_s: float) -> lis
     return [cost for cost in costs if cost.at > begin]
 
 
-def ramp_s(wait_s: float, *, rank: int, who: str) -> float:
+def ramp_s(whole_wait_s: float, *, rank: int, who: str) -> float:
     """Seconds more that a long wait gets, so that not all begin in the same second: the urgent first.
 
     Args:
+        whole_wait_s: From when the wait began, for whomever: who comes when little of it is left has to queue, too.
         rank: Of the priority, 0 to 3.
     """
-    if wait_s < _LEAST_FOR_RAMP_S:
+    if whole_wait_s < _LEAST_FOR_RAMP_S:
         return 0.0
     share = int.from_bytes(hashlib.sha256(who.encode()).digest()[:4], "big") / 2**32
     return RAMP_S / 4 * (rank + share)
