@@ -21,6 +21,9 @@ LASTING: tuple[tuple[Verb, Verb], ...] = (("pause", "resume"), ("estop", "thaw")
 STOPPING: tuple[Verb, ...] = tuple(stops for stops, _ in LASTING)
 _LONGEST_WORDS = 2000
 
+RESTARTS = "restarts"
+"""What a process answers that restarts at once, and not after the message that it works on."""
+
 
 class Control(BaseModel):
     """One decision of a person."""

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-from agenthub.control import Control, process_name
+from agenthub.control import RESTARTS, Control, process_name
 from agenthub.errors import HubError, TurnCancelledError
 from agenthub.inbox import Inbox
 from agenthub.messages import Message, Outcome
@@ -189,7 +189,7 @@ class Steered:
         self.restart_asked.set()
         if control.at_once:
             self.restart_at_once.set()
-        return "restarts" if control.at_once or self._task is None else "restarts after its message"
+        return RESTARTS if control.at_once or self._task is None else "restarts after its message"
 
     def _nudging(self, control: Control) -> str:
         """What the model reads. The operator's own words may stand in it: those of other roles are no host's."""

@@ -198,6 +198,7 @@ NEWCOMER: list[tuple[str, list[str]]] = [
     ("estop", []),
     ("thaw", []),
     ("restart", ["lead"]),
+    ("restart", ["--all"]),
     ("check", []),
     ("dlq late", []),
     ("budget ls", []),

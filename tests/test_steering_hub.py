@@ -110,6 +110,24 @@ def test_a_restart_is_by_the_file_as_it_is_now_and_takes_in_a_role_that_is_new(f
     assert folder.pid_of("qa") == kept, "nobody else is disturbed"
 
 
+def test_after_a_restart_of_all_every_role_and_who_leads_know_one_that_is_new(folder: Folder) -> None:
+    folder.up()
+    roles = folder.path / "roles"
+    new = (roles / "backend.md").read_text().replace("backend", "tester")
+    new = new.replace("agenthub:\n", 'agenthub:\n  schedule: {tick: "@every 10s"}\n', 1)
+    (roles / "tester.md").write_text(new)
+    process = folder.popen("restart", "tester")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0 and "learn of tester when they are started again: `agenthub restart --all`" in said
+    kept = {role: folder.pid_of(role) for role in ("backend", "ceo", "cto", "qa", "tester")}
+    assert folder.run("restart", code=2) == folder.run("restart", "qa", "--all", code=2) == ""
+    restarted = folder.json("restart", "--all")
+    assert [one["role"] for one in restarted] == [*kept]
+    now = {role: folder.pid_of(role) for role in kept}
+    assert all(pid and pid != kept[role] for role, pid in now.items()), "each has come up before the next one went"
+    until(lambda: [done for done in folder.events("completed") if done.role == "tester"])
+
+
 def test_a_restart_by_files_that_are_wrong_is_refused_and_one_under_way_is_by_what_they_said_before(
     folder: Folder,
 ) -> None:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, print_json, say
+from agenthub.control import RESTARTS
 from agenthub.errors import ConfigError, HubError
 
 if TYPE_CHECKING:
@@ -119,24 +120,42 @@ async def nudge(role: str, words: str = "", /, *, options: Options = DEFAULT) ->
 
 
 async def restart(
-    role: str, /, *, now: Annotated[bool, Parameter(negative="")] = False, reason: str = "", options: Options = DEFAULT
-) -> int:
+    role: str | None = None, /, *, all_: All = False, now: Annotated[bool, Parameter(negative="")] = False,
+    reason: str = "", options: Options = DEFAULT,
+) -> int:  # fmt: skip
     """Have the processes of a role end after their message, and be started again under its file as it is now.
 
     Args:
         role: Which role.
+        all_: Every role that has a file now, one after the other.
         now: Do not wait for the message in hand; it goes on from its last step.
         reason: Why; others read it.
     """
+    _check_one(role, all_)
+    effects, late = [], []
     async with options.client(strict=True) as client:
-        effect = await client.steering.restart(role, reason, at_once=now)
-        was_down = not effect.control.processes
-        if was_down and not await client.steering.has_come_up(role, within_s=_UP_WITHIN_S):
-            raise HubError(
-                f"`{role}` was down, and has not come up within {_UP_WITHIN_S:.0f} s. See `agenthub logs {role}` and "
-                "`agenthub logs supervisor`; without a supervisor, whoever runs its process starts it."
-            )
-    return said(effect, f"{role} is started again", "agenthub ps", options)
+        is_new = role is not None and await client.steering.was_never_seen(role)
+        for name in client.organization.roles if role is None else [role]:
+            effect = await client.steering.restart(name, reason, at_once=now)
+            effects.append(effect)
+            before, came = effect.control.processes, set(effect.came.values())
+            if not before:
+                is_up = await client.steering.has_come_up(name, within_s=_UP_WITHIN_S)
+            else:  # the next one ends when this one works again, unless that may take as long as its message does
+                is_up = bool(role) or came != {RESTARTS} or await client.steering.has_come_up(
+                    name, within_s=_UP_WITHIN_S, besides=before
+                )  # fmt: skip
+            if not is_up:
+                late.append(name)
+    if late:
+        names, was = ", ".join(f"`{name}`" for name in late), "was down, and has" if role else "has"
+        raise HubError(
+            f"{names} {was} not come up within {_UP_WITHIN_S:.0f} s. See `agenthub logs {late[0]}` and "
+            "`agenthub logs supervisor`; without a supervisor, whoever runs its process starts it."
+        )
+    if is_new and not options.json:
+        say(f"the other roles learn of {role} when they are started again: `agenthub restart --all`")
+    return said_all(effects, f"{role or 'every role'} is started again", "agenthub ps", options, is_list=all_)
 
 
 # ── what all of these say ──────────────────────────────────────────────────────────────────────────
@@ -145,8 +164,8 @@ def said(effect: Effect, what: str, next_: str, options: Options) -> int:
     return said_all([effect], what, next_, options)
 
 
-def said_all(effects: Sequence[Effect], what: str, next_: str, options: Options) -> int:
-    """Say what came of decisions; the exit code."""
+def said_all(effects: Sequence[Effect], what: str, next_: str, options: Options, *, is_list: bool = False) -> int:
+    """Say what came of decisions; the exit code. `is_list`: one is a list in JSON, too."""
     silent = sorted({key for effect in effects for key in effect.silent})
     if options.json:
         found = [
@@ -156,7 +175,7 @@ def said_all(effects: Sequence[Effect], what: str, next_: str, options: Options)
             }
             for effect in effects
         ]  # fmt: skip
-        print_json(found[0] if len(found) == 1 else found, options)
+        print_json(found[0] if len(found) == 1 and not is_list else found, options)
         return EXIT_PARTIAL if silent else EXIT_OK
     for effect in effects:
         if not effect.is_new and effect.control.verb in ("pause", "estop"):

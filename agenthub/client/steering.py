@@ -130,12 +130,22 @@ class Steering:
         processes = [process_name(key, beat.host, beat.pid) for key, beat in beats.items()]
         return await self.decide(self.control("restart", role, reason=reason, at_once=at_once, processes=processes))
 
-    async def has_come_up(self, role: str, *, within_s: float) -> bool:
-        """True as soon as a process of the role beats; False if none does in time."""
+    async def was_never_seen(self, role: str) -> bool:
+        """True if no process of the role beats, and none is missed: its file is new."""
+        absences = await Registry(self._bus).absences()
+        return not await self._beats(role) and all(key.partition(".")[0] != role for key in absences)
+
+    async def has_come_up(self, role: str, *, within_s: float, besides: Collection[str] = ()) -> bool:
+        """True as soon as a process of the role beats; False if none does in time.
+
+        Args:
+            besides: Processes that do not count, as `process_name` names them: they are ending.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while True:
-                    if await self._beats(role):
+                    beats = await self._beats(role)
+                    if {process_name(key, beat.host, beat.pid) for key, beat in beats.items()} - {*besides}:
                         return True
                     await asyncio.sleep(_LOOK_EVERY_S)
         return False

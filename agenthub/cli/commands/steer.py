@@ -82,10 +82,12 @@ Exit codes: 0 told, 3 no such role, or it is down, 4 no hub, 6 it works on nothi
 
 $ agenthub restart backend
 $ agenthub restart backend --now      without waiting; the message in hand goes on from its last step
+$ agenthub restart --all              every role that has a file now, one after the other: all learn of a new one
 
 It also starts a role that was left alone, or whose file came after the hub was started. What others know of a role, its
 skills for example, they read at their own restart. In a container the process ends and the platform starts it.
-Exit codes: 0 asked, 1 it was down and stays so, 2 a file is wrong, 3 no such role, 4 no hub, 7 no answer yet.""",
+Exit codes: 0 asked, 1 it does not come up, 2 a file is wrong, or neither a role nor --all, 3 no such role, 4 no hub,
+7 no answer yet.""",
     ),
     Command(
         "inbox move",
