@@ -271,6 +271,28 @@ async def test_ps_and_doctor_say_how_a_role_that_is_down_is_started(hub: Hub) ->
     assert "agenthub logs backend, then agenthub restart backend" in (await in_hub(hub, "doctor")).out
 
 
+async def test_a_role_whose_file_is_gone_is_seen_while_it_runs_and_nothing_is_taken_from_under_it(hub: Hub) -> None:
+    await in_hub(hub, "provision")
+    gone = hub.folder / "roles" / "qa.md"
+    async with hub.role("qa", says("ok")), hub.role("backend", says("ok")):
+        as_it_was = gone.read_text()
+        gone.unlink()
+        rows = {row["role"]: row["has_file"] for row in (await in_hub(hub, "ps", "--json=role,has_file")).json}
+        assert rows == {"backend": True, "ceo": True, "cto": True, "qa": False}
+        table = await in_hub(hub, "ps")
+        assert "▲ no file" in table.out and "no file: qa" in table.err
+        said = (await in_hub(hub, "doctor")).out
+        assert (
+            "qa still runs, and its file is gone" in said and "agenthub down, then agenthub up -d: that ends qa" in said
+        )
+        assert "as the role files ask" in said and "agenthub provision" not in said
+        await hub.bus.js.delete_consumer(subjects.AGENTS, "ceo-low")
+        said = (await in_hub(hub, "doctor")).out
+        assert "1 differ: create GENBRAIN_AGENTS/ceo-low" in said and "agenthub restart --all" in said
+        gone.write_text(as_it_was.replace("agenthub:\n", "agenthub:\n  bugdet: 1\n"))
+        assert "qa runs on as its file was: it is wrong now" in (await in_hub(hub, "doctor")).out
+
+
 async def test_doctor_in_an_empty_folder_names_one_fault_and_what_begins_an_organization(tmp_path: Path) -> None:
     ran = await agenthub("doctor", "--json", folder=tmp_path)
     (fault,) = [item for item in ran.json if item["level"] == "error"]

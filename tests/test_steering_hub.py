@@ -156,7 +156,8 @@ def test_while_a_file_is_wrong_a_hub_that_runs_is_seen_and_stopped_by_the_rest(f
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and sorted(json.loads(out)["came"]) == ["backend", "ceo", "cto", "qa"]
     assert "roles/qa.md, line 5: `agenthub.bugdet` is not a key" in err and "without qa" in err
-    assert [row["role"] for row in folder.json("ps")] == ["backend", "ceo", "cto"]
+    found = {row["role"]: row["has_file"] for row in folder.json("ps")}
+    assert found == {"backend": True, "ceo": True, "cto": True, "qa": False}
     folder.run("thaw")
     folder.run("logs", "backend", "-n", "1")
     qa.write_text(as_it_was)

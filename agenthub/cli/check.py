@@ -95,7 +95,8 @@ async def _by_heartbeat(options: Options, role: str | None) -> list[Found]:
     async with options.client() as client:
         if role is not None:
             client.organization.role(role)
-        return [_beating(status) for status in await client.roles() if role in (None, status.role.split(".")[0])]
+        found = await client.roles(also_without_file=True)
+        return [_beating(status) for status in found if role in (None, status.role.split(".")[0])]
 
 
 def _beating(status: RoleStatus) -> Found:

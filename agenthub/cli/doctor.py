@@ -7,15 +7,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import psutil
 
+from agenthub import subjects
 from agenthub.budgets import Budgets
+from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.bus.monitor import ask, is_store_error
 from agenthub.bus.server import binary
-from agenthub.bus.topology import provision, topology_of
+from agenthub.bus.topology import RoleQueues, provision, topology_of
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.budget import is_rehearsal, money_line, unlimited_line
 from agenthub.cli.options import DEFAULT, Options
@@ -102,14 +105,9 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
         async with open_client(settings, organization, as_=SYSTEM) as client:
             yield Finding("ok", "hub", f"{settings.nats_url or (run.nats_url if run else '')} answers")
             yield _identities(settings)
-            queues = role_queues(organization, settings)
-            wanted = await topology_of(client.bus, queues, replicas=settings.nats_replicas)
-            changes = await provision(client.bus, wanted, dry_run=True)
-            if changes:
-                shown_changes = ", ".join(f"{c.action} {c.name}" for c in changes[:3])
-                yield Finding("warning", "queues", f"{len(changes)} differ: {shown_changes}", "agenthub provision")
-            else:
-                yield Finding("ok", "queues", "as the role files ask")
+            statuses = await client.roles(also_without_file=True)
+            strays = sorted({status.role.partition(".")[0] for status in statuses if not status.has_file})
+            yield await _queues(client.bus, organization, settings, strays)
             rehearses = is_rehearsal(options)
             money = money_line(organization, await Budgets(client.bus).accounts(), is_rehearsal=rehearses)
             yield Finding(
@@ -117,8 +115,7 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 money or unlimited_line(organization, is_rehearsal=rehearses),
                 "agenthub budget allow <account> usd_day=…" if "used up" in money else "",
             )  # fmt: skip
-            statuses = await client.roles()
-            for finding in _held(statuses):
+            for finding in [*_held(statuses), *_without_file(organization, strays)]:
                 yield finding
             down = [status.role for status in statuses if status.heartbeat is None]
             if down:
@@ -132,6 +129,39 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 yield Finding("ok", "roles", "all beat")
     except AgenthubError as error:
         yield Finding("error", "hub", str(error), "agenthub logs supervisor, agenthub logs nats")
+
+
+async def _queues(bus: Bus, organization: Organization, settings: Settings, strays: Sequence[str]) -> Finding:
+    """Whether the broker has what the role files ask for; what roles use that run without one is left alone."""
+    queues = role_queues(organization, settings)
+    wanted = await topology_of(bus, queues, replicas=settings.nats_replicas)
+    if not strays:
+        changes, remedy = await provision(bus, wanted, dry_run=True), "agenthub provision"
+    else:  # which would delete queues in use; a restart takes in what is new, and deletes nothing of these
+        both = [*queues, *(RoleQueues(name, topics=(subjects.ALL_TOPICS[0],)) for name in strays)]
+        kept = await topology_of(bus, both, replicas=settings.nats_replicas)
+        in_use = {f"{stream}/{consumer.durable_name}" for stream, consumer in kept.consumers}
+        wanted.streams = kept.streams
+        found = await provision(bus, wanted, dry_run=True)
+        changes = [change for change in found if change.action != "delete" or change.name not in in_use]
+        remedy = "agenthub restart --all"
+    if not changes:
+        return Finding("ok", "queues", "as the role files ask")
+    shown = ", ".join(f"{change.action} {change.name}" for change in changes[:3])
+    return Finding("warning", "queues", f"{len(changes)} differ: {shown}", remedy)
+
+
+def _without_file(organization: Organization, strays: Sequence[str]) -> Iterator[Finding]:
+    """Roles that run on, although no file tells of them that can be read."""
+    wrong = {Path(problem.path).stem for problem in organization.problems if problem.level == "error"}
+    for name in strays:
+        if name in wrong:
+            yield Finding("warning", "roles", f"{name} runs on as its file was: it is wrong now", "mend the file")
+        else:
+            yield Finding(
+                "warning", "roles", f"{name} still runs, and its file is gone; it takes messages until the hub stops",
+                f"agenthub down, then agenthub up -d: that ends {name}; or put its file back",
+            )  # fmt: skip
 
 
 def _identities(settings: Settings) -> Finding:

@@ -125,8 +125,8 @@ class _Seen(NamedTuple):
 
 async def _look(client: Client, options: Options) -> _Seen:
     statuses, accounts, breakers, decisions = await asyncio.gather(
-        client.roles(), Budgets(client.bus).accounts(), Breakers(client.bus, rules=Rules(), clock=now).all(),
-        Approvals(client).waiting(),
+        client.roles(also_without_file=True), Budgets(client.bus).accounts(),
+        Breakers(client.bus, rules=Rules(), clock=now).all(), Approvals(client).waiting(),
     )  # fmt: skip
     lines = []
     if decisions:
@@ -157,6 +157,8 @@ async def _look(client: Client, options: Options) -> _Seen:
         role = status.role.partition(".")[0]
         ask, of_role = asks.get(role), of_roles.get(role)
         rows.append(_Row(status, *state_and_doing(status, ask, of_role), ask, of_role))
+    if strays := sorted({status.role.partition(".")[0] for status in statuses if not status.has_file}):
+        lines.append(f"no file: {', '.join(strays)}; `agenthub doctor` says why and how that ends")
     if down := [row.status.role.partition(".")[0] for row in rows if row.state == DOWN]:
         lines.insert(0, f"down: `agenthub restart {down[0]}` starts it, `agenthub logs {down[0]}` may say why")
     return _Seen(rows, lines)
@@ -235,6 +237,7 @@ def _as_data(row: _Row) -> dict[str, object]:
         data[name] = held
     data["waiting"] = {str(priority): count for priority, count in status.waiting.items()}
     data["delayed"] = status.delayed
+    data["has_file"] = status.has_file
     data["needs_you"] = row.ask.id if row.ask else ""
     data["circuit"] = row.breaker.reason if row.breaker else ""
     return data

@@ -87,6 +87,7 @@ class RoleNow(TypedDict):
     health: str
     waiting: dict[str, int]
     delayed: int
+    has_file: bool
     needs_you: str
     circuit: str
     since: NotRequired[str]

@@ -21,6 +21,7 @@ from agenthub.client.live import watch
 from agenthub.client.rearranging import Rearranging
 from agenthub.client.steering import Steering
 from agenthub.client.tracing import Tracing
+from agenthub.control import standing
 from agenthub.errors import HubError, HubUnreachableError, NotFoundError, RefusedError
 from agenthub.guards.senders import Senders
 from agenthub.messages import (
@@ -36,6 +37,7 @@ from agenthub.messages import (
 )
 from agenthub.org.delayed import count_put_off, look_at_put_off, put_off_of
 from agenthub.org.registry import Registry
+from agenthub.org.steering import decided
 from agenthub.organization import Organization
 from agenthub.run_file import RunFile
 from agenthub.settings import Settings
@@ -178,21 +180,29 @@ class Client:
             )
         return Completion.decode(data)
 
-    async def roles(self) -> list[RoleStatus]:
-        """Every configured role and every process that beats, in the order of the organization."""
+    async def roles(self, *, also_without_file: bool = False) -> list[RoleStatus]:
+        """Every configured role and its processes that beat or are missed, in the order of the organization.
+
+        Args:
+            also_without_file: Behind them what beats of roles that no file tells of any more.
+        """
         registry = Registry(self.bus)
-        beats, absences, counts, standings, delayed = await asyncio.gather(
+        beats, absences, counts, found, delayed = await asyncio.gather(
             registry.all(), registry.absences(), self.bus.counts(subjects.AGENTS, "agent-hub.operators.>"),
-            self.steering.standing(), count_put_off(self.bus),
+            decided(self.bus, operator=self.organization.operator), count_put_off(self.bus),
         )  # fmt: skip
         result: list[RoleStatus] = []
         for name in self.organization.roles:
             known = {*beats, *absences}
             keys = {key for key in known if key == name or key.startswith(f"{name}.")} or {name}
             result += [
-                status(name, key, beats.get(key), absences.get(key), counts, standings[name], delayed[name])
+                status(name, key, beats.get(key), absences.get(key), counts, standing(found, name), delayed[name])
                 for key in sorted(keys)
             ]
+        for key in sorted(beats) if also_without_file else []:
+            if (name := key.partition(".")[0]) not in self.organization.roles:
+                is_ = status(name, key, beats[key], None, counts, standing(found, name), delayed[name])
+                result.append(is_._replace(has_file=False))
         return result
 
     async def waiting(self, role: str, *, most: int = 50) -> list[WaitingMessage]:

@@ -32,6 +32,8 @@ class RoleStatus(NamedTuple):
     """Who paused or stopped it, when and why; also of a role that is down."""
     delayed: int = 0
     """Messages that are put off: they wait for money, for the model, for a decision or their next try."""
+    has_file: bool = True
+    """False if it runs on although no file tells of it, or the one that does cannot be read."""
 
 
 class WaitingMessage(NamedTuple):

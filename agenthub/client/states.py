@@ -32,6 +32,8 @@ HELD = State("■", "stopped", "bad", 4)
 PAUSED = State("‖", "paused", "warn", 5)
 PAUSING = State("‖", "pausing", "warn", 5)
 """A person has paused it, and it finishes what it has begun."""
+NO_FILE = State("▲", "no file", "warn", 5)
+"""It runs by a file that is gone, or cannot be read any more."""
 WORKING = State("●", "working", "good", 6)
 STOPPING = State("◌", "stopping", "dim", 7)
 IDLE = State("○", "idle", "cool", 8)
@@ -76,6 +78,8 @@ def state_and_doing(status: RoleStatus, ask: Ask | None, breaker: Breaker | None
         return (STOPPED if absence.was_stopped else DOWN), absence.reason
     if held := _held(status.standing, beat):
         return held
+    if not status.has_file:
+        return NO_FILE, beat.doing or "runs on by a file that is gone or wrong"
     if breaker is not None:
         return CIRCUIT, breaker.reason
     if beat.health != "ok":
