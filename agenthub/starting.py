@@ -154,6 +154,15 @@ def our_server() -> dict[str, Any]:
 
     By the program's name where a shell finds it, else by where this one lies.
     """
+    return {"command": str(_program()), "args": ["mcp"]}
+
+
+def typed() -> str:
+    """What a person types in this folder to start this program: its name where a shell finds it, else where it lies."""
+    program = _program()
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
+
+
+def _program() -> Path:
     here = Path(sys.executable).with_name("agenthub")
-    command = "agenthub" if shutil.which("agenthub") or not here.exists() else str(here)
-    return {"command": command, "args": ["mcp"]}
+    return Path("agenthub") if shutil.which("agenthub") or not here.exists() else here

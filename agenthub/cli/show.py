@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator
 from datetime import datetime
 
 from rich.console import Console
@@ -24,9 +25,11 @@ from agenthub.messages import Completion, Event, Message, Usage, now
 from agenthub.organization import Organization
 from agenthub.run_file import RunFile, is_locked, processes_of
 from agenthub.settings import Settings
+from agenthub.starting import typed
 
 WITHIN_S = 180.0
 _WIDEST = 150
+_HELD_S = 0.3
 _ENDING = ("finish", "delegate", "call_vote", "auction")
 _QUIET = {"ready", "stopped", "noted", "model"}
 
@@ -70,7 +73,7 @@ async def _until_done(client: Client, show: _Show, head: str, directive: str, st
     began_at = now()
 
     async def watch() -> None:
-        async for event in client.events(since=began_at, follow=True):
+        async for event in in_order(client.events(since=began_at, follow=True), within_s=_HELD_S):
             await show.event(event)
 
     watching = asyncio.create_task(watch())
@@ -93,6 +96,32 @@ async def _until_done(client: Client, show: _Show, head: str, directive: str, st
     finally:
         watching.cancel()
         stopping.cancel()
+
+
+async def in_order(events: AsyncGenerator[Event], *, within_s: float) -> AsyncGenerator[Event]:
+    """The events in the order of their times: each is held for a moment, as one may be told before an earlier one."""
+    held: list[tuple[float, Event]] = []  # when it came, in the order of coming
+    coming: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
+    try:
+        while True:
+            wait_s = held[0][0] + within_s - time.monotonic() if held else None
+            await asyncio.wait([coming], timeout=None if wait_s is None else max(0.0, wait_s))
+            at_s, has_ended = time.monotonic(), False
+            if coming.done():
+                try:
+                    held.append((at_s, coming.result()))
+                    coming = asyncio.ensure_future(anext(events))
+                except StopAsyncIteration:
+                    has_ended = True
+            long_here = [event.at for came_s, event in held if has_ended or came_s + within_s <= at_s]
+            due = [event for _, event in held if long_here and event.at <= max(long_here)]
+            held = [one for one in held if one[1] not in due]
+            for event in sorted(due, key=lambda event: event.at):
+                yield event
+            if has_ended:
+                return
+    finally:
+        coming.cancel()
 
 
 class _Show:
@@ -193,8 +222,9 @@ class _Show:
         for name, text in facts.items():
             out.print(f"  [dim]{name:<12}[/]{text}")
         out.print()
-        order = f'[bold]agenthub send {done.role} "…" --wait[/]'
-        out.print(f"  [dim]next        [/][bold]agenthub up -d --wait[/], then {order}")
+        program = escaped(typed())
+        order = f'[bold]{program} send {done.role} "…" --wait[/]'
+        out.print(f"  [dim]next        [/][bold]{program} up -d --wait[/], then {order}")
 
 
 def escaped_lines(text: str) -> str:
