@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
         return "(set)"
     if isinstance(value, float) and math.isinf(value):
         return "unlimited"
-    if isinstance(value, float) and value >= 1000 and value.is_integer():
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Path):
         return str(value)

@@ -144,6 +144,10 @@ async def test_a_whole_file_to_be_decided_about_is_named_in_the_table_of_roles_a
         (identity,) = await desk.waits()
         for row in (await in_hub(desk.hub, "ps")).out.splitlines():
             assert len(row) < 240
+        (_, row) = (await in_hub(desk.hub, "approvals")).out.splitlines()
+        assert len(row) < 240 and row.endswith("…")
+        (full,) = (await in_hub(desk.hub, "approvals", "--json")).json
+        assert full["input"]["content"].endswith(lines[-1])
         whole = (await in_hub(desk.hub, "approvals", identity[:8])).out
     assert "content:\n  line 0, as long" in whole and "\n  line 59, as long as lines of a file are\n" in whole
 

@@ -133,6 +133,18 @@ async def test_an_export_that_was_changed_shows_it(
             await export(hub.bus, file, org="acme")
 
 
+async def test_a_message_without_an_id_is_called_alike_by_all_who_list_it(hub: Hub) -> None:
+    words = directive("Do it")
+    del words["id"]
+    await hub.put("backend", words)
+    async with hub.role("backend", says("done")):
+        await hub.completion("backend", f"{subjects.AGENTS}-1")
+    (first, *_) = (await in_hub(hub, "audit", "ls", "--json")).json
+    assert first["message_id"] == f"{subjects.AGENTS}-1"
+    _, row, *_ = (await in_hub(hub, "audit", "ls")).out.splitlines()
+    assert f"  {subjects.AGENTS}-1  " in row
+
+
 async def test_garbage_is_recorded_as_what_it_is(hub: Hub, tmp_path: Path) -> None:
     await hub.put("backend", b"\xff\x00 not JSON")
     await hub.put("backend", directive("Do it"))

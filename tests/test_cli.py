@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import select
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ async def in_hub(hub: Hub, *words: str, stdin: bytes | None = None) -> Ran:
         (["roles", "ls"], 0, ""),
         (["down"], 0, "no hub runs here"),
         (["version"], 0, ""),
+        (["send", "ceo", "--file", "none.md"], 2, "none.md cannot be read as text: No such file or directory."),
         (["send", "ceo", " "], 2, "There is no text"),
         (["demo", ""], 2, "empty"),
         (["role", "backend"], 2, "--nats"),
@@ -199,6 +201,14 @@ async def test_inboxes_are_looked_into_without_taking_anything(hub: Hub) -> None
     peeked = await in_hub(hub, "inbox", "peek", "backend", "-n", "3")
     assert "of two lines" in peeked.out
     assert "\x1b" not in peeked.out  # what strangers send cannot move the cursor
+    (second,) = await hub.waiting("backend", "low", "you")
+    by_id = await in_hub(hub, "inbox", "peek", second.id[:8])
+    assert (by_id.code, second.id in by_id.out, "of two lines" in by_id.out) == (0, True, False), by_id
+    assert [item["id"] for item in (await in_hub(hub, "inbox", "peek", second.id, "--json")).json] == [second.id]
+    nowhere = await in_hub(hub, "inbox", "peek", "0123abcd")
+    assert nowhere.code == 3
+    assert "waits in no inbox; `agenthub trace 0123abcd` shows what became of it" in nowhere.err
+    assert "Did you mean `backend`?" in (await in_hub(hub, "inbox", "peek", "bakend")).err
 
 
 async def test_tail_tells_what_happened_to_a_directive(hub: Hub) -> None:
@@ -354,6 +364,8 @@ async def test_config_shows_what_holds_also_of_what_nobody_has_written_down(tmp_
     assert found["defaults.budget.usd_day"] == found["defaults.budget_usd_day"] == 7
     assert (found["defaults.budget.tokens_day"], found["budget.usd_day"]) == (50_000_000, 20)
     assert found["calendar.zone"] == "UTC"
+    said = (await agenthub("config", "--show-origin", folder=tmp_path)).out
+    assert re.search(r"max_trace_messages +=  ?[0-9]+  # default", said) and ".0  #" not in said
 
 
 async def test_a_folder_without_an_organization_says_how_one_begins(tmp_path: Path) -> None:

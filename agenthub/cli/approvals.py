@@ -14,6 +14,7 @@ from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
 from agenthub.client import views
 from agenthub.client.approvals import Approvals
+from agenthub.client.states import in_short
 from agenthub.errors import ConfigError
 from agenthub.messages import now
 
@@ -43,7 +44,7 @@ async def approvals(identity: str | None = None, /, *, role: str | None = None, 
     rows = [
         [
             ask.id[:8], escaped(ask.role), ago(ask.opened_at), length((ask.deadline - moment).total_seconds()),
-            escaped(ask.approval.rule or ask.approval.kind), escaped(ask.approval.title),
+            escaped(ask.approval.rule or ask.approval.kind), escaped(in_short(ask.approval.title)),
         ]
         for ask in waiting
         if ask.approval is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK
+from agenthub.cli.letter import short
 from agenthub.cli.options import DEFAULT, Last, Options, duration
 from agenthub.cli.output import ago, console, counted, escaped, print_json, say, table
 
@@ -49,8 +50,7 @@ async def ls(
         say("nothing is recorded" if (who, what, since) == (None, None, None) else "nothing such is recorded")
         return EXIT_OK
     rows = [
-        [str(one.sequence), ago(one.at), escaped(one.who), escaped(one.what), escaped(one.to), one.message_id[:8],
-         escaped(one.title)]
+        [str(one.sequence), ago(one.at), *map(escaped, (one.who, one.what, one.to, short(one.message_id), one.title))]
         for one in found
     ]  # fmt: skip
     columns = ["ENTRY", "AGE", "WHO", "WHAT", "TO", "MESSAGE", "TITLE"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from agenthub import subjects
 from agenthub.cli import EXIT_OK
 from agenthub.cli.lines import as_markup, who_width
 from agenthub.cli.options import DEFAULT, Last, Options, duration
@@ -23,7 +25,7 @@ from agenthub.cli.output import (
     say,
     table,
 )
-from agenthub.client import WaitingMessage
+from agenthub.client import Client, WaitingMessage
 from agenthub.errors import NotFoundError, unknown
 from agenthub.logs import readable
 from agenthub.messages import now
@@ -33,6 +35,9 @@ Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
 QUIET_KINDS = {"model"}
 """Events that tell more than a person wants to see pass by; `agenthub trace` shows them in their place."""
 _POLL_S = 0.2
+_MOST = 1000
+"""Messages of each inbox that are looked through for an id."""
+_ID = re.compile(rf"[0-9a-f]{{4,32}}|{subjects.AGENTS}-[0-9]+")
 
 
 async def tail(
@@ -108,14 +113,18 @@ async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT)
 
 
 async def inbox_peek(role: str, /, *, last: Last = 1, options: Options = DEFAULT) -> int:
-    """Print the next messages of a role's inbox in full. Nothing is taken.
+    """Print the next messages of a role's inbox in full, or one that waits by its id. Nothing is taken.
 
     Args:
-        role: Whose inbox.
+        role: Whose inbox; or the id of a message that waits anywhere, of which the first digits are enough.
         last: How many.
     """
     async with options.client() as client:
-        found = await client.waiting(role, most=last)
+        names = {client.organization.operator, *client.organization.roles}
+        if role not in names and _ID.fullmatch(role):
+            found = await _waiting_by_id(client, role)
+        else:
+            found = await client.waiting(role, most=last)
     if options.json:
         print_json([_waiting_data(item) for item in found], options)
         return EXIT_OK
@@ -142,6 +151,23 @@ async def inbox_peek(role: str, /, *, last: Last = 1, options: Options = DEFAULT
             )
         out.print()
     return EXIT_OK
+
+
+async def _waiting_by_id(client: Client, prefix: str) -> list[WaitingMessage]:
+    """What waits or is put off in any inbox and has an id that begins so.
+
+    Raises:
+        NotFoundError: If nothing does.
+    """
+    roles = client.organization.roles
+    found = await asyncio.gather(
+        *(client.waiting(name, most=_MOST) for name in (client.organization.operator, *roles)),
+        *(client.put_off(name, most=_MOST) for name in roles),
+    )
+    those = [one for some in found for one in some if one.message and one.message.id.startswith(prefix)]
+    if not those:
+        raise NotFoundError(f"`{prefix}` waits in no inbox; `agenthub trace {prefix}` shows what became of it.")
+    return those
 
 
 def _state(item: WaitingMessage) -> str:

@@ -293,7 +293,8 @@ def _read(text: str, file: Path | None) -> str:
         try:
             return file.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} cannot be read as text: {error}") from error
+            why = (error.strerror or error) if isinstance(error, OSError) else error
+            raise ConfigError(f"{file} cannot be read as text: {why}.") from error
     if text != "-":
         return text
     if sys.stdin.isatty():

@@ -27,8 +27,8 @@ async def entries(bus: Bus, *, since: datetime | None = None, after: int = 0) ->
 
 
 def _entry(received: Received) -> Entry:
-    who, what, to, identity, title = _told(received)
     source = int(received.headers.get(subjects.COPY_SEQUENCE) or 0)
+    who, what, to, identity, title = _told(received, source)
     assert received.stored_at is not None
     return Entry(
         received.sequence, received.stored_at, who, what, to, identity, title, received.subject, received.headers,
@@ -36,7 +36,7 @@ def _entry(received: Received) -> Entry:
     )  # fmt: skip
 
 
-def _told(received: Received) -> tuple[str, str, str, str, str]:
+def _told(received: Received, source: int) -> tuple[str, str, str, str, str]:
     """Who did what to whom about which message; who is what the broker let stand in the subject."""
     if received.subject.startswith(_GUARDS):
         *_, kind, role = received.subject.split(".")
@@ -48,7 +48,7 @@ def _told(received: Received) -> tuple[str, str, str, str, str]:
     place = subjects.place_of(received.subject)
     to, sender = (place.role, place.sender) if place else ("", "")
     try:
-        default_id = received.headers.get(subjects.ID) or "unknown"
+        default_id = received.headers.get(subjects.ID) or f"{subjects.AGENTS}-{source}"  # as its role calls it
         message = Message.read(received.data, default_id=default_id)
     except MessageError as error:
         return sender or "(a stranger)", "garbage", to, "", str(error)

@@ -50,6 +50,11 @@ def state_named(word: str) -> State:
     return _STATES.get(word, State("●", word, "text", WORKING.rank))
 
 
+def in_short(title: str) -> str:
+    """What is to be decided, so that it fits into a row."""
+    return title if len(title) <= _MOST_OF_A_TITLE else f"{title[:_MOST_OF_A_TITLE]}…"
+
+
 def asks_by_role(decisions: Iterable[Ask]) -> Mapping[str, Ask]:
     """Of what waits for a person, the oldest first, that of each role which waits longest."""
     return {ask.role: ask for ask in reversed(list(decisions))}
@@ -69,8 +74,7 @@ def state_and_doing(status: RoleStatus, ask: Ask | None, breaker: Breaker | None
     """
     if ask is not None and ask.approval is not None:
         verb = "asks" if ask.approval.kind == "question" else "approve"
-        title = ask.approval.title
-        return NEEDS_YOU, f"{verb}: {title if len(title) <= _MOST_OF_A_TITLE else f'{title[:_MOST_OF_A_TITLE]}…'}"
+        return NEEDS_YOU, f"{verb}: {in_short(ask.approval.title)}"
     beat, absence = status.heartbeat, status.absence
     if beat is None:
         if absence is None:

@@ -117,9 +117,10 @@ STATE says of what is put off what it waits for, and until when; in JSON that is
         "inbox peek",
         "See",
         "see:inbox_peek",
-        """Print the next messages of a role's inbox in full. Nothing is taken.
+        """Print the next messages of a role's inbox in full, or one that waits by its id. Nothing is taken.
 
-$ agenthub inbox peek backend -n 3""",
+$ agenthub inbox peek backend -n 3
+$ agenthub inbox peek 3f2a8c11          the one with this id, in whose inbox it may be""",
     ),
     Command(
         "logs",
