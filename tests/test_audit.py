@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,10 @@ async def test_what_a_person_decides_is_theirs_in_the_record_and_names_whom_it_i
         ("pause", "backend"), ("budget", "backend"), ("granted", "backend")
     ]  # fmt: skip
     assert "lunch" in mine[0]["title"]
+    assert ["by you" in one["title"] for one in mine[1:]] == [True, True]
+    (grant,) = (await in_hub(hub, "grants", "ls", "--json")).json
+    assert (grant["by"], grant["login"]) == ("you", getpass.getuser())
+    _, row = (await in_hub(hub, "grants", "ls")).out.splitlines()
+    assert row.endswith("  you")
+    assert (await in_hub(hub, "grants", "revoke", grant["id"])).code == 0
+    assert "revoked by you" in (await in_hub(hub, "grants", "ls", "--all")).out

@@ -15,7 +15,7 @@ from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import dollars, escaped, length, print_json, say, table, tokens
 from agenthub.client.allowances import allow, read_limit, set_limits
 from agenthub.errors import NotFoundError, unknown
-from agenthub.guards.budget import WARN_AT, Account, Level, levels
+from agenthub.guards.budget import WARN_AT, Account, Grant, Level, levels
 from agenthub.messages import now
 from agenthub.organization import Organization
 from agenthub.run_file import RunFile
@@ -39,8 +39,9 @@ async def budget_ls(*, rehearsal: Rehearsal = None, options: Options = DEFAULT) 
             for level in levels(account, name.limits(client.organization), at)
         ]
         spent = found.get(AccountName("", is_rehearsal(options, rehearsal)).key, Account())
+        operator = client.organization.operator
     if options.json:
-        print_json([_as_data(name, account, level) for name, account, level in rows], options)
+        print_json([_as_data(name, account, level, operator) for name, account, level in rows], options)
         return EXIT_OK
     table(
         ["ACCOUNT", "LIMIT", "SPENT", "OF", "", "HELD", "OPENS IN", "BY"],
@@ -48,7 +49,7 @@ async def budget_ls(*, rehearsal: Rehearsal = None, options: Options = DEFAULT) 
             [
                 name.shown, level.limit, _shown(level.limit, level.spent), _shown(level.limit, level.amount),
                 _share(level), _shown(level.limit, level.reserved) if level.reserved else "",
-                length((level.opens_at - at).total_seconds()), escaped(_by(account, level.limit, at)),
+                length((level.opens_at - at).total_seconds()), escaped(_by(account, level.limit, at, operator)),
             ]
             for name, account, level in rows
         ],
@@ -135,23 +136,33 @@ def _account(organization: Organization, said: str, *, is_rehearsal: bool) -> Ac
     return AccountName("", is_rehearsal)
 
 
-def _as_data(name: AccountName, account: Account, level: Level) -> dict[str, Any]:
+def _as_data(name: AccountName, account: Account, level: Level, operator: str) -> dict[str, Any]:
+    at = now()
     return {
         "account": name.shown, "limit": level.limit, "spent": round(level.spent, 6), "amount": level.amount,
         "reserved": round(level.reserved, 6), "share": round(level.share, 4), "opens_at": level.opens_at,
-        "by": _by(account, level.limit, now()),
+        "by": _by(account, level.limit, at, operator), "logins": _logins(account, level.limit, at),
     }  # fmt: skip
 
 
-def _by(account: Account, limit: str, at: datetime) -> str:
-    """Which persons decided about a limit."""
-    said = [f"set by {account.limits[limit].by}"] if limit in account.limits else []
+def _by(account: Account, limit: str, at: datetime, operator: str) -> str:
+    """What the operator decided about a limit."""
+    said = [f"set by {operator}"] if limit in account.limits else []
     said += [
-        f"+{_shown(limit, grant.amount)} by {grant.by} until {grant.until:%H:%M}"
-        for grant in account.grants
-        if grant.limit == limit and grant.until > at
+        f"+{_shown(limit, grant.amount)} by {operator} until {grant.until:%H:%M}"
+        for grant in _grants(account, limit, at)
     ]
     return ", ".join(said)
+
+
+def _logins(account: Account, limit: str, at: datetime) -> list[str]:
+    """By which names of the system that was."""
+    said = [account.limits[limit].by] if limit in account.limits else []
+    return sorted({*said, *(grant.by for grant in _grants(account, limit, at))})
+
+
+def _grants(account: Account, limit: str, at: datetime) -> list[Grant]:
+    return [grant for grant in account.grants if grant.limit == limit and grant.until > at]
 
 
 def _shown(limit: str, value: float) -> str:

@@ -34,11 +34,12 @@ async def grants_ls(
         if role is not None:
             client.organization.role(role)
         found = [one for one in await Granting(client).all() if role in (None, one.role) and (all_ or one.holds(at))]
+        operator = client.organization.operator
     if options.json:
-        print_json([_as_data(one, at) for one in found], options)
+        print_json([_as_data(one, at, operator) for one in found], options)
         return EXIT_OK
     rows = [
-        [one.id[:8], one.role, escaped(one.title), _ends(one, at), ago(one.at), escaped(one.by), escaped(one.why)]
+        [one.id[:8], one.role, escaped(one.title), _ends(one, at, operator), ago(one.at), operator, escaped(one.why)]
         for one in found
     ]
     table(["ID", "ROLE", "MAY", "ENDS", "SINCE", "BY", "WHY"], rows, right=["SINCE"], free=["WHY"])
@@ -74,9 +75,9 @@ async def grants_add(
     except ValidationError as error:
         raise ConfigError(f"Nothing was granted: {problems(error)}.") from error
     async with options.client() as client:
-        grant = await Granting(client).give(role, wanted, by=getpass.getuser())
+        grant, operator = await Granting(client).give(role, wanted, by=getpass.getuser()), client.organization.operator
     if options.json:
-        print_json(_as_data(grant, now()), options)
+        print_json(_as_data(grant, now(), operator), options)
         return EXIT_OK
     # What was added to a limit is spent or runs out; only the others can be taken back.
     back = "" if kind == "spend" else f"; `agenthub grants revoke {grant.id[:8]}`"
@@ -93,19 +94,22 @@ async def grants_revoke(identity: str, /, *, options: Options = DEFAULT) -> int:
         identity: As `agenthub grants ls` lists it; its first digits are enough.
     """
     async with options.client() as client:
-        grant = await Granting(client).revoke(identity, by=getpass.getuser())
+        grant, operator = await Granting(client).revoke(identity, by=getpass.getuser()), client.organization.operator
     if options.json:
-        print_json(_as_data(grant, now()), options)
+        print_json(_as_data(grant, now(), operator), options)
         return EXIT_OK
     say(f"{grant.role} may no longer {grant.title}")
     return EXIT_OK
 
 
-def _ends(grant: Grant, at: datetime) -> str:
+def _ends(grant: Grant, at: datetime, operator: str) -> str:
     if grant.revoked_at is not None:
-        return f"revoked by {escaped(grant.revoked_by)}"
+        return f"revoked by {operator}"
     return f"in {length((grant.until - at).total_seconds())}" if grant.holds(at) else "over"
 
 
-def _as_data(grant: Grant, at: datetime) -> dict[str, Any]:
-    return {**grant.model_dump(mode="json", exclude={"signature"}), "holds": grant.holds(at)}
+def _as_data(grant: Grant, at: datetime, operator: str) -> dict[str, Any]:
+    """It with the operator as who decided, as everywhere; what is recorded is the login name of the person."""
+    said = {"by": operator, "login": grant.by, "revoked_by": operator if grant.revoked_at else ""}
+    data = grant.model_dump(mode="json", exclude={"signature"})
+    return data | said | {"revoked_login": grant.revoked_by, "holds": grant.holds(at)}

@@ -160,6 +160,9 @@ class LevelShown(TypedDict):
     share: float
     opens_at: str
     by: str
+    """What the operator decided about it."""
+    logins: list[str]
+    """By which names of the system."""
 
 
 class Down(TypedDict):

@@ -155,7 +155,11 @@ class GrantShown(TypedDict):
     until: str
     at: str
     by: str
+    """The operator."""
+    login: str
+    """By which name of the system: whoever of those that have the operator's key."""
     why: str
     revoked_at: str | None
     revoked_by: str
+    revoked_login: str
     holds: bool

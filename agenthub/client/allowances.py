@@ -50,7 +50,8 @@ async def set_limits(
         said = None if value is None else LimitSet(amount=None if value == math.inf else value, by=by, at=at)
         account = await Budgets(client.bus).set(name, limit, said)
     shown = ", ".join(f"{limit}={'file' if value is None else f'{value:g}'}" for limit, value in limits.items())
-    return account, await decided(client, name, f"{by} set {shown} for {name.shown}")
+    operator = client.organization.operator
+    return account, await decided(client, name, f"set by {operator} for {name.shown}: {shown}", login=by)
 
 
 async def allow(
@@ -78,13 +79,14 @@ async def allow(
     for grant in grants:
         await Budgets(client.bus).allow(name, grant)
     said = ", ".join(f"{grant.limit}={grant.amount:g}" for grant in grants)
-    return grants, await decided(client, name, f"{by} allowed {name.shown} {said} more")
+    operator = client.organization.operator
+    return grants, await decided(client, name, f"allowed by {operator} for {name.shown}: {said} more", login=by)
 
 
-async def decided(client: Client, name: AccountName, text: str) -> int:
+async def decided(client: Client, name: AccountName, text: str, *, login: str) -> int:
     """Have it be known, and what waits for money be looked at again; how many messages."""
     operator = client.organization.operator
-    event = Event(kind="budget", role=name.role or operator, at=now(), text=text)
+    event = Event(kind="budget", role=name.role or operator, at=now(), text=text, data={"login": login})
     await client.bus.publish(subjects.event("budget", name.role or operator), event.encode())
     await client.bus.tell(subjects.audit("budget", operator), event.encode())
     return await hasten(client.bus, waits_for("money", role=name.role))

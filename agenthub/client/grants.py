@@ -49,7 +49,8 @@ class Granting:
             (allowed,), _ = await allow(self._client, name, {limit: said}, until=grant.until, by=by)
             grant = grant.model_copy(update={"until": allowed.until})
         given = await self._grants.give(grant, as_=self._client.bus.identity, at=at)
-        await self._tell("granted", given, f"{by} lets {role} {given.title} until {given.until:%Y-%m-%d %H:%M} UTC")
+        operator, until = organization.operator, f"{given.until:%Y-%m-%d %H:%M} UTC"
+        await self._tell("granted", given, f"granted by {operator}: {role} may {given.title} until {until}", by)
         return given
 
     async def revoke(self, prefix: str, *, by: str) -> Grant:
@@ -70,12 +71,19 @@ class Granting:
             )
         revoked = grant.model_copy(update={"revoked_at": at, "revoked_by": by})
         given = await self._grants.give(revoked, as_=self._client.bus.identity, at=at)
-        await self._tell("revoked", given, f"{by} took back from {grant.role}: {grant.title}")
+        operator = self._client.organization.operator
+        await self._tell("revoked", given, f"taken back by {operator}: {grant.role} may no longer {grant.title}", by)
         return given
 
-    async def _tell(self, kind: str, grant: Grant, text: str) -> None:
+    async def _tell(self, kind: str, grant: Grant, text: str, login: str) -> None:
         """Have it be known, and stand in the record of who did what."""
-        data = {"grant": grant.id, "kind": grant.kind, "what": grant.what, "until": grant.until.isoformat()}
+        data = {
+            "grant": grant.id,
+            "kind": grant.kind,
+            "what": grant.what,
+            "until": grant.until.isoformat(),
+            "login": login,
+        }
         event = Event(kind=kind, role=grant.role, at=now(), text=text, data=data)
         await self._client.bus.publish(subjects.event(kind, grant.role), event.encode())
         await self._client.bus.tell(subjects.audit(kind, self._client.organization.operator), event.encode())
