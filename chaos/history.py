@@ -57,6 +57,16 @@ class Recorded(NamedTuple):
     position: int
     """How many messages the conversation had before it."""
     at: float
+    conversation: int = 0
+    """Which one of the role: it begins anew when one has become long."""
+
+
+class Begun(NamedTuple):
+    """A conversation of a role that began with what was handed over of the one before."""
+
+    role: str
+    conversation: int
+    at: float
 
 
 class Asked(NamedTuple):
@@ -115,6 +125,7 @@ class History:
     buried: list[Buried] = field(default_factory=list)
     opened: list[Opened] = field(default_factory=list)
     recorded: list[Recorded] = field(default_factory=list)
+    begun: list[Begun] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     merged: list[Merged] = field(default_factory=list)

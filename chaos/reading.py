@@ -14,7 +14,7 @@ from agenthub.bus.connection import Bus
 from agenthub.bus.received import Received
 from agenthub.errors import MessageError
 from agenthub.messages import Completion, Event, Message
-from chaos.history import Accepted, Alive, Buried, Effect, Ended, History, Merged, Opened, Recorded
+from chaos.history import Accepted, Alive, Begun, Buried, Effect, Ended, History, Merged, Opened, Recorded
 from chaos.plan import ROLES
 
 _TAG = re.compile(r"d\d{4}")
@@ -95,11 +95,16 @@ def _read_journal(path: Path, history: History) -> None:
             history.alive.append(Alive(role, at))
             if turn == message:
                 history.opened.append(Opened(role, message, at))
-        rows = db.execute("SELECT role, turn_id, content, at FROM entry WHERE epoch = 0 ORDER BY seq")
-        for position, (who, turn, content, at) in enumerate(rows):
+        rows = db.execute("SELECT role, turn_id, content, at, epoch FROM entry ORDER BY epoch, seq")
+        position, conversation = 0, 0
+        for who, turn, content, at, epoch in rows:
             history.alive.append(Alive(role, at))
+            if epoch != conversation:  # the model gets what is handed over in one message with what is asked first
+                conversation, position = epoch, -1
+                history.begun.append(Begun(role, conversation, at))
+            position += 1
             if who == "assistant":
-                history.recorded.append(Recorded(role, position, at))
+                history.recorded.append(Recorded(role, position - 1, at, conversation))
             elif turn.endswith("~r") and _AGAIN not in content:
                 texts = [block.get("text", "") for block in json.loads(content)]
                 history.merged += [

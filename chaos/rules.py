@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from agenthub import subjects
-from chaos.history import Accepted, History
+from chaos.history import Accepted, Asked, History
 
 DEAD = "dead"
 
@@ -82,10 +82,10 @@ def repeated_effects(history: History) -> list[Violation]:
 
 def repeated_calls(history: History) -> list[Violation]:
     """H3: the model was asked again for what was answered and recorded."""
-    recorded = _first_recorded(history)
+    recorded, place = _first_recorded(history), _placing(history)
     found = []
     for call in history.asked:
-        since = recorded.get((call.role, call.position))
+        since = recorded.get(place(call))
         if since is not None and call.at > since:
             reason = f"asked again {call.at - since:.2f} s after the answer was recorded"
             found.append(Violation("model call repeated", f"{call.role}/{call.position}", reason))
@@ -94,11 +94,11 @@ def repeated_calls(history: History) -> list[Violation]:
 
 def calls_in_flight(history: History) -> int:
     """Model calls that were answered and paid, and then paid again, because a crash came before the record."""
-    recorded = _first_recorded(history)
+    recorded, place = _first_recorded(history), _placing(history)
     paid = Counter(
-        (call.role, call.position)
+        place(call)
         for call in history.asked
-        if call.status == 200 and call.at <= recorded.get((call.role, call.position), float("inf"))
+        if call.status == 200 and call.at <= recorded.get(place(call), float("inf"))
     )
     return sum(times - 1 for times in paid.values())
 
@@ -213,9 +213,26 @@ def _unique(history: History) -> list[Accepted]:
     return list({(one.role, one.id): one for one in reversed(history.accepted)}.values())[::-1]
 
 
-def _first_recorded(history: History) -> dict[tuple[str, int], float]:
-    found: dict[tuple[str, int], float] = {}
+_Place = tuple[str, int, int]
+"""Role, which of its conversations, and how many messages that had."""
+
+
+def _first_recorded(history: History) -> dict[_Place, float]:
+    found: dict[_Place, float] = {}
     for one in history.recorded:
-        key = (one.role, one.position)
+        key = (one.role, one.conversation, one.position)
         found[key] = min(one.at, found.get(key, one.at))
     return found
+
+
+def _placing(history: History) -> Callable[[Asked], _Place]:
+    """Where in which conversation a call belongs: the model's own count knows the time only."""
+    begun: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for one in history.begun:
+        begun[one.role].append((one.at, one.conversation))
+
+    def place(call: Asked) -> _Place:
+        conversation = max((number for at, number in begun[call.role] if at <= call.at), default=0)
+        return call.role, conversation, call.position
+
+    return place

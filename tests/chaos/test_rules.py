@@ -11,6 +11,7 @@ from chaos.history import (
     Accepted,
     Alive,
     Asked,
+    Begun,
     Buried,
     Effect,
     Ended,
@@ -50,6 +51,13 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("invented", {"ended": [*clean().ended, Ended("a", "cto", "done")]}),
     ("effects repeated", {"effects": [Effect("line", "a~1", "qa"), Effect("line", "a~1", "qa")]}),
     ("model calls repeated", {"asked": [Asked("qa", 1, 1.1), Asked("qa", 1, 1.6)]}),
+    (
+        "model calls repeated",
+        {
+            "begun": [Begun("qa", 1, 3.0)], "recorded": [*clean().recorded, Recorded("qa", 1, 3.5, 1)],
+            "asked": [*clean().asked, Asked("qa", 1, 3.1), Asked("qa", 1, 3.6)],
+        },
+    ),
     ("order violations", {"opened": [Opened("qa", "a", 2.0), Opened("qa", "b", 1.0)]}),
     ("parts merged twice", {"merged": [Merged("cto", "t~r", "t~r: qa"), Merged("cto", "u~r", "t~r: qa")]}),
     ("zombie effects", {"effects": [Effect("line", f"{at}", "qa", at % 2 + 5, at) for at in (1, 2, 3)]}),
@@ -91,6 +99,12 @@ def test_other_priorities_senders_and_doors_are_other_queues() -> None:
 def test_what_was_taken_again_counts_when_it_was_taken_first() -> None:
     opened = [Opened("qa", "a", 1.0), Opened("qa", "b", 2.0), Opened("qa", "a", 3.0)]
     assert not check(dataclasses.replace(clean(), opened=opened))["order violations"]
+
+
+def test_a_conversation_that_begins_anew_asks_at_the_same_places_for_something_else() -> None:
+    begun, asked = [Begun("qa", 1, 3.0)], [*clean().asked, Asked("qa", 1, 3.1)]
+    assert check(dataclasses.replace(clean(), asked=asked))["model calls repeated"]
+    assert not check(dataclasses.replace(clean(), asked=asked, begun=begun))["model calls repeated"]
 
 
 def test_a_call_that_was_paid_again_before_it_was_recorded_was_in_flight() -> None:
