@@ -39,6 +39,7 @@ from agenthub.client.states import (
     State,
     asks_by_role,
     breakers_by_role,
+    since_when,
     state_and_doing,
 )
 from agenthub.errors import ConfigError
@@ -196,7 +197,7 @@ def _grid(rows: Sequence[_Row]) -> Text:
 
 def _row(row: _Row) -> list[str]:
     status, state, doing = row.status, row.state, row.doing
-    beat, gone = status.heartbeat, status.absence
+    beat, since = status.heartbeat, ago(since_when(status, row.ask))
     waits = [_count(status.waiting[priority], priority) for priority in Priority]
     held = status.standing.stopped or status.standing.paused
     if state in (HELD, PAUSED) and held is not None:
@@ -205,9 +206,9 @@ def _row(row: _Row) -> list[str]:
     shown = f"[dim]{escaped(doing)}[/]" if is_quiet else escaped(doing)
     late = f"[yellow]+{status.delayed} put off[/] " if status.delayed else ""
     if beat is None:
-        return [status.role, marked(state), late + shown, ago(gone.since) if gone else "-", *waits, "-", "-", "-"]
+        return [status.role, marked(state), late + shown, since, *waits, "-", "-", "-"]
     return [
-        status.role, marked(state), late + shown, ago(beat.since), *waits,
+        status.role, marked(state), late + shown, since, *waits,
         tokens(beat.usage_today.tokens), dollars(beat.usage_today.cost_usd), ago(beat.beat_at),
     ]  # fmt: skip
 

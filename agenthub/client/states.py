@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from agenthub.asks import Ask
@@ -92,6 +93,14 @@ def state_and_doing(status: RoleStatus, ask: Ask | None, breaker: Breaker | None
     if not doing and beat.parked:
         doing = f"{beat.parked} parked, waits for others"
     return state_named(beat.state), doing
+
+
+def since_when(status: RoleStatus, ask: Ask | None) -> datetime | None:
+    """When a role entered the state of `state_and_doing`; None: it never gave a sign of life."""
+    if ask is not None and ask.approval is not None:
+        return ask.opened_at
+    known = status.heartbeat or status.absence
+    return known.since if known else None
 
 
 def _held(standing: Standing, beat: Heartbeat) -> tuple[State, str] | None:

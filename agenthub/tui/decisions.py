@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from rich.text import Text
 from textual.widgets import Static
@@ -48,12 +49,13 @@ def body(ask: Ask) -> str:
 class DecisionPanel(Static):
     """The oldest decisions, each in a few lines; one of them is marked, and the keys are about it."""
 
-    DEFAULT_CSS = "DecisionPanel { height: auto; }"
+    DEFAULT_CSS = "DecisionPanel { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, markup=False)
         self._asks: Sequence[Ask] = ()
         self._marked = ""
+        self._draw: Callable[[], None] | None = None
 
     @property
     def marked(self) -> Ask | None:
@@ -69,7 +71,16 @@ class DecisionPanel(Static):
         subtitle = (" space shows all of it ", "dim") if asks else ("", "")
         entitle(self, palette.text(title), palette.text(subtitle))
         self.set_class(not asks, "-calm")
-        width, room = max(20, self.size.width), 7
+        self._draw = partial(self._show, at, palette, keys)
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Fold the lines for the width that there is now."""
+        if self._draw is not None:
+            self._draw()
+
+    def _show(self, at: datetime, palette: Palette, keys: dict[str, str]) -> None:
+        asks, width, room = self._asks, max(20, self.size.width), 7
         shown: list[Text] = []
         order = sorted(asks, key=lambda ask: ask.id != self._marked)
         for ask in order:

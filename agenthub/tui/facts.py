@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from agenthub.asks import Ask
 from agenthub.client import RoleStatus
-from agenthub.client.states import State, asks_by_role, breakers_by_role, state_and_doing
+from agenthub.client.states import State, asks_by_role, breakers_by_role, since_when, state_and_doing
 from agenthub.guards.circuit_breaker import Breaker
 from agenthub.messages import Priority
 
@@ -88,6 +88,8 @@ class Agent(NamedTuple):
     """In the tree of who reports to whom; 0 in a flat list."""
     state: State
     doing: str
+    since: datetime | None
+    """When it entered this state; of one that needs a person, when it asked. None: it gives no sign of life."""
     waiting: tuple[int, ...]
     """By priority, most urgent first."""
     context: float | None
@@ -115,7 +117,8 @@ def agents(picture: Picture) -> list[Agent]:
             spent = spent._replace(usd=max(spent.usd, beat.usage_today.cost_usd))
         result.append(
             Agent(
-                status.role, role, 0, state, doing, tuple(status.waiting[priority] for priority in Priority),
+                status.role, role, 0, state, doing, since_when(status, ask),
+                tuple(status.waiting[priority] for priority in Priority),
                 beat.context_tokens / beat.context_window if beat and beat.context_window else None,
                 spent, beat.beat_at if beat else None, picture.trust.get(role), ask.id if ask else "",
                 beat.message_id if beat else "",

@@ -138,7 +138,7 @@ class RolePanel(Vertical):
             first.append_text(p.text((f"   {beat.message_id[:8]}", "bold")))
             if beat.priority is not None:
                 first.append_text(p.text((f" !{beat.priority}", PRIORITY_COLOURS[beat.priority.rank])))
-        first.append_text(p.text((f"   for {age(beat.since, at)}", "dim")))
+        first.append_text(p.text((f"   for {age(agent.since, at)}", "dim")))
         lines = [first]
         if agent.doing:
             lines.append(p.text((plain(agent.doing), "bold")))

@@ -24,7 +24,9 @@ from agenthub.tui.keys import KEYS, Preferences, read_preferences
 from agenthub.tui.org_view import OrgView
 from agenthub.tui.schedules_view import SchedulesView
 from agenthub.tui.store import EventStore
+from agenthub.tui.wording import age
 from tests.organization import until
+from tests.tui.drawn import drawn
 from tests.tui.fixed import AT, REPORTS_TO, FixedSource, event
 
 THEMES = ("agenthub", "nord")
@@ -115,6 +117,25 @@ def test_what_is_wrong_in_a_users_file_is_said_and_the_rest_holds(tmp_path: Path
     assert (found.theme, found.keymap, len(found.warnings)) == ("", {}, 3)
     file.write_text("[tui\n")
     assert "cannot be read" in read_preferences(file, themes=THEMES).warnings[0]
+
+
+async def test_what_waits_for_a_person_is_folded_anew_when_the_screen_gets_narrower() -> None:
+    async with screen() as (app, pilot):
+        await pilot.press("down")
+        await pilot.pause()
+        await pilot.resize_terminal(122, 42)
+        await pilot.pause()
+        lines = drawn(app).splitlines()
+        (first,) = [number for number, line in enumerate(lines) if "◆ waiting for you (2)" in line]
+        left = lines[first].index("╭─ ◆")
+        rows = [line[left + 2 : left + 15].strip() for line in lines[first + 1 : first + 8]]
+        assert [row for row in rows if row] == ["▸ devops", "qa"], "only names stand before the words"
+
+
+async def test_a_role_needs_a_person_since_it_asked_and_not_since_its_process_said_so() -> None:
+    found = {agent.role: agent for agent in agents(await FixedSource().picture())}
+    assert age(found["qa"].since, AT) == "1m"
+    assert age(found["cto"].since, AT) == "11m"
 
 
 async def test_a_key_can_be_put_elsewhere() -> None:
