@@ -39,6 +39,7 @@ class RolePanel(Vertical):
         self.role = ""
         self.panel = PANELS[0]
         self._agent: Agent | None = None
+        self._picture: Picture | None = None
         self._waiting = 0
 
     def compose(self) -> ComposeResult:
@@ -76,15 +77,27 @@ class RolePanel(Vertical):
 
     def see(self, agent: Agent | None, picture: Picture) -> None:
         """Show how the agent is now."""
-        self._agent = agent
+        self._agent, self._picture = agent, picture
         if agent is None:
             return
         self._waiting = sum(agent.waiting)
         self._titles()
-        beat = next((s.heartbeat for s in picture.statuses if s.role == agent.key), None)
-        self.query_one("#facts", Static).update(below(self._facts(agent, beat, picture.at)))
+        self._show_facts()
         if self.panel == "Info":
-            self.pane.show(self._info(agent, beat, picture.at))
+            self.pane.show(self._info(agent, self._beat(agent, picture), picture.at))
+
+    def on_resize(self) -> None:
+        """Cut the lines for the width that there is now."""
+        self._show_facts()
+
+    def _show_facts(self) -> None:
+        agent, picture = self._agent, self._picture
+        if agent is not None and picture is not None:
+            lines = self._facts(agent, self._beat(agent, picture), picture.at)
+            self.query_one("#facts", Static).update(below(lines))
+
+    def _beat(self, agent: Agent, picture: Picture) -> Heartbeat | None:
+        return next((s.heartbeat for s in picture.statuses if s.role == agent.key), None)
 
     def hear(self, events: Sequence[LiveEvent]) -> None:
         """Show what it says and does."""

@@ -130,6 +130,8 @@ async def test_what_waits_for_a_person_is_folded_anew_when_the_screen_gets_narro
         left = lines[first].index("╭─ ◆")
         rows = [line[left + 2 : left + 15].strip() for line in lines[first + 1 : first + 8]]
         assert [row for row in rows if row] == ["▸ devops", "qa"], "only names stand before the words"
+        (panel,) = [number for number, line in enumerate(lines) if "─ devops ─" in line]
+        assert "approve: run_command" in lines[panel + 2] and "context " in lines[panel + 3]
 
 
 async def test_a_role_needs_a_person_since_it_asked_and_not_since_its_process_said_so() -> None:
