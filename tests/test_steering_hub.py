@@ -10,11 +10,13 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from agenthub.bus.cluster import start_cluster
 from agenthub.bus.connecting import connect
 from agenthub.cli import main
+from agenthub.cli.schemas import schema_of
 from agenthub.client import Client
 from tests.organization import Hub, ScriptedSession, says, write_organization
 from tests.organization import until as until_async
@@ -122,6 +124,7 @@ def test_after_a_restart_of_all_every_role_and_who_leads_know_one_that_is_new(fo
     kept = {role: folder.pid_of(role) for role in ("backend", "ceo", "cto", "qa", "tester")}
     assert folder.run("restart", code=2) == folder.run("restart", "qa", "--all", code=2) == ""
     restarted = folder.json("restart", "--all")
+    jsonschema.validate(restarted, schema_of("restart"))
     assert [one["role"] for one in restarted] == [*kept]
     now = {role: folder.pid_of(role) for role in kept}
     assert all(pid and pid != kept[role] for role, pid in now.items()), "each has come up before the next one went"
