@@ -54,11 +54,17 @@ class Hub:
     def __init__(self, server: NatsServer, bus: Bus, settings: Settings, organization: Organization) -> None:
         self.server, self.bus, self.settings, self.organization = server, bus, settings, organization
 
-    async def fill(self, subject: str, prefix: str, number: int, *, priority: str = "medium") -> None:
-        """Publish directives with the ids `<prefix>-<n>`, several in flight."""
+    async def fill(
+        self, subject: str, prefix: str, number: int, *, priority: str = "medium", sender: str = SENDER
+    ) -> None:
+        """Publish directives with the ids `<prefix>-<n>`, several in flight.
+
+        A lane takes so many messages of one sender as are half of what may wait, divided by all lanes; then it refuses,
+        and this ends with TimeoutError.
+        """
         for first in range(0, number, _WINDOW):
             waiting = [
-                await self.bus.js.publish_async(subject, directive(f"{prefix}-{n}", priority))
+                await self.bus.js.publish_async(subject, directive(f"{prefix}-{n}", priority, sender))
                 for n in range(first, min(first + _WINDOW, number))
             ]
             async with asyncio.timeout(WITHIN_S):
@@ -149,11 +155,11 @@ async def open_hub(
         await server.stop()
 
 
-def directive(identity: str, priority: str = "medium") -> bytes:
+def directive(identity: str, priority: str = "medium", sender: str = SENDER) -> bytes:
     """A directive of about 400 bytes."""
     body = {
-        "from_operator": f"operator-{SENDER}",
-        "from_role": SENDER,
+        "from_operator": f"operator-{sender}",
+        "from_role": sender,
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "type": "task_assignment",
         "payload": {"subject": "Attachments", "message": _TEXT, "priority": priority},

@@ -5,18 +5,15 @@ On a server that does not sync each message while it is filled, else filling tak
 
 from __future__ import annotations
 
-import json
-
 import psutil
 
 from agenthub import subjects
 from bench.drain import ours_side
-from bench.hub import Hub, directive, empty_folder, open_hub
+from bench.hub import empty_folder, open_hub
 from bench.priority import block
 from bench.table import Result
 
 _SENDERS, _EACH = 20, 50_000
-"""A lane takes so many messages of one sender as are half of what may wait, divided by all lanes; then it refuses."""
 _BUSY, _IDLE = "backend", "qa"
 
 
@@ -25,7 +22,8 @@ async def measure(rounds: int = 2) -> list[Result]:
     with empty_folder() as folder:
         async with open_hub(folder, [_BUSY, _IDLE], durable=False) as hub:
             for number in range(_SENDERS):
-                await _fill(hub, f"sender-{number}")
+                sender = f"sender-{number}"
+                await hub.fill(subjects.lane(_BUSY, "low", sender), sender, _EACH, priority="low", sender=sender)
         async with open_hub(folder, [_BUSY, _IDLE]) as hub:
             waiting = (await hub.bus.js.stream_info(subjects.AGENTS)).state.messages
             assert waiting == _SENDERS * _EACH, waiting
@@ -46,17 +44,3 @@ async def measure(rounds: int = 2) -> list[Result]:
         ),
         Result("memory of the server with it", "MiB", [server_mib], [], None, is_at_least=False),
     ]  # fmt: skip
-
-
-async def _fill(hub: Hub, sender: str) -> None:
-    lane = subjects.lane(_BUSY, "low", sender)
-    for first in range(0, _EACH, 500):
-        stored = [
-            await hub.bus.js.publish_async(lane, _from(sender, f"{sender}-{n}")) for n in range(first, first + 500)
-        ]
-        for one in stored:
-            await one
-
-
-def _from(sender: str, identity: str) -> bytes:
-    return json.dumps({**json.loads(directive(identity, "low")), "from_role": sender}).encode()

@@ -19,10 +19,11 @@ from agenthub import subjects
 from bench import ours
 from bench.children import Job, running
 from bench.drain import ours_side
-from bench.hub import SENDER, Hub, Side, directive, empty_folder, open_hub
+from bench.hub import Hub, Side, directive, empty_folder, open_hub
 from bench.table import Result
 
 _WAITING, _FEW, _CRITICAL, _WARM = 100_000, 1_000, 60, 5
+_SENDERS = ("sender-0", "sender-1")
 _TURN_S = 0.02
 _BUSY, _SHORT, _IDLE = "backend", "frontend", "qa"
 _ROLES = [_BUSY, _SHORT, _IDLE]
@@ -43,8 +44,10 @@ async def measure(rounds: int = 3) -> list[Result]:
     with empty_folder() as folder:
         # Filled without a sync for each message, else it takes two minutes; then the server as it always is.
         async with open_hub(folder, _ROLES, durable=False) as hub:
-            for role, number in ((_BUSY, _WAITING), (_SHORT, _FEW * max(1, rounds // 3))):
-                await hub.fill(subjects.lane(role, "low", SENDER), "low", number, priority="low")
+            for sender in _SENDERS:
+                for role, number in ((_BUSY, _WAITING), (_SHORT, _FEW * max(1, rounds // 3))):
+                    lane, each = subjects.lane(role, "low", sender), number // len(_SENDERS)
+                    await hub.fill(lane, f"low-{sender}", each, priority="low", sender=sender)
         async with open_hub(folder, _ROLES) as hub:
             for turn in range(rounds):
                 for role, blocks in _shuffled(at_once):
