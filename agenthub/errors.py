@@ -207,8 +207,8 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
     if near:
         return f"There is no {kind} `{value}`. Did you mean `{near[0]}`?"
-    listed = ", ".join(f"`{name}`" for name in names) or "none"
-    return f"There is no {kind} `{value}`. There are: {listed}."
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"There is no {kind} `{value}`. {f'There are: {listed}.' if names else 'There is none at all.'}"
 
 
 def problems(error: ValidationError) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 from agenthub.errors import BudgetExhaustedError
 from agenthub.messages import Usage
 from agenthub.rehearsal import Endpoint
@@ -40,7 +42,10 @@ from tests.sessions.scripted import Note, Toolbox, task
 
 Kind = Literal["anthropic", "claude-code"]
 MODEL = "claude-sonnet-5-5"
-HAS_CLAUDE_CODE = importlib.util.find_spec("claude_agent_sdk") is not None
+NEEDS_CLAUDE_CODE = pytest.mark.skipif(
+    importlib.util.find_spec("claude_agent_sdk") is None,
+    reason="claude-agent-sdk is not installed here; `make test-claude-code` installs it and runs this",
+)
 
 
 async def _allowed() -> None: ...
@@ -164,6 +169,9 @@ class Office:
     def asked(self, at: int = -1) -> str:
         """All that the user's side and the host said in a request."""
         return json.dumps(self.requests[at]["messages"], ensure_ascii=False)
+
+
+OpensOffice = Callable[..., Awaitable[Office]]
 
 
 def framed(text: str, identity: str) -> str:

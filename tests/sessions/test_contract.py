@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from agenthub.errors import BudgetExhaustedError, ModelUnavailableError, RefusedError, SessionError
 from agenthub.messages import Outcome
-from agenthub.rehearsal import Endpoint, start_rehearsal
+from agenthub.rehearsal import Endpoint
 from agenthub.sessions.session import (
     Granted,
     ModelCalled,
@@ -24,15 +23,9 @@ from agenthub.sessions.session import (
     TurnResult,
 )
 from tests.sessions.scripted import task
-from tests.sessions.sessions import HAS_CLAUDE_CODE, Kind, Office, Process, calls, noted_requests
+from tests.sessions.sessions import NEEDS_CLAUDE_CODE, Kind, OpensOffice, Process, calls, noted_requests
 
-NOT_INSTALLED = "claude-agent-sdk is not installed here; `make test-claude-code` installs it and runs this"
-KINDS = [
-    "anthropic",
-    pytest.param("claude-code", marks=pytest.mark.skipif(not HAS_CLAUDE_CODE, reason=NOT_INSTALLED)),
-]
-
-Opens = Callable[..., Awaitable[Office]]
+KINDS = ["anthropic", pytest.param("claude-code", marks=NEEDS_CLAUDE_CODE)]
 
 
 @pytest.fixture(params=KINDS)
@@ -41,27 +34,8 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return found
 
 
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    async with start_rehearsal(speed=0) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-async def office(kind: Kind, tmp_path: Path, endpoint: Endpoint) -> AsyncIterator[Opens]:
-    opened: list[Office] = []
-
-    async def opens(**settings: Any) -> Office:
-        opened.append(Office(kind, tmp_path, endpoint, **settings))
-        return await opened[-1].opens()
-
-    yield opens
-    for one in opened:
-        await one.closes()
-
-
 # ── turns ──────────────────────────────────────────────────────────────────────────────────────────
-async def test_a_plain_turn_ends_with_the_models_words_and_its_cost_is_in_the_journal(office: Opens) -> None:
+async def test_a_plain_turn_ends_with_the_models_words_and_its_cost_is_in_the_journal(office: OpensOffice) -> None:
     role = await office()
     *_, called, result = await role.events("rehearse: say All is well.")
     assert result == TurnResult(TurnEnd.STOPPED, text="All is well.")
@@ -72,7 +46,7 @@ async def test_a_plain_turn_ends_with_the_models_words_and_its_cost_is_in_the_jo
     assert (await role.session.context()).tokens == called.usage.tokens
 
 
-async def test_a_later_turn_knows_the_earlier_one_also_in_a_new_process(office: Opens) -> None:
+async def test_a_later_turn_knows_the_earlier_one_also_in_a_new_process(office: OpensOffice) -> None:
     role = await office()
     await role.turn("rehearse: say The word is umbrella.", "a")
     await role.turn("rehearse: say Yes.", "b")
@@ -84,7 +58,7 @@ async def test_a_later_turn_knows_the_earlier_one_also_in_a_new_process(office: 
     assert role.asked().count("The word is umbrella.") == role.asked(1).count("The word is umbrella.")
 
 
-async def test_calls_are_made_in_order_and_the_one_that_ends_the_turn_ends_it(office: Opens) -> None:
+async def test_calls_are_made_in_order_and_the_one_that_ends_the_turn_ends_it(office: OpensOffice) -> None:
     role = await office()
     events = await role.events(calls(("write", "1"), ("pay", "2"), ("end", "all good")))
     assert events[-1] == TurnResult(TurnEnd.FINISHED, Outcome.DONE, "all good", ("proof",))
@@ -95,7 +69,7 @@ async def test_calls_are_made_in_order_and_the_one_that_ends_the_turn_ends_it(of
     assert role.journal.usage_of("a").calls == 3
 
 
-async def test_an_ended_turn_gives_the_same_end_without_asking(office: Opens) -> None:
+async def test_an_ended_turn_gives_the_same_end_without_asking(office: OpensOffice) -> None:
     role = await office()
     ended = await role.turn(calls(("end", "all good")))
     await role.closes()
@@ -112,7 +86,7 @@ async def asks_about_pay(
     return ToolOutcome("It waits for a person.", ends_turn=TurnResult(TurnEnd.PARKED, text="waits for you"))
 
 
-async def test_a_call_that_a_person_must_approve_parks_the_turn_and_is_made_once_they_have(office: Opens) -> None:
+async def test_a_call_that_a_person_must_approve_parks_the_turn_and_is_made_once_they_have(office: OpensOffice) -> None:
     role = await office(may_call=asks_about_pay)
     assert await role.turn(calls(("write", "one"), ("pay", "bill"))) == TurnResult(TurnEnd.PARKED, text="waits for you")
     assert role.toolbox.texts("pay") == []
@@ -124,7 +98,7 @@ async def test_a_call_that_a_person_must_approve_parks_the_turn_and_is_made_once
     assert next(event.name for event in events if isinstance(event, ToolEnded)) == "pay"
 
 
-async def test_a_refused_call_is_told_to_the_model_and_the_turn_goes_on(office: Opens) -> None:
+async def test_a_refused_call_is_told_to_the_model_and_the_turn_goes_on(office: OpensOffice) -> None:
     role = await office()
     role.toolbox.before["write"] = [RefusedError("Not on Sundays.")]
     events = await role.events(calls(("write", "1"), ("write", "2")))
@@ -134,7 +108,7 @@ async def test_a_refused_call_is_told_to_the_model_and_the_turn_goes_on(office: 
     assert [event.is_error for event in events if isinstance(event, ToolEnded)] == [True]
 
 
-async def test_a_turn_has_a_limited_number_of_steps(office: Opens) -> None:
+async def test_a_turn_has_a_limited_number_of_steps(office: OpensOffice) -> None:
     role = await office(max_steps=3)
     result = await role.turn(calls(*(("write", str(n)) for n in range(9))))
     assert (result.end, result.outcome) == (TurnEnd.FINISHED, Outcome.FAILED)
@@ -144,7 +118,7 @@ async def test_a_turn_has_a_limited_number_of_steps(office: Opens) -> None:
 
 
 # ── words of the host, and stopping ────────────────────────────────────────────────────────────────
-async def test_words_of_the_host_reach_the_model_at_the_next_step_and_only_once(office: Opens) -> None:
+async def test_words_of_the_host_reach_the_model_at_the_next_step_and_only_once(office: OpensOffice) -> None:
     role = await office()
     assert not await role.session.inject("nobody hears this")
 
@@ -160,7 +134,7 @@ async def test_words_of_the_host_reach_the_model_at_the_next_step_and_only_once(
     assert "nobody hears this" not in role.asked()
 
 
-async def test_an_interrupted_turn_stops_behind_the_call_in_hand_and_can_be_taken_up_again(office: Opens) -> None:
+async def test_an_interrupted_turn_stops_behind_the_call_in_hand_and_can_be_taken_up_again(office: OpensOffice) -> None:
     role = await office()
     text = calls(("write", "1"), ("write", "2"), ("end", "all good"))
 
@@ -176,7 +150,7 @@ async def test_an_interrupted_turn_stops_behind_the_call_in_hand_and_can_be_take
     assert (await role.turn("rehearse: say And so on.", "b")).text == "And so on."
 
 
-async def test_a_turn_that_is_left_in_the_middle_can_be_taken_up_again(office: Opens) -> None:
+async def test_a_turn_that_is_left_in_the_middle_can_be_taken_up_again(office: OpensOffice) -> None:
     role = await office()
     text = calls(("write", "1"), ("write", "2"), ("end", "all good"))
     begun = asyncio.Event()
@@ -202,7 +176,7 @@ async def test_a_turn_that_is_left_in_the_middle_can_be_taken_up_again(office: O
     [{"status": 529}, {"status": 500}, {"cut_after_events": 3}, {"error_in_stream": "overloaded_error"}],
     ids=lambda fault: next(iter(fault.items()))[0] + str(next(iter(fault.values()))),
 )
-async def test_a_stumble_of_the_provider_is_passed_over(office: Opens, fault: dict[str, Any]) -> None:
+async def test_a_stumble_of_the_provider_is_passed_over(office: OpensOffice, fault: dict[str, Any]) -> None:
     role = await office()
     role.fails(**fault)
     assert (await role.turn("rehearse: say All is well.")).text == "All is well."
@@ -210,7 +184,7 @@ async def test_a_stumble_of_the_provider_is_passed_over(office: Opens, fault: di
     assert (await role.turn("rehearse: say And so on.", "b")).text == "And so on."
 
 
-async def test_a_provider_that_asks_for_an_hour_is_not_waited_for(office: Opens) -> None:
+async def test_a_provider_that_asks_for_an_hour_is_not_waited_for(office: OpensOffice) -> None:
     role = await office()
     role.fails(status=429, retry_after=3600)
     with pytest.raises(ModelUnavailableError):
@@ -219,7 +193,7 @@ async def test_a_provider_that_asks_for_an_hour_is_not_waited_for(office: Opens)
     assert (await role.turn("rehearse: say All is well.")).text == "All is well."
 
 
-async def test_a_conversation_that_does_not_fit_fails_the_turn_and_not_the_next_one(office: Opens) -> None:
+async def test_a_conversation_that_does_not_fit_fails_the_turn_and_not_the_next_one(office: OpensOffice) -> None:
     role = await office(model="rehearsal-8k")
     with pytest.raises(SessionError, match="too long"):
         await role.turn("long " * 20_000)
@@ -239,7 +213,7 @@ class Purse:
             raise BudgetExhaustedError("test", "usd_day", spent="1 of 1", opens="tomorrow", retry_after_s=60)
 
 
-async def test_without_money_nothing_is_sent(office: Opens) -> None:
+async def test_without_money_nothing_is_sent(office: OpensOffice) -> None:
     purse = Purse(0)
     role = await office(before_call=purse.check)
     with pytest.raises(BudgetExhaustedError):
@@ -247,7 +221,7 @@ async def test_without_money_nothing_is_sent(office: Opens) -> None:
     assert not role.requests
 
 
-async def test_a_turn_whose_money_ends_stops_before_the_next_answer_and_goes_on_later(office: Opens) -> None:
+async def test_a_turn_whose_money_ends_stops_before_the_next_answer_and_goes_on_later(office: OpensOffice) -> None:
     purse = Purse(1)
     role = await office(before_call=purse.check)
     text = calls(("pay", "1"), ("end", "all good"))
@@ -288,7 +262,7 @@ async def test_a_killed_process_leaves_it_to_the_model_what_to_do_about_a_call_t
     assert all(key != "a~2" for _, _, key in again), "whoever pays again knows that it may be the second time"
 
 
-async def test_a_conversation_begins_with_what_it_is_given_once_and_keeps_it(office: Opens) -> None:
+async def test_a_conversation_begins_with_what_it_is_given_once_and_keeps_it(office: OpensOffice) -> None:
     said = ["the first policy", "a later policy"]
     role = await office(begins_with=lambda: said[0])
     await role.turn("rehearse: say The word is umbrella.", "a")

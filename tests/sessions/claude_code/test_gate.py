@@ -5,49 +5,21 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agenthub.errors import BreakerOpenError, BudgetExhaustedError, FrozenError, HubUnreachableError, LeaseLostError
 from agenthub.messages import Outcome, Usage
-from agenthub.rehearsal import Endpoint, start_rehearsal
 from agenthub.sandbox import isolation
 from agenthub.sessions.session import ModelCalled, TurnEnd, TurnResult
 from tests.organization import until
-from tests.sessions.sessions import HAS_CLAUDE_CODE, Office, Purse, by_curl, calls
+from tests.sessions.sessions import NEEDS_CLAUDE_CODE, Office, OpensOffice, Purse, by_curl, calls
 
-pytestmark = pytest.mark.skipif(
-    not HAS_CLAUDE_CODE,
-    reason="claude-agent-sdk is not installed here; `make test-claude-code` installs it and runs this",
-)
+pytestmark = NEEDS_CLAUDE_CODE
 with_shell = pytest.mark.skipif(
     bool(isolation().remedy) or shutil.which("curl", path="/usr/bin:/bin") is None,
     reason=isolation().found or "no curl to ask with",
 )
-
-Opens = Callable[..., Awaitable[Office]]
-
-
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    async with start_rehearsal(speed=0) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-async def office(tmp_path: Path, endpoint: Endpoint) -> AsyncIterator[Opens]:
-    opened: list[Office] = []
-
-    async def opens(**settings: Any) -> Office:
-        opened.append(Office("claude-code", tmp_path, endpoint, **settings))
-        return await opened[-1].opens()
-
-    yield opens
-    for one in opened:
-        await one.closes()
 
 
 def bash(command: str) -> str:
@@ -90,7 +62,7 @@ class Refusing(Purse):
 
 # ── its shell ──────────────────────────────────────────────────────────────────────────────────────
 @with_shell
-async def test_what_its_shell_asks_beyond_the_limit_reaches_nobody_and_the_turn_goes_on(office: Opens) -> None:
+async def test_what_its_shell_asks_beyond_the_limit_reaches_nobody_and_the_turn_goes_on(office: OpensOffice) -> None:
     purse = Refusing(at_2=no_money())
     role = await office(rules=("Bash",), meter=purse)
     assert (await role.turn(bash(by_curl()) + "rehearse: say Done.")).text == "Done."
@@ -100,7 +72,7 @@ async def test_what_its_shell_asks_beyond_the_limit_reaches_nobody_and_the_turn_
 
 
 @with_shell
-async def test_a_limit_that_its_shell_uses_up_is_passed_by_no_further_question(office: Opens) -> None:
+async def test_a_limit_that_its_shell_uses_up_is_passed_by_no_further_question(office: OpensOffice) -> None:
     purse = Purse()
     role = await office(rules=("Bash",), meter=purse)
 
@@ -118,7 +90,7 @@ async def test_a_limit_that_its_shell_uses_up_is_passed_by_no_further_question(o
 
 
 @with_shell
-async def test_a_daemon_that_asks_while_no_turn_runs_is_refused(office: Opens) -> None:
+async def test_a_daemon_that_asks_while_no_turn_runs_is_refused(office: OpensOffice) -> None:
     role = await office(rules=("Bash",))
     workspace = role.folder / "workspace"
     assert (await role.turn(bash(daemon(by_curl())) + "rehearse: say Done.")).text == "Done."
@@ -129,7 +101,7 @@ async def test_a_daemon_that_asks_while_no_turn_runs_is_refused(office: Opens) -
 
 
 @with_shell
-async def test_what_a_daemon_has_asked_is_cut_off_with_the_turn_and_counted_in_it(office: Opens) -> None:
+async def test_what_a_daemon_has_asked_is_cut_off_with_the_turn_and_counted_in_it(office: OpensOffice) -> None:
     purse = Purse()
     role = await office(rules=("Bash",), meter=purse)
     stream = by_curl().replace('"max_tokens"', '"stream": true, "max_tokens"')
@@ -150,7 +122,7 @@ async def test_what_a_daemon_has_asked_is_cut_off_with_the_turn_and_counted_in_i
 
 
 @with_shell
-async def test_each_answer_is_settled_and_recorded_once(office: Opens) -> None:
+async def test_each_answer_is_settled_and_recorded_once(office: OpensOffice) -> None:
     purse = Purse()
     role = await office(rules=("Bash",), meter=purse)
     told = await role.events(bash(f"{by_curl()}; {by_curl()}") + "rehearse: say Done.")
@@ -165,7 +137,9 @@ async def test_each_answer_is_settled_and_recorded_once(office: Opens) -> None:
 
 
 # ── Claude Code itself ─────────────────────────────────────────────────────────────────────────────
-async def test_a_turn_that_comes_to_the_limit_stops_there_and_goes_on_in_the_same_conversation(office: Opens) -> None:
+async def test_a_turn_that_comes_to_the_limit_stops_there_and_goes_on_in_the_same_conversation(
+    office: OpensOffice,
+) -> None:
     purse = Purse(usd=1e-6)
     role = await office(meter=purse)
     text = calls(("pay", "1"), ("end", "all good"))
@@ -197,7 +171,7 @@ async def test_a_turn_that_comes_to_the_limit_stops_there_and_goes_on_in_the_sam
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_why_it_was_not_asked_is_how_the_turn_ends(office: Opens, at: int, error: Exception) -> None:
+async def test_why_it_was_not_asked_is_how_the_turn_ends(office: OpensOffice, at: int, error: Exception) -> None:
     role = await office(meter=Refusing(**{f"at_{at}": error}))
     text = calls(("pay", "1"), ("end", "all good"))
     with pytest.raises(type(error)) as caught:

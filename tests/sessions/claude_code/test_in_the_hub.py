@@ -22,13 +22,10 @@ from agenthub.runtime import RolePlace, run_role
 from agenthub.sandbox import isolation
 from agenthub.settings import Settings
 from tests.organization import Hub, says, until, write_organization
-from tests.sessions.sessions import HAS_CLAUDE_CODE, by_curl, noted_requests
+from tests.sessions.sessions import NEEDS_CLAUDE_CODE, by_curl, noted_requests
 from tests.test_cli import agenthub
 
-pytestmark = pytest.mark.skipif(
-    not HAS_CLAUDE_CODE,
-    reason="claude-agent-sdk is not installed here; `make test-claude-code` installs it and runs this",
-)
+pytestmark = NEEDS_CLAUDE_CODE
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +12,14 @@ import psutil
 import pytest
 
 from agenthub.errors import SessionError
-from agenthub.rehearsal import Endpoint, start_rehearsal
+from agenthub.rehearsal import Endpoint
 from agenthub.sessions.claude_code.program import Log
 from agenthub.sessions.session import Granted, Prompt, ToolCall, ToolOutcome, TurnEnd, TurnResult
 from tests.organization import until
 from tests.sessions.scripted import task
-from tests.sessions.sessions import HAS_CLAUDE_CODE, Office, Process, calls, framed
+from tests.sessions.sessions import NEEDS_CLAUDE_CODE, OpensOffice, Process, calls, framed
 
-pytestmark = pytest.mark.skipif(
-    not HAS_CLAUDE_CODE,
-    reason="claude-agent-sdk is not installed here; `make test-claude-code` installs it and runs this",
-)
-
-Opens = Callable[..., Awaitable[Office]]
-
-
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    async with start_rehearsal(speed=0) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-async def office(tmp_path: Path, endpoint: Endpoint) -> AsyncIterator[Opens]:
-    opened: list[Office] = []
-
-    async def opens(**settings: Any) -> Office:
-        opened.append(Office("claude-code", tmp_path, endpoint, **settings))
-        return await opened[-1].opens()
-
-    yield opens
-    for one in opened:
-        await one.closes()
+pytestmark = NEEDS_CLAUDE_CODE
 
 
 def tool(name: str, **value: str) -> str:
@@ -64,14 +39,14 @@ def processes(home: Path) -> list[psutil.Process]:
 
 
 # ── what it may ────────────────────────────────────────────────────────────────────────────────────
-async def test_only_what_is_allowed_is_offered(office: Opens) -> None:
+async def test_only_what_is_allowed_is_offered(office: OpensOffice) -> None:
     role = await office(rules=("Read", "Bash(echo *)"))
     await role.turn("rehearse: say Hello.")
     offered = [offer["name"] for offer in role.requests[0]["tools"]]
     assert offered == ["Bash", "Read", *(f"mcp__agenthub__{name}" for name in ("end", "park", "pay", "write"))]
 
 
-async def test_of_a_tool_only_the_calls_that_a_rule_names_are_made(office: Opens) -> None:
+async def test_of_a_tool_only_the_calls_that_a_rule_names_are_made(office: OpensOffice) -> None:
     role = await office(rules=("Bash(echo *)",))
     await role.turn(tool("Bash", command="echo hello > a") + tool("Bash", command="rm a"))
     assert "hello" not in role.asked(0).replace("echo hello", "")
@@ -92,7 +67,7 @@ async def rules_of_the_role(
     return None
 
 
-async def test_its_own_tools_obey_the_rules_of_the_role_and_wait_for_a_person(office: Opens) -> None:
+async def test_its_own_tools_obey_the_rules_of_the_role_and_wait_for_a_person(office: OpensOffice) -> None:
     role = await office(rules=("Bash",), may_call=rules_of_the_role)
     workspace = role.folder / "workspace"
     (workspace / "a").touch()
@@ -111,7 +86,7 @@ async def test_its_own_tools_obey_the_rules_of_the_role_and_wait_for_a_person(of
     assert "You may call `Bash` with this input now, once" in role.asked()
 
 
-async def test_nothing_outside_of_the_workspace_is_read(office: Opens, tmp_path: Path) -> None:
+async def test_nothing_outside_of_the_workspace_is_read(office: OpensOffice, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("the word is umbrella")
     role = await office(rules=("Read",))
     await role.turn(tool("Read", file_path=str(tmp_path / "secret")))
@@ -119,7 +94,7 @@ async def test_nothing_outside_of_the_workspace_is_read(office: Opens, tmp_path:
     assert "umbrella" not in role.asked()
 
 
-async def test_a_letter_cannot_have_it_read_a_file_or_run_a_command(office: Opens, tmp_path: Path) -> None:
+async def test_a_letter_cannot_have_it_read_a_file_or_run_a_command(office: OpensOffice, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("the word is umbrella")
     role = await office(rules=("Read",))
     result = await role.turn(f"/compact @{tmp_path}/secret @{tmp_path / 'secret'} rehearse: say Read.")
@@ -127,7 +102,7 @@ async def test_a_letter_cannot_have_it_read_a_file_or_run_a_command(office: Open
     assert "umbrella" not in role.asked()
 
 
-async def test_what_it_starts_knows_no_secret(office: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_it_starts_knows_no_secret(office: OpensOffice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", "secret-of-the-hub")
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "secret-of-the-hub")
     role = await office(rules=("Bash",))
@@ -139,7 +114,7 @@ async def test_what_it_starts_knows_no_secret(office: Opens, monkeypatch: pytest
     assert "secret" not in step.result["content"]
 
 
-async def test_its_own_tools_stand_in_the_journal(office: Opens) -> None:
+async def test_its_own_tools_stand_in_the_journal(office: OpensOffice) -> None:
     role = await office(rules=("Write",))
     told = await role.events(tool("Write", file_path="a.md", content="hello"))
     assert (role.folder / "workspace" / "a.md").read_text() == "hello"
@@ -155,7 +130,7 @@ def _ended(events: list[Any]) -> list[tuple[str, bool]]:
 
 
 # ── how it ends ────────────────────────────────────────────────────────────────────────────────────
-async def test_it_ends_with_the_session(office: Opens, tmp_path: Path) -> None:
+async def test_it_ends_with_the_session(office: OpensOffice, tmp_path: Path) -> None:
     role = await office()
     await role.turn("rehearse: say Hello.")
     assert processes(tmp_path / "home")
@@ -180,7 +155,7 @@ async def test_it_ends_with_a_role_that_is_killed_and_what_it_started_before_the
 
 
 @pytest.mark.parametrize("events", [6, 8], ids=["in its words", "behind a call that has not been made"])
-async def test_an_answer_that_is_being_written_can_be_interrupted(office: Opens, events: int) -> None:
+async def test_an_answer_that_is_being_written_can_be_interrupted(office: OpensOffice, events: int) -> None:
     role = await office()
     text = calls(("write", "1"), ("end", "all good"))
     role.fails(stall_after_events=events)
@@ -204,7 +179,7 @@ async def test_an_answer_that_is_being_written_can_be_interrupted(office: Opens,
     assert "nobody refused anything" in role.asked(1)
 
 
-async def test_a_process_that_dies_fails_the_turn_and_the_next_one_resumes(office: Opens, tmp_path: Path) -> None:
+async def test_a_process_that_dies_fails_the_turn_and_the_next_one_resumes(office: OpensOffice, tmp_path: Path) -> None:
     role = await office()
     await role.turn("rehearse: say The word is umbrella.", "a")
 
@@ -222,7 +197,9 @@ async def test_a_process_that_dies_fails_the_turn_and_the_next_one_resumes(offic
     assert role.toolbox.texts("write") == ["1"]
 
 
-async def test_a_conversation_that_is_gone_is_begun_anew_and_the_model_is_told(office: Opens, tmp_path: Path) -> None:
+async def test_a_conversation_that_is_gone_is_begun_anew_and_the_model_is_told(
+    office: OpensOffice, tmp_path: Path
+) -> None:
     role = await office()
     await role.turn("rehearse: say The word is umbrella.", "a")
     await role.closes()

@@ -329,9 +329,3 @@ async def test_an_endpoint_that_is_away_took_nothing(tmp_path: Path) -> None:
     async with way(tmp_path, "http://127.0.0.1:9", meter=purse) as one:
         await one.asks()
     assert purse.settled == [Usage(), Usage()]
-
-
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    async with start_rehearsal(speed=0) as endpoint:
-        yield endpoint

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,16 @@ import pytest
 
 import agenthub
 from agenthub import sandbox
-from agenthub.rehearsal import Endpoint, start_rehearsal
+from agenthub.rehearsal import Endpoint
 from agenthub.sandbox import isolation
 from agenthub.sessions.session import ModelCalled
 from tests.organization import until
-from tests.sessions.sessions import HAS_CLAUDE_CODE, Office, Process, by_curl, calls
+from tests.sessions.sessions import NEEDS_CLAUDE_CODE, Office, Process, by_curl, calls
 
-pytestmark = pytest.mark.skipif(
-    not HAS_CLAUDE_CODE,
-    reason="claude-agent-sdk is not installed here; `make test-claude-code` installs it and runs this",
-)
+pytestmark = NEEDS_CLAUDE_CODE
 walled = pytest.mark.skipif(bool(isolation().remedy), reason=isolation().found)
 
 KEY = "sk-canary-4711"
-
-
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    async with start_rehearsal(speed=0) as endpoint:
-        yield endpoint
 
 
 class State:
