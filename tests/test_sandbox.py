@@ -287,6 +287,18 @@ async def test_files_are_bounded_each_and_all_together(machine: Machine, tmp_pat
         assert "No space left" in (await machine.run(command, timeout_s=20)).content
 
 
+async def test_what_others_free_at_the_same_time_hides_nobody_who_fills_the_disk(
+    machine: Machine, tmp_path: Path
+) -> None:
+    small, ballast = Machine(tmp_path / "small", limits=LITTLE), tmp_path / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 1024**3)
+    running = asyncio.create_task(small.run(MANY_FILES))
+    await until((small.workspace / "f1").exists)
+    ballast.unlink()
+    assert "filled the disk by more than 100 MiB" in (await running).content
+
+
 async def test_a_flood_of_output_is_cut_in_the_middle_and_ended(machine: Machine) -> None:
     before = psutil.Process().memory_info().rss
     outcome = await machine.run("echo first; yes", timeout_s=60)
