@@ -31,7 +31,7 @@ test: install  ## the whole suite, against real servers and processes
 
 test-again: install  ## what failed in the last run, one test after the other
 	@echo "these failed, and are run once more:"
-	@$(BIN)/pytest --last-failed --last-failed-no-failures none --collect-only -q | grep '::'
+	@$(BIN)/pytest --last-failed --last-failed-no-failures none --collect-only | grep '::'
 	@$(BIN)/pytest --last-failed --last-failed-no-failures none -n 0 --maxfail 10
 
 test-claude-code: .venv-claude-code/ready  ## what needs Claude Code (500 MB, in an environment of its own)

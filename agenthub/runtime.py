@@ -309,8 +309,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 await asyncio.wait([working], timeout=grace_s)  # 2. finish the message in hand
                 await _let_go([working, *services])  # 3. let go of the rest: leaving the blocks gives it back
         await session.close()
-        await spending.flush()
-        await _sign_off(bus, place, events)
+        await _sign_off(bus, place, spending, events)
     journal.close()
     memory.close()
     if steered.restart_asked.is_set() and not stop.is_set():
@@ -359,12 +358,20 @@ def _trace_limits(organization: Organization) -> TraceLimits:
     return TraceLimits(limits.max_trace_messages, limits.max_trace_usd, limits.max_repeats)
 
 
-async def _sign_off(bus: Bus, place: RolePlace, events: Events) -> None:
-    """Say that this process has stopped, so that nobody misses it: an upgrade may take longer than its last beat."""
+async def _sign_off(bus: Bus, place: RolePlace, spending: Spending, events: Events) -> None:
+    """Say that this process has stopped, so that nobody misses it: an upgrade may take longer than its last beat.
+
+    Of a broker that is away nothing fails: what the last calls took is settled from the journal at the next start, the
+    heartbeat runs out by itself, and a role that nobody heard stop is missed for a while.
+    """
+    registry = Registry(bus)
     gone = Absence(role=place.role, since=now(), reason="stopped", was_stopped=True, is_told=True)
-    with contextlib.suppress(HubError):  # then it is missed for a while, which harms nobody
-        await Registry(bus).note_absence(place.key, gone)
-    await Registry(bus).remove(place.key)
+    try:
+        await spending.flush()
+        await registry.note_absence(place.key, gone)
+        await registry.remove(place.key)
+    except HubError as error:
+        logger.warning("`%s` stops, and could not say so: %s", place.key, error)
     await events.tell("stopped")
 
 

@@ -192,6 +192,18 @@ async def test_a_role_that_stops_gives_back_what_it_holds_at_once(hub: Hub) -> N
     assert loop.time() - stopped_at < 15  # far below the acknowledgement time-out of 20 s
 
 
+async def test_a_role_stops_though_the_broker_is_gone(hub: Hub) -> None:
+    async with hub.role("backend", says("ok")):
+        await hub.completion("backend", await hub.send("backend", "work"))
+        await hub.server.kill()
+
+
+async def test_a_role_stops_though_nobody_answers_for_its_heartbeat(hub: Hub) -> None:
+    async with hub.role("backend", says("ok")):
+        await hub.completion("backend", await hub.send("backend", "work"))
+        await hub.bus.js.delete_stream("KV_registry")  # as while a cluster elects who leads it
+
+
 async def test_an_interrupted_turn_is_not_done_and_goes_on(hub: Hub) -> None:
     session = says(TurnResult(TurnEnd.INTERRUPTED, text="half"), "whole")
     async with hub.role("backend", session):
