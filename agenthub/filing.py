@@ -6,7 +6,6 @@ learnings are: what is suspicious is not filed but told to a person, once.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -26,6 +25,7 @@ from agenthub.org.knowledge import Knowledge, decided_by
 from agenthub.org.trust import State
 from agenthub.org.trust_states import Opinions, TrustStates
 from agenthub.organization import Organization
+from agenthub.rhythm import next_moment
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Filing:
                 await self.look()
             except (HubError, MessageError, OSError, UnicodeError) as error:
                 logger.warning("the knowledge base is not up to date: %s", error)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await next_moment(LOOK_EVERY_S)
 
     async def look(self) -> None:
         """File what is new, and take out what holds no more."""

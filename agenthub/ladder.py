@@ -6,7 +6,6 @@ multiples of `stall_s`: flagged, told, interrupted, started again. No model deci
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from enum import IntEnum
@@ -14,6 +13,7 @@ from enum import IntEnum
 from agenthub.errors import StalledError
 from agenthub.org.activity import Activity
 from agenthub.org.events import Events
+from agenthub.rhythm import next_moment
 from agenthub.sessions.session import Session
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Ladder:
             StalledError: On the last rung.
         """
         while True:
-            await asyncio.sleep(min(_LONGEST_PAUSE_S, self._stall_s / LOOKS_PER_RUNG))
+            await next_moment(min(_LONGEST_PAUSE_S, self._stall_s / LOOKS_PER_RUNG))
             await self.look()
 
     async def look(self) -> None:

@@ -15,6 +15,7 @@ from agenthub import subjects
 from agenthub.bus.buckets import Bucket, Holder, IsTrue, hold_lease
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubUnreachableError, LeaseLostError
+from agenthub.rhythm import next_moment
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ async def lead(
             logger.debug("does not lead: %s", error.exceptions[0])
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise asyncio.CancelledError  # a group that is cancelled raises what its tasks raised on their way out
-        await asyncio.sleep(2 * ttl_s / 3)
+        await next_moment(2 * ttl_s / 3)
 
 
 async def _is_free(bus: Bus, entered: IsTrue) -> bool:

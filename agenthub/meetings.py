@@ -6,7 +6,6 @@ before it is noted. So whoever leads next goes on where the last one stopped, an
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.org.registry import Registry
 from agenthub.organization import Organization
+from agenthub.rhythm import next_moment
 from agenthub.role_settings import Schedule
 from agenthub.schedules import Fired, Planned, pending
 
@@ -53,7 +53,7 @@ class Meetings:
                 await self.look()
             except (HubError, MessageError) as error:
                 logger.warning("a meeting cannot go on: %s", error)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await next_moment(LOOK_EVERY_S)
 
     async def look(self) -> None:
         """Convene the stand-up if it is time, and bring all open meetings on."""

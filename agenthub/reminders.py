@@ -23,6 +23,7 @@ from agenthub.org.ledger import Ledger
 from agenthub.org.pending import Debt, debts, unanswered
 from agenthub.org.registry import Registry
 from agenthub.organization import Organization
+from agenthub.rhythm import next_moment
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Reminders:
                 await self.look()
             except (HubError, MessageError) as error:
                 logger.warning("could not see who owes an answer: %s", error)
-            await asyncio.sleep(self._every_s)
+            await next_moment(self._every_s)
 
     async def look(self) -> None:
         """Remind and escalate what must be by now, and close what was answered from outside."""

@@ -20,6 +20,7 @@ from agenthub.messages import Completion, Event, Message, Outcome, now
 from agenthub.org.calendar import Calendar
 from agenthub.org.events import Events
 from agenthub.organization import Organization
+from agenthub.rhythm import until_next_s
 from agenthub.schedules import BUSY_AT_MOST, Fired, Pending, Planned, firing, pending
 from agenthub.times import next_due
 
@@ -73,7 +74,7 @@ class Scheduler:
     async def run(self) -> None:
         """Fire until cancelled. A broker that does not answer is no reason to stop."""
         while True:
-            wait_s = LOOK_EVERY_S
+            wait_s = until_next_s(LOOK_EVERY_S)
             try:
                 await self.look()
                 if (due := self.next_at) is not None:

@@ -18,10 +18,11 @@ from agenthub.bus.cluster import NatsCluster, check_data
 from agenthub.bus.monitor import is_healthy, store_error
 from agenthub.bus.server import NatsServer
 from agenthub.errors import HubError
+from agenthub.rhythm import next_moment
 
 logger = logging.getLogger(__name__)
 
-CHECK_EVERY_S = 2.0
+CHECK_EVERY_S = 2.5
 ROOM_BYTES = 64 * 1024**2
 """So much must be free before a server that found the disk full is started again."""
 LITTLE_BYTES = 512 * 1024**2
@@ -121,7 +122,7 @@ class Servers:
         loop = asyncio.get_running_loop()
         pause_s, healed_s = 0.0, float("-inf")
         while True:
-            await asyncio.sleep(CHECK_EVERY_S)
+            await next_moment(CHECK_EVERY_S)
             self._look_at_disk()
             error = await store_error(server.monitor_port)
             if error is None:

@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     """What `agenthub mcp --http` asks for. None: what stands in `mcp.token` of the state folder."""
     ack_wait_s: Seconds = 20.0
     """Seconds without a sign of life before the server delivers a message again."""
-    keep_alive_s: Seconds = 4.0
+    keep_alive_s: Seconds = 5.0
     """Seconds between two such signs; below `ack_wait_s`."""
     heartbeat_s: Seconds = 5.0
     """Seconds between two heartbeats of a role in the registry; below `lease_ttl_s`."""

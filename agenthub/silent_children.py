@@ -13,10 +13,11 @@ from agenthub.errors import AgenthubError, HubError
 from agenthub.messages import now
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.presence import Absence
+from agenthub.rhythm import next_moment
 from agenthub.settings import Settings
 
 LOOK_WITHIN_S = 2.0
-_LOOK_EVERY_S = 3.0
+_LOOK_EVERY_S = 2.5
 _SIGN_OFF_WITHIN_S = 0.5
 
 
@@ -34,7 +35,7 @@ async def watch_beats(
     patience_s = max(settings.lease_ttl_s, beat_ttl_s(settings.heartbeat_s))
     sightings = Sightings(longest_gap_s=patience_s / 2)
     while True:
-        await asyncio.sleep(min(_LOOK_EVERY_S, patience_s / 8))
+        await next_moment(min(_LOOK_EVERY_S, patience_s / 6))
         if not may_judge():
             continue
         with contextlib.suppress(AgenthubError, TimeoutError):

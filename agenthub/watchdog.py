@@ -22,10 +22,11 @@ from agenthub.org.registry import Registry, Sightings, beat_ttl_s
 from agenthub.organization import Organization
 from agenthub.presence import Absence, Heartbeat
 from agenthub.reassignment import reassign
+from agenthub.rhythm import next_moment
 
 logger = logging.getLogger(__name__)
 
-LOOKS_PER_BEAT = 4
+LOOKS_PER_BEAT = 2
 _LEAST_PAUSE_S = 0.25
 
 
@@ -88,6 +89,8 @@ class Watchdog:
         self._shared = {key for key, role in self._roles.items() if organization.roles[role].settings.replicas > 1}
         self._sightings = Sightings(longest_gap_s=self._ttl_s / 2)
         self._last: dict[str, Heartbeat] = {}
+        self._absences: dict[str, Absence] = {}
+        self._absences_version = -1
 
     async def run(self) -> None:
         """Look until cancelled. A broker that does not answer is no reason to stop, and nobody's fault."""
@@ -96,11 +99,11 @@ class Watchdog:
                 await self.look()
             except AgenthubError as error:
                 logger.info("could not look after the others: %s", error)
-            await asyncio.sleep(self._every_s)
+            await next_moment(self._every_s)
 
     async def look(self) -> None:
         """See who beats, and tell what has changed."""
-        beats, absences = await asyncio.gather(self._registry.all(), self._registry.absences())
+        beats, absences = await asyncio.gather(self._registry.all(), self._noted())
         at_s = self._clock()
         self._sightings.look({key: (beat.pid, beat.beat_at) for key, beat in beats.items()}, at_s=at_s)
         self._last.update(beats)
@@ -124,6 +127,14 @@ class Watchdog:
             is_there = any(self._roles.get(key) == fallback for key in beats)
             if is_there and may_be_reassigned(keys, beats, missed, silent_s, after_s=after_s):
                 await self._reassign(role.name, fallback, keys)
+
+    async def _noted(self) -> dict[str, Absence]:
+        """Who is known to be away; read anew only if somebody wrote there: each who ever was has left a mark."""
+        version = await self._registry.absences_version()
+        if version != self._absences_version:
+            self._absences = await self._registry.absences()
+            self._absences_version = version  # of before: what was written meanwhile is read the next time
+        return dict(self._absences)
 
     async def _has_gone(self, key: str, noted: Absence | None) -> None:
         """Mark a process as gone, and have the broker hand on what it held: a replica may begin with it."""

@@ -23,6 +23,7 @@ from agenthub.bus.connection import Bus
 from agenthub.bus.reading import newest_of_each
 from agenthub.errors import HubUnreachableError, LeaseLostError, MessageError
 from agenthub.messages import SCHEMA_VERSION, Moment, now
+from agenthub.rhythm import next_moment
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class Lease:
             LeaseLostError: As soon as another process has it.
         """
         while True:
-            await asyncio.sleep(self._ttl_s / 3)
+            await next_moment(self._ttl_s / 3)
             started = self._clock()
             renewed = await self._bucket.update(self._key, self._holder, self._revision, ttl_s=self._ttl_s)
             if renewed is not None:

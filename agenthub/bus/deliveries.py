@@ -16,14 +16,15 @@ from nats.errors import Error as NatsError
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
+from agenthub.rhythm import until_next_s
 
 logger = logging.getLogger(__name__)
 
-PULL_EXPIRES_S = 30.0
-"""How long a pull waits at the broker."""
-HEARTBEAT_S = 15.0
-"""How often the broker says that it still knows of the pull. When a server or a consumer's leader goes, the pull
-is lost without a word: after two heartbeats that did not come it is sent again."""
+PULL_EXPIRES_S = 40.0
+"""How long at most a pull waits at the broker, which then says so, and it is sent again. Heartbeats on the way would be
+three times the messages."""
+_OVERDUE_S = 5.0
+"""How long that word is waited for. When a server or a consumer's leader goes, the pull may be lost without one."""
 ANSWER_WITHIN_S = 1.0
 """How long the broker may take to say that there is nothing."""
 ACK_WITHIN_S = 1.0
@@ -218,9 +219,6 @@ class Pull:
             self._become_sure()
             return
         status = (msg.headers or {}).get("Status", "")
-        if status == "100":  # a heartbeat
-            self._guard_for(2 * HEARTBEAT_S)
-            return
         self._outstanding = 0
         self._become_sure()
         if status == "503":  # nobody is there: the consumer's leader is not elected yet, or nothing can be stored
@@ -229,8 +227,8 @@ class Pull:
             logger.info("%s: %s %s", self.consumer, status, (msg.headers or {}).get("Description", ""))
             await asyncio.sleep(_PAUSE_S)
         if not self.held and self._waits:
-            waiting = {"expires": int(PULL_EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
-            await self._ask(waiting, answer_within_s=2 * HEARTBEAT_S)
+            expires_s = until_next_s(PULL_EXPIRES_S)
+            await self._ask({"expires": int(expires_s * 1e9)}, answer_within_s=expires_s + _OVERDUE_S)
 
     def _become_sure(self) -> None:
         self.is_sure = True

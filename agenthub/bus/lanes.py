@@ -21,6 +21,7 @@ from agenthub.bus.deliveries import Delivery, Pull
 from agenthub.bus.in_flight import reclaim
 from agenthub.errors import HubError
 from agenthub.messages import Priority
+from agenthub.rhythm import next_moment
 from agenthub.whole_files import write_whole
 
 PROBE_S = 1.0
@@ -172,7 +173,7 @@ class Lanes:
         """Keep the broker from handing to somebody else what is held or worked on; runs until cancelled."""
         while True:
             self._alive.touch()
-            await asyncio.sleep(self._keep_alive_s)
+            await next_moment(self._keep_alive_s)
             self._taken = {delivery for delivery in self._taken if not delivery.is_settled}
             for delivery in [*self._taken, *(held for _, held in self.held)]:
                 await delivery.keep()

@@ -7,10 +7,12 @@ import contextlib
 import time
 from typing import Any
 
-from nats.aio.client import DEFAULT_BUFFER_SIZE, Client, Srv
+from nats.aio.client import DEFAULT_BUFFER_SIZE, PING_PROTO, Client, Srv
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
-from nats.errors import SecureConnWantedError
+from nats.errors import SecureConnWantedError, StaleConnectionError
+
+from agenthub.rhythm import next_moment
 
 _CLOSED_WITHIN_S = 1.0
 SOON_S = 0.01
@@ -121,11 +123,24 @@ class HeedingClient(Client):
         self._transport.writelines(self._pending[:])
         self._pending, self._pending_data_size = [], 0
 
+    async def _ping_interval(self) -> None:
+        """See every now and then that the connection lives; together with what else recurs, which nats-py would not."""
+        while True:
+            await next_moment(self.options["ping_interval"])
+            if not self.is_connected:
+                continue
+            self._pings_outstanding += 1
+            if self._pings_outstanding > self.options["max_outstanding_pings"]:
+                await self._process_op_err(StaleConnectionError())
+                return
+            await self._send_ping()
+
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         """Ask for a PONG behind all that was published and subscribed: nats-py 2.16 lets its PING overtake that."""
-        if self._pending_data_size > 0:
-            self._write_pending()
-        await super()._send_ping(future)
+        self._pongs.append(future or asyncio.Future())
+        self._pending.append(PING_PROTO)
+        self._pending_data_size += len(PING_PROTO)
+        await self._flush_pending()
 
     async def _process_pong(self) -> None:
         """Take note of a PONG; also of one for which nobody waits any more.

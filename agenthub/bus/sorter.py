@@ -21,6 +21,7 @@ from agenthub.bus.in_flight import reclaim
 from agenthub.bus.topology import SORTER_BATCH
 from agenthub.errors import HubError, MessageError, RefusedError
 from agenthub.messages import Message
+from agenthub.rhythm import next_moment
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Sorter:
     async def keep_alive(self) -> None:
         """Keep the deliveries of a long batch; runs until cancelled."""
         while True:
-            await asyncio.sleep(self._keep_alive_s)
+            await next_moment(self._keep_alive_s)
             for door in self._doors:
                 for delivery in [*door.moving, *door.pull.held]:
                     if not delivery.is_settled:

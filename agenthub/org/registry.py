@@ -14,6 +14,7 @@ from agenthub.bus.buckets import Bucket
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubError
 from agenthub.presence import Absence, Heartbeat
+from agenthub.rhythm import until_next_s
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,10 @@ class Registry:
     async def absences(self) -> dict[str, Absence]:
         """Who should beat and does not, by key."""
         return await self._absences.items()
+
+    async def absences_version(self) -> int:
+        """A number that grows whenever somebody is noted or forgotten; cheap."""
+        return await self._absences.version()
 
     async def note_absence(self, key: str, absence: Absence) -> None:
         """Have everybody see that a process is gone."""
@@ -115,10 +120,10 @@ class Pulse:
     async def run(self) -> None:
         """Beat until cancelled. A broker that does not answer is no reason to stop."""
         while True:
-            await asyncio.sleep(_LEAST_GAP_S)  # a burst of short turns is one beat
             try:
-                async with asyncio.timeout(self._every_s):
+                async with asyncio.timeout(until_next_s(self._every_s)):
                     await self._changed.wait()
+                await asyncio.sleep(_LEAST_GAP_S)  # a burst of short turns is one beat
             except TimeoutError:
                 pass
             self._changed.clear()
