@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
@@ -39,6 +39,27 @@ MOST_CHARACTERS = 60_000
 _LONGEST_TEXT = 4000
 
 
+class _Heard(NamedTuple):
+    """What may be told. Made into an event only when it is: mostly nobody watches."""
+
+    number: int
+    kind: Kind
+    at: datetime
+    text: str
+    message_id: str
+    more: dict[str, Any]
+
+    def shown(self, mask: Callable[[str], str]) -> LiveEvent:
+        return LiveEvent(
+            number=self.number,
+            kind=self.kind,
+            at=self.at,
+            text=mask(self.text),
+            message_id=self.message_id,
+            **self.more,
+        )
+
+
 class Live:
     """The live transcript of one role process."""
 
@@ -54,9 +75,9 @@ class Live:
         self._bus, self._role, self._key, self._clock, self._mask = bus, role, key, clock, mask
         self._process = new_id()[:8]
         self._number = 0
-        self._past: deque[LiveEvent] = deque()
+        self._past: deque[_Heard] = deque()
         self._past_characters = 0
-        self._fresh: list[LiveEvent] = []
+        self._fresh: list[_Heard] = []
         self._words: list[str] = []
         self._is_anew = False
         self._message_id = ""
@@ -64,11 +85,11 @@ class Live:
         self._told = asyncio.Event()
         self._is_asked = False
         """True if somebody wants to know the recent past."""
+        self.tell("started")
 
     async def run(self) -> None:
         """Publish, and answer who begins to watch, until cancelled."""
         async with self._bus.listen(subjects.watch(self._role, "*")) as asked, asyncio.TaskGroup() as group:
-            self.tell("started")
             await self._publish([*self._past], is_past=True)  # who watched the process before this one asks it at once
             group.create_task(self._flush(), name="publish live")
             async for received in asked:
@@ -130,24 +151,20 @@ class Live:
 
     def _add(self, kind: Kind, text: str, **more: Any) -> None:
         self._number += 1
-        event = LiveEvent(
-            number=self._number, kind=kind, at=self._clock(), text=self._mask(text), message_id=self._message_id, **more
-        )
+        event = _Heard(self._number, kind, self._clock(), text, self._message_id, more)
         self._keep(event)
         if self._is_watched:
             self._fresh.append(event)
             self._told.set()
 
-    def _keep(self, event: LiveEvent) -> None:
+    def _keep(self, event: _Heard) -> None:
         """Add to the past; words that follow words become one piece of it."""
         last = self._past[-1] if self._past else None
         if (
-            event.kind == "text" and not event.is_anew and last is not None and last.kind == "text"
+            event.kind == "text" and not event.more["is_anew"] and last is not None and last.kind == "text"
             and len(last.text) + len(event.text) <= _LONGEST_TEXT
         ):  # fmt: skip
-            self._past[-1] = event.model_copy(
-                update={"text": last.text + event.text, "is_anew": last.is_anew, "at": last.at}
-            )
+            self._past[-1] = event._replace(text=last.text + event.text, more=last.more, at=last.at)
         else:
             self._past.append(event)
         self._past_characters += len(event.text)
@@ -166,8 +183,9 @@ class Live:
                 await self._publish([*self._past], is_past=True)
             await asyncio.sleep(EVERY_S)
 
-    async def _publish(self, events: list[LiveEvent], *, is_past: bool = False) -> None:
-        if events:
+    async def _publish(self, heard: list[_Heard], *, is_past: bool = False) -> None:
+        if heard:
+            events = [one.shown(self._mask) for one in heard]
             batch = LiveBatch(key=self._key, process=self._process, is_past=is_past, events=events)
             await self._bus.tell(subjects.live(self._role), batch.encode())
 

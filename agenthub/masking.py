@@ -10,6 +10,7 @@ import base64
 import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 OPENS, CLOSES = "⟦masked: ", "⟧"
 """Around what stands in the place of a secret; characters that hardly anybody writes."""
@@ -20,26 +21,44 @@ _SECRET_NAME = re.compile(
     r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASS(?:WORD|WD|PHRASE)?|CREDENTIALS?|DSN|PAT|AUTH(?:ORIZATION)?|COOKIE)(?:_|$)"
 )
 
-_KINDS: Mapping[str, str] = {
-    "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-    "Anthropic key": r"\bsk-ant-[\w-]{16,}",
-    "OpenAI key": r"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{32,}",
-    "GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{36,})",
-    "GitLab token": r"\bglpat-[\w-]{20,}",
-    "AWS key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    "Google key": r"\bAIza[\w-]{35}",
-    "Slack token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
-    "Stripe key": r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",
-    "npm token": r"\bnpm_[A-Za-z0-9]{36}\b",
-    "PyPI token": r"\bpypi-[\w-]{50,}",
-    "NATS seed": r"\bS[ACNOUX][A-Z2-7]{56}\b",
-    "JSON web token": r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
-    "password": r"(?<=://)[^\s:/@]{0,64}:[^\s/@]{3,128}(?=@)",
-}
-_ANY_KIND = re.compile(
-    "|".join(f"(?P<k{number}>{pattern})" for number, pattern in enumerate(_KINDS.values())), re.DOTALL
+
+class _Kind(NamedTuple):
+    """One kind of secret."""
+
+    name: str
+    marks: tuple[str, ...]
+    """One of these is in each text that holds one: looking for them takes a thirtieth of the time of the pattern."""
+    pattern: re.Pattern[str]
+
+    def masked(self, text: str) -> str:
+        if any(mark in text for mark in self.marks):
+            return self.pattern.sub(f"{OPENS}{self.name}{CLOSES}", text)
+        return text
+
+
+def _kind(name: str, marks: str, pattern: str) -> _Kind:
+    return _Kind(name, tuple(marks.split()), re.compile(pattern, re.DOTALL))
+
+
+_KINDS = (
+    _kind("private key", "-----BEGIN", r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
+    _kind("Anthropic key", "sk-ant-", r"\bsk-ant-[\w-]{16,}"),
+    _kind("OpenAI key", "sk-", r"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{32,}"),
+    _kind(
+        "GitHub token", "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_", r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{36,})"
+    ),
+    _kind("GitLab token", "glpat-", r"\bglpat-[\w-]{20,}"),
+    _kind("AWS key", "AKIA ASIA", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    _kind("Google key", "AIza", r"\bAIza[\w-]{35}"),
+    _kind("Slack token", "xox", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
+    _kind("Stripe key", "k_live_ k_test_", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
+    _kind("npm token", "npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
+    _kind("PyPI token", "pypi-", r"\bpypi-[\w-]{50,}"),
+    _kind("NATS seed", "SA SC SN SO SU SX", r"\bS[ACNOUX][A-Z2-7]{56}\b"),
+    _kind("JSON web token", "eyJ", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+    _kind("password", "://", r"(?<=://)[^\s:/@]{0,64}:[^\s/@]{3,128}(?=@)"),
 )
-_NAMES = list(_KINDS)
+_MARKS = [mark for kind in _KINDS for mark in kind.marks]
 
 
 class Mask:
@@ -59,7 +78,14 @@ class Mask:
         """The text without secrets."""
         if self._known is not None:
             text = self._known.sub(lambda match: f"{OPENS}{self._names[match[0]]}{CLOSES}", text)
-        return _ANY_KIND.sub(_kind, text)
+        for mark in _MARKS:  # as a pattern, or with `any`, it would take three times as long
+            if mark in text:
+                break
+        else:
+            return text
+        for kind in _KINDS:
+            text = kind.masked(text)
+        return text
 
 
 def has_mask(text: str) -> bool:
@@ -77,11 +103,6 @@ def _forms(value: str) -> Iterable[str]:
     yield value
     yield urllib.parse.quote(value, safe="")
     yield base64.b64encode(value.encode()).decode().rstrip("=")
-
-
-def _kind(match: re.Match[str]) -> str:
-    assert match.lastgroup is not None
-    return f"{OPENS}{_NAMES[int(match.lastgroup[1:])]}{CLOSES}"
 
 
 mask_of_keys = Mask()

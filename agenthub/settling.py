@@ -43,6 +43,17 @@ class Work(NamedTuple):
     """What the task was parked for."""
 
 
+class _End(NamedTuple):
+    """A completion and its bytes: they are recorded and then published."""
+
+    completion: Completion
+    data: bytes
+
+    @staticmethod
+    def of(completion: Completion) -> _End:
+        return _End(completion, completion.encode())
+
+
 class Settling:
     """Ends the messages of one role."""
 
@@ -141,32 +152,32 @@ class Settling:
         waits = self._coordination.waits(work.task.id, besides=work.ask)
         if result.end is TurnEnd.PARKED or (result.end is TurnEnd.STOPPED and waits):
             record: dict[str, Any] = {"parked": result.text}
-            completion = None
+            end = None
+            self._journal.finish(work.turn_id, record)
         else:
-            completion = self._completion(work.task, result)
-            record = {"completion": completion.model_dump(mode="json")}
-        self._journal.finish(work.turn_id, record)
+            record, end = {}, _End.of(self._completion(work.task, result))
+            self._journal.finish(work.turn_id, f'{{"completion":{end.data.decode()}}}')
         reach(Failpoint.TURN_RECORDED)
-        logger.info("%s is %s", work.task.id, "parked" if completion is None else result.outcome)
-        await self.publish_end(work, record, delivery, completion=completion)
+        logger.info("%s is %s", work.task.id, "parked" if end is None else result.outcome)
+        await self._publish_all(work, record, end, delivery)
 
-    async def publish_end(
-        self, work: Work, record: dict[str, Any], delivery: Delivery, *, completion: Completion | None = None
-    ) -> None:
-        """Publish what a recorded turn brought; again after a crash, which changes nothing.
+    async def publish_end(self, work: Work, record: dict[str, Any], delivery: Delivery) -> None:
+        """Publish what a recorded turn brought; again after a crash, which changes nothing."""
+        completion = Completion.model_validate(record["completion"]) if "completion" in record else None
+        await self._publish_all(work, record, None if completion is None else _End.of(completion), delivery)
 
-        Args:
-            completion: The one in the record, if it is at hand.
-        """
-        await self._spent(work.task, work.turn_id, self._journal.usage_of_turn(work.turn_id, message_id=work.task.id))
-        if "parked" in record:
+    async def _publish_all(self, work: Work, record: dict[str, Any], end: _End | None, delivery: Delivery) -> None:
+        if end is None or end.completion.usage.calls:
+            usage = self._journal.usage_of_turn(work.turn_id, message_id=work.task.id)
+            await self._spent(work.task, work.turn_id, usage)
+        if end is not None:
+            await self._publish(work.task, end)
+        elif "parked" in record:
             await self._events.tell("parked", str(record["parked"]), work.task)
         elif "reassigned" in record:
             pass  # it has its end
-        elif "dead" in record:
-            await self._publish_dead(delivery, work.task, **record["dead"])
         else:
-            await self._publish(work.task, completion or Completion.model_validate(record["completion"]))
+            await self._publish_dead(delivery, work.task, **record["dead"])
         # Only now: while its ask is in the ledger, an answer that is delivered again finds the way back here.
         if work.ask is not None:
             await self._coordination.close(work.ask)
@@ -176,7 +187,7 @@ class Settling:
 
     async def complete(self, task: Message, outcome: Outcome, text: str = "") -> None:
         """Complete a message that needed no turn."""
-        await self._publish(task, self._completion(task, TurnResult(TurnEnd.FINISHED, outcome, text)))
+        await self._publish(task, _End.of(self._completion(task, TurnResult(TurnEnd.FINISHED, outcome, text))))
 
     async def bury(
         self, delivery: Delivery, message: Message | None, reason: str, *, work: Work | None = None, tries: int = 1
@@ -211,24 +222,26 @@ class Settling:
 
     # ── completions ────────────────────────────────────────────────────────────────────────────────
     def _completion(self, task: Message, result: TurnResult) -> Completion:
+        account = self._journal.account(task.id)
         return Completion(
             message_id=task.id, role=self._role, outcome=result.outcome, subject=task.title, text=result.text,
             evidence=list(result.evidence), implicit=result.end is TurnEnd.STOPPED, from_role=task.from_role,
             check=result.check, verified_by=result.verified_by, attachments=list(result.attachments),
             type=task.type, vote=result.vote, bid=result.bid, verifies=task.payload.verifies or "",
             trace_id=task.trace_id, causation_id=task.causation_id, priority=task.payload.priority,
-            started_at=self._journal.started_at(task.id) or self._clock(), ended_at=self._clock(),
-            turns=self._journal.turns_of(task.id), usage=self._journal.usage_of(task.id),
+            started_at=account.started_at or self._clock(), ended_at=self._clock(), turns=account.turns,
+            usage=account.usage,
         )  # fmt: skip
 
-    async def _publish(self, task: Message, completion: Completion) -> None:
+    async def _publish(self, task: Message, end: _End) -> None:
         """The completion, which the broker takes once, and the reply to who asked."""
+        completion = end.completion
         try:
             await self._before_effect()
         except LeaseLostError:
             await self._keep_late(completion)
             raise
-        storing = self._store(completion)
+        storing = self._store(end)
         if (completion.ended_at - completion.started_at).total_seconds() >= self._reassign_after_s:
             if (first := await storing) is None or first.outcome is not Outcome.REASSIGNED:
                 await self._coordination.reply(task, completion)  # else the fallback answers
@@ -238,11 +251,12 @@ class Settling:
             await asyncio.gather(storing, self._coordination.reply(task, completion))
         reach(Failpoint.REPLY_PUBLISHED)
 
-    async def _store(self, completion: Completion) -> Completion | None:
+    async def _store(self, end: _End) -> Completion | None:
         """Store an end; the one that was there before, if it is another."""
+        completion = end.completion
         subject = subjects.done(self._role, completion.message_id)
         stored = await self._bus.publish(
-            subject, completion.encode(), only_first=True, message_id=f"{self._role}.{completion.message_id}.done"
+            subject, end.data, only_first=True, message_id=f"{self._role}.{completion.message_id}.done"
         )
         reach(Failpoint.COMPLETION_PUBLISHED)
         if not stored.is_new:

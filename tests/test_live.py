@@ -102,11 +102,11 @@ async def test_nothing_is_published_while_nobody_watches(hub: Hub) -> None:
     session.goes_on.set()
     async with hub.bus.listen(subjects.live("backend")) as heard:
         async with hub.role("backend", session):
+            published = LiveBatch.decode((await anext(heard)).data)
             await hub.completion("backend", await hub.send("backend", "read the api"))
-        published = [LiveBatch.decode((await anext(heard)).data)]
         await hub.bus.tell(subjects.live("backend"), b"the end")
         assert (await anext(heard)).data == b"the end"
-    assert [event.kind for event in published[0].events] == ["started"]
+    assert [event.kind for event in published.events] == ["started"]
 
 
 async def test_a_watcher_finds_the_role_again_after_its_restart(hub: Hub) -> None:

@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -141,7 +141,7 @@ class Pull:
     async def open(self) -> None:
         """Begin to pull."""
         self._inbox = self._bus.nc.new_inbox()
-        self._subscription = await self._bus.nc.subscribe(self._inbox, cb=self._on_message)
+        self._subscription = await self._bus.nc.subscribe_directly(self._inbox, self._on_message)
         await self.pull()
 
     async def pull(self, *, soon: bool = False) -> None:
@@ -181,6 +181,8 @@ class Pull:
         be given back too, so it is waited for; else it would be nobody's until its acknowledgement is overdue.
         """
         self._stop_guard()
+        for task in self._tasks:
+            task.cancel()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             with contextlib.suppress(NatsError, TimeoutError):
@@ -206,11 +208,14 @@ class Pull:
     def _unanswered(self) -> None:
         """The broker, or the consumer's leader, is gone: nobody waits for it to be sure."""
         self._become_sure()
-        task = asyncio.ensure_future(self.pull_again())
+        self._spawn(self.pull_again())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _on_message(self, msg: Msg) -> None:
+    def _on_message(self, msg: Msg) -> None:
         if msg.reply:
             self._outstanding = max(0, self._outstanding - 1)
             if not self._outstanding:
@@ -220,15 +225,26 @@ class Pull:
             return
         status = (msg.headers or {}).get("Status", "")
         self._outstanding = 0
+        if status in ("404", "408"):
+            self._wait()
+        else:
+            self._spawn(self._wait_later(status, (msg.headers or {}).get("Description", "")))
         self._become_sure()
+
+    def _wait(self) -> None:
+        """Nothing is there: ask to be told of what comes, unless there is no room for it."""
+        if not self.held and not self._outstanding and self._waits:
+            self._outstanding = self._batch  # from now on: who hears that nothing is there asks the same no more
+            expires_s = until_next_s(PULL_EXPIRES_S)
+            self._spawn(self._ask({"expires": int(expires_s * 1e9)}, answer_within_s=expires_s + _OVERDUE_S))
+
+    async def _wait_later(self, status: str, description: str) -> None:
         if status == "503":  # nobody is there: the consumer's leader is not elected yet, or nothing can be stored
             await asyncio.sleep(_NOBODY_PAUSE_S)
-        elif status not in ("404", "408"):
-            logger.info("%s: %s %s", self.consumer, status, (msg.headers or {}).get("Description", ""))
+        else:
+            logger.info("%s: %s %s", self.consumer, status, description)
             await asyncio.sleep(_PAUSE_S)
-        if not self.held and self._waits:
-            expires_s = until_next_s(PULL_EXPIRES_S)
-            await self._ask({"expires": int(expires_s * 1e9)}, answer_within_s=expires_s + _OVERDUE_S)
+        self._wait()
 
     def _become_sure(self) -> None:
         self.is_sure = True

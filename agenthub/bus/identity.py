@@ -76,6 +76,7 @@ class Keyring:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._public = str(folder / PUBLIC)
         self._known: dict[str, str] = {}
         self._known_of = 0
 
@@ -86,7 +87,7 @@ class Keyring:
     @property
     def is_there(self) -> bool:
         """True if this hub has identities: then what is not signed is not believed."""
-        return (self.folder / PUBLIC).exists()
+        return os.path.exists(self._public)  # noqa: PTH110 - asked for each message
 
     def find(self, name: str, *, is_role: bool = False) -> Identity | None:
         """The identity of that name; None if its key is not here.
@@ -131,11 +132,11 @@ class Keyring:
     def public(self, name: str, *, is_role: bool = False) -> str | None:
         """Public key of an identity; None if there is none of that name. Notices when keys are added or changed."""
         with contextlib.suppress(OSError):
-            changed = (self.folder / PUBLIC).stat().st_mtime_ns
+            changed = os.stat(self._public).st_mtime_ns  # noqa: PTH116 - asked for each message
             if changed != self._known_of:
                 self._known = json.loads((self.folder / PUBLIC).read_text())
                 self._known_of = changed
-        return self._known.get(self.path(name, is_role=is_role).stem)
+        return self._known.get(f"role.{name}" if is_role else name)
 
 
 def verify(public_key: str, data: bytes, signature: bytes) -> bool:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
-from nats.aio.client import DEFAULT_BUFFER_SIZE, PING_PROTO, Client, Srv
+from nats.aio.client import DEFAULT_BUFFER_SIZE, NO_RESPONDERS_STATUS, PING_PROTO, Client, Srv
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
-from nats.errors import SecureConnWantedError, StaleConnectionError
+from nats.errors import ConnectionDrainingError, NoRespondersError, SecureConnWantedError, StaleConnectionError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import Header
 
 from agenthub.rhythm import next_moment
 
@@ -35,20 +40,36 @@ class ClosingTransport(TcpTransport):
             self._io_writer.transport.abort()
 
 
-class HeedingClient(Client):
-    """A client whose requests do not swallow a cancellation.
+class _When(Enum):
+    """When what is published is written."""
 
-    Up to Python 3.11 `asyncio.wait_for`, on which requests wait, returns the answer instead of raising if it
+    FLUSHED = "in the next turn of the event loop, with all that is published until then"
+    SOON = "with whatever is written next"
+    NOW = "at once: who asks does nothing else before the answer, or a lot"
+
+
+class HeedingClient(Client):
+    """A client whose requests do not swallow a cancellation, and take no detour.
+
+    Up to Python 3.11 `asyncio.wait_for`, on which those of nats-py wait, returns the answer instead of raising if it
     arrives together with the cancellation (python/cpython#86296). A service that does nothing but ask the
     broker again and again would then never end, and its process not either.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers_prefix = ""
+        self._asked: dict[str, asyncio.Future[Msg]] = {}
+        """Who waits for an answer, by the last token of where it comes."""
+        self._takers: dict[int, Callable[[Msg], None]] = {}
+        """Who takes messages directly, by the number of the subscription."""
 
     must_encrypt = False
     """Whether to send nothing in clear. nats-py 2.16 does what the server says, and so what anybody says who stands
     between: then user and password would go out in clear."""
 
-    _may_wait = False
-    """Whether what is published in this moment may wait for what is sent next."""
+    _when = _When.FLUSHED
+    """When what is published in this moment is written."""
     _writing_soon: asyncio.TimerHandle | None = None
 
     _connecting: tuple[asyncio.Task[Any] | None, int] = (None, 0)
@@ -86,35 +107,98 @@ class HeedingClient(Client):
                 raise SecureConnWantedError
         await super()._process_info(info, initial_connection)
 
-    async def request(self, *args: Any, **kwargs: Any) -> Msg:
-        task = asyncio.current_task()
-        asked = task.cancelling() if task else 0
-        answer = await super().request(*args, **kwargs)
-        if task is not None and task.cancelling() > asked:
-            raise asyncio.CancelledError
-        return answer
+    async def request(
+        self, subject: str, payload: bytes = b"", timeout: float = 0.5, old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:  # fmt: skip
+        """The answer to what is published. With `asyncio.timeout`, which swallows nothing.
+
+        Raises:
+            TimeoutError: If none came within `timeout` seconds.
+            NoRespondersError: If nobody listens.
+        """
+        if self.is_draining_pubs:
+            raise ConnectionDrainingError
+        if not self._answers_prefix:
+            self._answers_prefix = f"{self._inbox_prefix.decode()}.{self._nuid.next().decode()}."
+            await self.subscribe_directly(f"{self._answers_prefix}*", self._answered)
+        token = self._nuid.next().decode()
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._asked[token] = answer
+        try:
+            await self._publish(_When.NOW, subject, payload, f"{self._answers_prefix}{token}", headers)
+            async with asyncio.timeout(timeout):
+                found = await answer
+        except TimeoutError as error:
+            raise NatsTimeoutError from error
+        finally:
+            del self._asked[token]
+        if found.headers and found.headers.get(Header.STATUS) == NO_RESPONDERS_STATUS:
+            raise NoRespondersError
+        return found
+
+    def _answered(self, msg: Msg) -> None:
+        answer = self._asked.get(msg.subject[len(self._answers_prefix) :])
+        if answer is not None and not answer.done():
+            answer.set_result(msg)
+
+    async def subscribe_directly(self, subject: str, take: Callable[[Msg], None]) -> Subscription:
+        """A subscription of which each message is given to `take` where it is read, and not through a queue and a task.
+
+        Those cost a turn of the event loop for each message, of which a directive needs several. `take` must be quick.
+        """
+        subscription = await self.subscribe(subject)
+        self._takers[subscription._id] = take
+        early = subscription._pending_queue
+        while not early.empty():
+            take(early.get_nowait())
+            early.task_done()
+        return subscription
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        take = self._takers.get(sid)
+        if take is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        take(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._takers.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
 
     async def publish_soon(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Publish together with whatever is sent next, in `SOON_S` at the latest, and in the order of the calls.
 
         Each packet is a system call for us and one for the server: more than the rest of a small publication takes.
         """
-        self._may_wait = True
+        await self._publish(_When.SOON, subject, payload, reply)
+
+    async def _publish(
+        self, when: _When, subject: str, payload: bytes, reply: str, headers: dict[str, Any] | None = None
+    ) -> None:
+        self._when = when
         try:
-            await self.publish(subject, payload, reply)
+            await self.publish(subject, payload, reply, headers)
         finally:
-            self._may_wait = False
+            self._when = _When.FLUSHED
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
-        """Have what was published written; later, if it may wait."""
-        if not self._may_wait or force_flush:
+        """Have what was published written, at its time."""
+        if force_flush or self._when is _When.FLUSHED:
             return await super()._flush_pending(force_flush)
-        if self._writing_soon is None:
-            self._writing_soon = asyncio.get_running_loop().call_later(SOON_S, self._write_now)
+        if self._when is _When.NOW:
+            self._write_now()
+        elif self._writing_soon is None:
+            self._writing_soon = asyncio.get_running_loop().call_later(SOON_S, self._write_later)
         return None
 
-    def _write_now(self) -> None:
+    def _write_later(self) -> None:
         self._writing_soon = None
+        self._write_now()
+
+    def _write_now(self) -> None:
         if self._pending_data_size > 0 and self.is_connected:
             self._write_pending()
 

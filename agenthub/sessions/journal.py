@@ -28,6 +28,11 @@ _INSERT_ENTRY = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
+_SUMS = (
+    "count(*), coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cache_read), 0),"
+    " coalesce(sum(cache_write), 0), coalesce(sum(cost_usd), 0.0)"
+)
+
 
 class Turn(NamedTuple):
     """What the journal knows of a turn when it is taken up."""
@@ -60,6 +65,22 @@ class Step(NamedTuple):
     """One tool call: its result, or None if it was begun and nobody knows how it ended."""
 
     result: dict[str, Any] | None
+
+
+class Account(NamedTuple):
+    """What was done for a message."""
+
+    started_at: datetime | None
+    """When its first turn was opened; None if there was none."""
+    turns: int
+    usage: Usage
+
+
+def _usage(sums: Sequence[Any]) -> Usage:
+    return Usage(
+        calls=sums[0], input_tokens=sums[1], output_tokens=sums[2], cache_read_tokens=sums[3],
+        cache_write_tokens=sums[4], cost_usd=sums[5],
+    )  # fmt: skip
 
 
 class Journal:
@@ -105,8 +126,8 @@ class Journal:
         row = self._db.execute("SELECT state = 'done' FROM turn WHERE id = ?", (turn_id,)).fetchone()
         return bool(row and row[0])
 
-    def finish(self, turn_id: str, result: dict[str, Any]) -> None:
-        """Close a turn for good; `result` is what a repeated delivery is answered with.
+    def finish(self, turn_id: str, result: dict[str, Any] | str) -> None:
+        """Close a turn for good; `result` is what a repeated delivery is answered with, or that as JSON.
 
         The record survives the death of the process at once, and power loss soon after. It may do so: what it says
         is published next, and a turn that is found open is held against that.
@@ -114,7 +135,7 @@ class Journal:
         with unsynced(self._db):
             self._db.execute(
                 "UPDATE turn SET state = 'done', ended_at = ?, result = ? WHERE id = ? AND state = 'open'",
-                (time.time(), json.dumps(result), turn_id),
+                (time.time(), result if isinstance(result, str) else json.dumps(result), turn_id),
             )
 
     def fail(self, turn_id: str) -> int:
@@ -321,25 +342,23 @@ class Journal:
         """What all model calls since `moment` took."""
         return self._usage("at >= ?", moment.timestamp())
 
-    def started_at(self, message_id: str) -> datetime | None:
-        """When the first turn for a message was opened; None if there was none."""
-        (moment,) = self._db.execute("SELECT min(opened_at) FROM turn WHERE message_id = ?", (message_id,)).fetchone()
-        return None if moment is None else datetime.fromtimestamp(moment, UTC)
+    def account(self, message_id: str) -> Account:
+        """What was done for one message so far."""
+        row = self._db.execute(
+            "SELECT (SELECT min(opened_at) FROM turn WHERE message_id = ?1),"
+            f" (SELECT count(*) FROM turn WHERE message_id = ?1), {_SUMS} FROM usage WHERE message_id = ?1",
+            (message_id,),
+        ).fetchone()
+        started_at = None if row[0] is None else datetime.fromtimestamp(row[0], UTC)
+        return Account(started_at, row[1], _usage(row[2:]))
 
     def turns_of(self, message_id: str) -> int:
         """How many turns were taken for one message."""
         return int(self._db.execute("SELECT count(*) FROM turn WHERE message_id = ?", (message_id,)).fetchone()[0])
 
     def _usage(self, where: str, *values: object) -> Usage:
-        row = self._db.execute(  # `where` is one of the above
-            "SELECT count(*), coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cache_read), 0),"
-            f" coalesce(sum(cache_write), 0), coalesce(sum(cost_usd), 0.0) FROM usage WHERE {where}",
-            values,
-        ).fetchone()
-        return Usage(
-            calls=row[0], input_tokens=row[1], output_tokens=row[2], cache_read_tokens=row[3],
-            cache_write_tokens=row[4], cost_usd=row[5],
-        )  # fmt: skip
+        # `where` is one of the above
+        return _usage(self._db.execute(f"SELECT {_SUMS} FROM usage WHERE {where}", values).fetchone())
 
     # ── notes ──────────────────────────────────────────────────────────────────────────────────────
     def add_note(self, note_id: str, text: str) -> None:

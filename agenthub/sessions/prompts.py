@@ -31,6 +31,8 @@ _LOOK_ALIKES = {
     for plain, alikes in {"<": "‹〈⟨❮❰˂ᐸ≺", ":": "∶꞉ː˸։׃", "h": "һհ", "u": "υսᴜ", "b": "Ььʙ"}.items()
     for alike in alikes
 }
+_PLAIN = re.compile(r"[!#-%(-;=?-~]+(?: [!#-%(-;=?-~]+)*")
+"""Printable ASCII without quotes, & and angle brackets, and no space too many."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 _RULES = """\
@@ -299,6 +301,8 @@ class _Plain(dict[int, int]):
 
 
 def _attribute(text: str) -> str:
+    if len(text) <= MAX_SUBJECT_CHARACTERS and _PLAIN.fullmatch(text):  # nothing would be changed
+        return text
     return quoted(escape(_cut(_one_line(text), MAX_SUBJECT_CHARACTERS)))
 
 

@@ -81,15 +81,15 @@ def test_a_turn_that_is_done_stays_as_it_was_done(opened: Callable[[], Journal])
 
 
 def test_a_message_knows_when_its_first_turn_began_and_how_many_there_were(journal: Journal) -> None:
-    assert journal.started_at("m") is None
+    assert journal.account("m").started_at is None
     before = datetime.now(UTC)
     opens(journal, "t")
-    first = journal.started_at("m")
+    first = journal.account("m").started_at
     assert first is not None
     assert before <= first <= datetime.now(UTC)
     opens(journal, "t~r")
     opens(journal, "other", message="n")
-    assert (journal.turns_of("m"), journal.started_at("m")) == (2, first)
+    assert (journal.turns_of("m"), journal.account("m").started_at) == (2, first)
 
 
 # ── the conversation ───────────────────────────────────────────────────────────────────────────────
