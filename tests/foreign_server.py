@@ -74,10 +74,10 @@ class Running(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def foreign_server(folder: Path, config: str) -> AsyncIterator[Running]:
-    """A server with this configuration on a free port, for the length of the block."""
+async def foreign_server(folder: Path, config: str, *, port: int = -1) -> AsyncIterator[Running]:
+    """A server with this configuration, for the length of the block; on a free port, if none is said."""
     folder.mkdir(parents=True)
-    common = 'listen: "127.0.0.1:-1"\nhttp: "127.0.0.1:-1"\nfeature_flags { js_ack_fc_v2: false }\n'
+    common = f'listen: "127.0.0.1:{port}"\n' + 'http: "127.0.0.1:-1"\nfeature_flags { js_ack_fc_v2: false }\n'
     common += f'jetstream {{ store_dir: "{folder / "jetstream"}" }}\nlog_file: "{folder / "nats.log"}"\n'
     (folder / "nats.conf").write_text(common + config)
     process = await asyncio.create_subprocess_exec(

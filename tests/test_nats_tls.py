@@ -337,6 +337,36 @@ async def test_a_server_that_begins_with_tls_is_met_so(tmp_path: Path, certifica
             assert bus.is_connected
 
 
+async def test_renewed_certificates_are_used_at_the_next_connection(
+    tmp_path: Path, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "agenthub.bus.connecting")
+    renewed = Certificates(tmp_path / "renewed")
+    ca, cert = tmp_path / "ca.pem", tmp_path / "client.pem"
+
+    def put(made: Certificates) -> str:
+        """Files of one authority in the place of those of another; what the server needs to be told."""
+        ca.write_bytes(made.ca.read_bytes())
+        cert.write_bytes(made.client.read_bytes())
+        cert.with_suffix(".key").write_bytes(made.key(made.client).read_bytes())
+        return made.tls(more=f'ca_file: "{made.ca}", verify: true')
+
+    async with contextlib.AsyncExitStack() as servers:
+        first = await servers.enter_async_context(foreign_server(tmp_path / "first", put(certificates)))
+        transport = Transport(first.url, ca=ca, cert=cert, key=cert.with_suffix(".key"))
+        async with connect(transport, name="test") as bus:
+            await servers.aclose()
+            await until(lambda: not bus.is_connected)
+            second = renewed.tls(more=f'ca_file: "{renewed.ca}", verify: true')
+            async with foreign_server(tmp_path / "second", second, port=first.port):
+                await until(lambda: "CERTIFICATE_VERIFY_FAILED" in caplog.text)
+                cert.write_text("half of it is")
+                await until(lambda: "certificates are not taken" in caplog.text)
+                put(renewed)
+                await until(lambda: bus.is_connected)
+                await bus.nc.flush()
+
+
 async def test_without_a_login_of_the_context_our_own_keys_are_it(tmp_path: Path, certificates: Certificates) -> None:
     identity = keys_of(tmp_path).find(SYSTEM)
     assert identity is not None

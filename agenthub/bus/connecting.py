@@ -12,6 +12,8 @@ import logging
 import re
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -20,7 +22,7 @@ from nats.errors import NoServersError, SecureConnWantedError
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import Identity
 from agenthub.bus.logins import login_of, tls_of
-from agenthub.errors import HubUnreachableError
+from agenthub.errors import ConfigError, HubUnreachableError
 from agenthub.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,9 @@ async def connect(
     options = login_of(transport, identity) | tls_of(transport)
     bus = Bus(transport.url, patience_s=patience_s, identity=identity)
     bus.nc.must_encrypt = transport.wants_tls
+    bus.nc.renewed = partial(_renewed, transport)
     trouble: list[Exception] = []
+    was_let_in = False
 
     async def failed(error: Exception) -> None:
         if violation := _VIOLATION.search(str(error)):
@@ -58,7 +62,7 @@ async def connect(
             return
         trouble.append(error)
         del trouble[:-_KEPT]
-        if not bus.nc.is_connected and _is_final(trouble, len(transport.servers)):
+        if not was_let_in and _is_final(trouble, len(transport.servers)):
             patience.reschedule(asyncio.get_running_loop().time())
         logger.log(logging.DEBUG if isinstance(error, (OSError, NatsError)) else logging.WARNING, "nats: %r", error)
 
@@ -87,11 +91,21 @@ async def connect(
     except (TimeoutError, NoServersError, OSError, NatsError) as error:
         await _close(bus.nc)
         raise HubUnreachableError(_sentence(transport, identity, [*trouble, error])) from error
+    was_let_in = True  # from now on a server that is not believed is waited for, as one that is away
     try:
         yield bus
     finally:
         await bus.flush()
         await _close(bus.nc)
+
+
+def _renewed(transport: Transport) -> dict[str, Any]:
+    """Certificates as they are on disk by now; nothing, while they do not fit together: half of them is written."""
+    try:
+        return tls_of(transport)
+    except ConfigError as error:
+        logger.warning("certificates are not taken as they are by now: %s", error)
+        return {}
 
 
 _CLOSED_WITHIN_S = 5.0

@@ -63,6 +63,8 @@ class HeedingClient(Client):
         """Who waits for an answer, by the last token of where it comes."""
         self._takers: dict[int, Callable[[Msg], None]] = {}
         """Who takes messages directly, by the number of the subscription."""
+        self.renewed: Callable[[], dict[str, Any]] = dict
+        """Gives the options that may be others at the next connection than they were at this one."""
 
     must_encrypt = False
     """Whether to send nothing in clear. nats-py 2.16 does what the server says, and so what anybody says who stands
@@ -90,6 +92,7 @@ class HeedingClient(Client):
     async def _connect_to_server(self, s: Srv) -> None:
         """Open a connection to one server; WebSockets are not spoken here."""
         self._heed_cancellation()
+        self.options |= self.renewed()
         s.last_attempt = time.monotonic()
         self._transport = self._transport or ClosingTransport()  # type: ignore[no-untyped-call]
         await self._transport.connect(
