@@ -6,7 +6,10 @@ A wake-up costs an idle process more than what it does then, and a server severa
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import socket
+import zlib
 
 _GOLDEN = 0.6180339887  # spreads processes, whose ids are neighbours, over the time between two moments
 _SPREAD_S = 5.0
@@ -20,9 +23,15 @@ def until_next_s(every_s: float) -> float:
     The moments of a distance are among those of each distance that divides it. Those of other processes are others: all
     at once would be a burst.
     """
-    shift_s = os.getpid() * _GOLDEN % 1.0 * _SPREAD_S
+    shift_s = _share(socket.gethostname(), os.getpid()) * _SPREAD_S
     left_s = every_s - (asyncio.get_running_loop().time() - shift_s) % every_s
     return left_s if left_s > _SAME * every_s else left_s + every_s
+
+
+@functools.cache
+def _share(host: str, pid: int) -> float:
+    """Where between two moments of others this process has its own; in containers only the host is another."""
+    return (zlib.crc32(host.encode()) / 2**32 + pid * _GOLDEN) % 1.0
 
 
 async def next_moment(every_s: float) -> None:

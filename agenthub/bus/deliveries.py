@@ -128,6 +128,7 @@ class Pull:
         self._bus = bus
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._batch = batch
+        self._now = json.dumps({"batch": batch, "no_wait": True}).encode()
         self._outstanding = 0
         """Deliveries that the broker may still send for the last pull."""
         self._arrived = arrived
@@ -144,15 +145,22 @@ class Pull:
         self._subscription = await self._bus.nc.subscribe_directly(self._inbox, self._on_message)
         await self.pull()
 
-    async def pull(self, *, soon: bool = False) -> None:
-        """Ask for more, unless something is held or was asked for already.
+    async def pull(self) -> None:
+        """Ask for more, unless something is held or was asked for already."""
+        if self._may_ask():
+            await self._ask(self._now, answer_within_s=ANSWER_WITHIN_S)
 
-        Args:
-            soon: The question may wait for what is sent next, for some milliseconds.
-        """
-        if self._subscription is not None and not self.held and not self._outstanding:
-            self.is_sure = False
-            await self._ask({"no_wait": True}, answer_within_s=ANSWER_WITHIN_S, soon=soon)
+    def pull_soon(self) -> None:
+        """The same as soon as this process waits for anything: what is in hand goes first."""
+        if self._may_ask():
+            self._outstanding = self._batch
+            self._spawn(self._ask(self._now, answer_within_s=ANSWER_WITHIN_S))
+
+    def _may_ask(self) -> bool:
+        if self._subscription is None or self.held or self._outstanding:
+            return False
+        self.is_sure = False
+        return True
 
     async def pull_again(self) -> None:
         """Ask anew: after a reconnect, or when the time is over, the broker knows nothing of the last pull."""
@@ -192,14 +200,13 @@ class Pull:
         for delivery in held if gives_back else ():
             await delivery.give_back()
 
-    async def _ask(self, how: dict[str, Any], *, answer_within_s: float, soon: bool = False) -> None:
+    async def _ask(self, how: bytes, *, answer_within_s: float) -> None:
         if self._subscription is None:
             return
         self._outstanding = self._batch
         self._guard_for(answer_within_s)
-        publish = self._bus.nc.publish_soon if soon else self._bus.nc.publish
         with contextlib.suppress(NatsError):
-            await publish(self._next, json.dumps({"batch": self._batch, **how}).encode(), self._inbox)
+            await self._bus.nc.publish(self._next, how, self._inbox)
 
     def _guard_for(self, seconds: float) -> None:
         self._stop_guard()
@@ -236,7 +243,8 @@ class Pull:
         if not self.held and not self._outstanding and self._waits:
             self._outstanding = self._batch  # from now on: who hears that nothing is there asks the same no more
             expires_s = until_next_s(PULL_EXPIRES_S)
-            self._spawn(self._ask({"expires": int(expires_s * 1e9)}, answer_within_s=expires_s + _OVERDUE_S))
+            how = {"batch": self._batch, "expires": int(expires_s * 1e9)}
+            self._spawn(self._ask(json.dumps(how).encode(), answer_within_s=expires_s + _OVERDUE_S))
 
     async def _wait_later(self, status: str, description: str) -> None:
         if status == "503":  # nobody is there: the consumer's leader is not elected yet, or nothing can be stored

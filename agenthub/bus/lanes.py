@@ -104,7 +104,7 @@ class Lanes:
             self._save()
             await self.withdraw()
         else:
-            await pull.pull(soon=True)  # what is in hand takes its time, and sends something in the end
+            pull.pull_soon()
         return delivery
 
     def _save(self) -> None:

@@ -5,8 +5,10 @@ It stands before any session and changes nothing but the words of a prompt. The 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from agenthub.learning.candidates import Watch
 from agenthub.learning.learner import Learner
@@ -44,7 +46,9 @@ class TaughtSession:
                     case ToolEnded(name, _, is_error):
                         self._watch.acted(prompt.task, Step(name, what, is_error))
                     case TurnResult(end, outcome) if end in (TurnEnd.FINISHED, TurnEnd.STOPPED):
-                        self._watch.ended(prompt.task, is_done=outcome is Outcome.DONE)
+                        # Looked at while others are waited for: nobody who asked waits for that.
+                        ended = partial(self._watch.ended, prompt.task, is_done=outcome is Outcome.DONE)
+                        asyncio.get_running_loop().call_soon(ended)
                     case _:
                         pass
                 yield event
