@@ -353,3 +353,37 @@ async def test_a_restarted_process_ends_by_itself_and_its_message_is_not_lost(hu
 async def test_a_role_that_does_not_exist_is_not_found(hub: Hub) -> None:
     with pytest.raises(NotFoundError, match="backend"):
         await client(hub).steering.pause("bakend")
+
+
+class Lingering(ScriptedSession):
+    """A session that takes its time to close."""
+
+    def __init__(self) -> None:
+        super().__init__(says("done")._script)
+        self.closing, self.may_close = asyncio.Event(), asyncio.Event()
+
+    async def close(self) -> None:
+        self.closing.set()
+        await self.may_close.wait()
+
+
+@pytest.mark.parametrize("decide", ["restart", "pause"])
+async def test_a_process_that_ends_by_the_restart_before_is_no_reason_to_say_that_somebody_is_silent(
+    hub: Hub, decide: str
+) -> None:
+    session = Lingering()
+    with contextlib.suppress(RestartAskedError):  # it may have ended before the block did
+        async with hub.role("backend", session):
+            await are_up(hub, "backend")
+            await client(hub).steering.restart("backend")
+            await session.closing.wait()
+            again = asyncio.create_task(getattr(client(hub).steering, decide)("backend"))
+            await until(lambda: _is_stored(hub, decide))
+            session.may_close.set()
+            effect = await again
+    assert (effect.came, effect.silent) == ({}, [])
+
+
+async def _is_stored(hub: Hub, verb: str) -> bool:
+    counts = await hub.bus.counts(subjects.CONTROL, subjects.control("backend", verb, "you"))
+    return sum(counts.values()) == (2 if verb == "restart" else 1)

@@ -131,6 +131,24 @@ def test_after_a_restart_of_all_every_role_and_who_leads_know_one_that_is_new(fo
     until(lambda: [done for done in folder.events("completed") if done.role == "tester"])
 
 
+def test_restarts_that_come_one_right_after_the_other_miss_nobody(folder: Folder) -> None:
+    folder.up()
+
+    async def twice(client: Client) -> list[str]:
+        silent = []
+        for _ in range(3):
+            effects = [await client.steering.restart("backend") for _ in range(2)]
+            silent += [key for effect in effects for key in effect.silent]
+            besides = [name for effect in effects for name in effect.control.processes]
+            assert await client.steering.has_come_up("backend", within_s=30, besides=besides)
+        await client.steering.restart("backend")
+        return silent
+
+    assert folder.look(twice) == []
+    assert [one["role"] for one in folder.json("restart", "--all")] == ["backend", "ceo", "cto", "qa"]
+    assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
+
+
 def test_a_restart_by_files_that_are_wrong_is_refused_and_one_under_way_is_by_what_they_said_before(
     folder: Folder,
 ) -> None:

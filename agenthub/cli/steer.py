@@ -142,7 +142,8 @@ async def restart(
             if not before:
                 is_up = await client.steering.has_come_up(name, within_s=_UP_WITHIN_S)
             else:  # the next one ends when this one works again, unless that may take as long as its message does
-                is_up = bool(role) or came != {RESTARTS} or await client.steering.has_come_up(
+                takes_long = bool(effect.silent) or not came <= {RESTARTS}
+                is_up = bool(role) or takes_long or await client.steering.has_come_up(
                     name, within_s=_UP_WITHIN_S, besides=before
                 )  # fmt: skip
             if not is_up:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from agenthub import subjects
@@ -168,10 +168,11 @@ class Steering:
             RefusedError: If who decides may not.
         """
         self._check_may(control)
-        expected = set(await self._beats(None if control.role == subjects.ALL_ROLES else control.role))
         whose = "*" if control.role == subjects.ALL_ROLES else control.role
         came: dict[str, str] = {}
-        async with self._bus.listen(subjects.event("steered", whose)) as heard:
+        async with self._bus.listen(subjects.event("steered", whose), subjects.event("stopped", whose)) as heard:
+            before = await self._addressees(control)
+            expected = set(before)
             subject = subjects.control(control.role, control.verb, control.by)
             await self._bus.publish(subject, control.encode(), message_id=control.id)
             await self._bus.tell(subjects.audit(control.verb, control.by), _event(control).encode())
@@ -179,12 +180,34 @@ class Steering:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     while expected - came.keys():
                         event = event_of(await anext(heard))
+                        if event is not None and event.kind == "stopped":
+                            expected &= await self._still_there(control, before)
                         if event is None or event.data.get("control") != control.id:
                             continue
                         if event.data.get("refused"):
                             raise RefusedError(f"`{event.role}` does not obey: {event.data.get('came')}.")
                         came[str(event.data.get("key"))] = str(event.data.get("came"))
+        if expected - came.keys():  # one that was killed said nothing when it ended
+            expected &= await self._still_there(control, before)
         return Effect(control, came, sorted(expected - came.keys()))
+
+    async def _addressees(self, control: Control) -> dict[str, str]:
+        """The processes that should say what came of a decision, by key; of a restart those that it names."""
+        beats = await self._beats(None if control.role == subjects.ALL_ROLES else control.role)
+        names = {key: process_name(key, beat.host, beat.pid) for key, beat in beats.items()}
+        return {key: name for key, name in names.items() if control.verb != "restart" or name in control.processes}
+
+    async def _still_there(self, control: Control, before: Mapping[str, str]) -> set[str]:
+        """Keys of the processes whose answer is still to be waited for.
+
+        One that has ended meanwhile, as by a restart of just before, answers nothing any more: the one after it starts
+        by what holds, and is what a restart asked for. Where a message is in question it counts as silent all the
+        same: what its successor takes in hand is not known here.
+        """
+        if control.message_id:
+            return set(before)
+        now_there = await self._addressees(control)
+        return {key for key, name in before.items() if now_there.get(key) == name}
 
     async def _beats(self, role: str | None) -> dict[str, Heartbeat]:
         """The processes of a role, or of all, that beat."""
