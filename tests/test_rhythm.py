@@ -44,7 +44,10 @@ async def test_processes_of_one_number_in_containers_have_moments_of_their_own(
     assert len(found) == 3
 
 
-async def test_processes_have_moments_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_processes_have_moments_of_their_own(
+    at: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(1000.0)
     found = []
     for pid in range(4000, 4011):
         monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
