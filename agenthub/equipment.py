@@ -332,10 +332,12 @@ def claude_code_place(
     """What the role's Claude Code is given."""
     terms, role = organization.terms(name), organization.role(name)
     limit_usd = organization.budget_of(name, rehearse=settings.rehearse).get("usd_day", math.inf)
+    limits = role.settings.limits
     return Place(
         model=terms.model, system=system, workspace=settings.state / "workspaces" / name,
         home=settings.state / "claude-code" / key, api_key=api_key, base_url=settings.model_url,
         rules=allowed(role.tools), max_steps=terms.max_turn_steps, max_output_tokens=terms.max_output_tokens,
         prices=organization.prices, max_usd=None if math.isinf(limit_usd) else limit_usd,
-        owner=name, has_network=role.settings.network, processes=role.settings.limits.command_processes,
+        owner=name, has_network=role.settings.network, processes=limits.command_processes,
+        memory_bytes=limits.command_memory_mib * 1024**2, disk_bytes=limits.command_disk_mib * 1024**2,
     )  # fmt: skip

@@ -11,27 +11,20 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import psutil
-
+from agenthub.overuse import Overuse
 from agenthub.sandbox import Sandbox, environment
 
 HEAD_BYTES = 8_000
 TAIL_BYTES = 16_000
 MAX_OUTPUT_BYTES = 256 * 1024**2
 """What writes more than this is taken for a flood and ended."""
-LEAST_FREE_BYTES = 1024**3
-"""A command is ended when it brings the disk below this, whoever filled it; no role works on a full disk."""
 _READ_BYTES = 64 * 1024
 _LOOK_EVERY_S = 0.2
-_COUNT_SHARE = 20
-"""Counting the files of a workspace takes one part in so many of a command's time, more only if the disk shrinks."""
 _GONE_WITHIN_S = 10.0
 
 
@@ -147,47 +140,12 @@ async def _read(process: asyncio.subprocess.Process, output: Output) -> str:
 
 
 async def _watch(pid: int, sandbox: Sandbox) -> str:
-    """What the kernel does not count for all processes together: their memory, and what they do to the disk."""
-    limits = sandbox.limits
-    began_at_s = time.time()  # files have the wall clock's times
-    free_bytes = shutil.disk_usage(sandbox.workspace).free
-    least_bytes = min(LEAST_FREE_BYTES, free_bytes // 2)
-    count_at_s = 0.0
-    while True:
+    """Why the command is to be ended; runs until it is."""
+    overuse, why = Overuse(pid, sandbox), ""
+    while not why:
         await asyncio.sleep(_LOOK_EVERY_S)
-        if await asyncio.to_thread(_memory_bytes, pid) > limits.memory_bytes:
-            return f"its processes took more than {limits.memory_bytes / 1024**2:.0f} MiB of memory"
-        left_bytes = shutil.disk_usage(sandbox.workspace).free
-        if left_bytes < least_bytes:
-            return f"the disk has only {left_bytes // 1024**2} MiB left"
-        has_shrunk = free_bytes - left_bytes > limits.disk_bytes
-        if has_shrunk or time.monotonic() >= count_at_s:  # others may free meanwhile what this one fills
-            counting_since_s = time.monotonic()
-            if await asyncio.to_thread(_written_bytes, sandbox.workspace, began_at_s) > limits.disk_bytes:
-                return f"it filled the disk by more than {limits.disk_bytes // 1024**2} MiB"
-            count_at_s = time.monotonic() + _COUNT_SHARE * (time.monotonic() - counting_since_s)
-            free_bytes = left_bytes if has_shrunk else free_bytes
-
-
-def _memory_bytes(pid: int) -> int:
-    total = 0
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                memory = process.memory_info()
-                total += memory.rss - memory.shared
-    return total
-
-
-def _written_bytes(workspace: Path, since_s: float) -> int:
-    """What the files take on disk that were changed since; the change time cannot be set by who owns a file."""
-    total = 0
-    for _, _, files, folder in os.fwalk(workspace, follow_symlinks=False):
-        for name in files:
-            with contextlib.suppress(OSError):
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                total += status.st_blocks * 512 if status.st_ctime >= since_s - 1 else 0
-    return total
+        why = await overuse.look()
+    return why
 
 
 # ── the end ────────────────────────────────────────────────────────────────────────────────────────

@@ -99,13 +99,13 @@ def open_session(
     rules: tuple[str, ...] = (), before_effect: Callable[[], Awaitable[None]] = _allowed,
     before_call: Callable[[], Awaitable[None]] | None = None, max_steps: int = 12, may_call: MayCall | None = None,
     begins_with: Callable[[], str] = str, api_key: str = "secret-key", has_network: bool = False,
-    meter: Meter | None = None,
+    meter: Meter | None = None, **more: Any,
 ) -> Session:  # fmt: skip
     """A session of a kind whose things lie in `folder`."""
     if kind == "claude-code":
         place = Place(
             model, "You are a test.", folder / "workspace", folder / "home", api_key, url, rules=rules,
-            max_steps=max_steps, owner=f"role {folder}", has_network=has_network,
+            max_steps=max_steps, owner=f"role {folder}", has_network=has_network, **more,
         )  # fmt: skip
         return ClaudeCodeSession(
             place, journal, tools=tools, before_effect=before_effect, before_call=before_call, may_call=may_call,

@@ -70,6 +70,10 @@ class Place(NamedTuple):
     """Whether it, and what it starts, reach more than the model."""
     processes: int = 256
     """That may run at the same time, beside its own."""
+    memory_bytes: float = 2 * 1024**3
+    """Of all that it starts together; it has some for itself besides."""
+    disk_bytes: int = 2 * 1024**3
+    """That one process of it may write to its workspace and its home."""
 
 
 def allowed(tools: Iterable[str] | None) -> tuple[str, ...]:
@@ -146,6 +150,15 @@ def kill_all(home: Path) -> list[psutil.Process]:
                 process.kill()
                 killed.append(process)
     return killed
+
+
+def running(home: Path) -> int | None:
+    """The process, started by this one, below which Claude Code runs with this home; None if none does."""
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("CLAUDE_CONFIG_DIR") == str(home):
+                return process.pid
+    return None
 
 
 def end_leftovers(home: Path) -> None:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agenthub.errors import ModelUnavailableError
+from agenthub.overuse import Overuse
 from agenthub.sandbox import isolation, own
 from agenthub.sessions.claude_code import place as places
 from agenthub.sessions.claude_code import walls
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 _LOGGED_LINES = 200
 """Of what one process of Claude Code writes to stderr; the rest is dropped."""
 _HOOK_TIMEOUT_S = 600.0
+_LOOK_EVERY_S, _LOOKS_AT_REST = 1.0, 15
 _SETTINGS = {"cleanupPeriodDays": 36500, "attribution": {"commit": "", "pr": ""}}
 
 Hook = Callable[[Any, str | None, object], Awaitable[dict[str, Any]]]
@@ -43,15 +45,18 @@ class Program:
         before_tool: Hook,
         after_tool: Hook,
         gate: Gate,
+        is_at_work: Callable[[], bool],
     ) -> None:
         """
         Args:
             definitions: Of our tools.
             called: What calls of them come to.
             gate: Asked before its model is.
+            is_at_work: Whether a turn runs: what was left behind is looked at less often.
         """
         self._place, self._definitions, self._called = place, definitions, called
         self._before_tool, self._after_tool = before_tool, after_tool
+        self._is_at_work = is_at_work
         self.client: Any = None
         self.refused: Mapping[str, str] = MappingProxyType({})
         """Its own tools that are not used here, and why."""
@@ -63,6 +68,9 @@ class Program:
         )  # fmt: skip
         self._leaving: asyncio.Task[None] | None = None
         """The end of a process that was killed."""
+        self._watching: asyncio.Task[None] | None = None
+        self.ended_for = ""
+        """Why a process was ended that took more than it may; empty: none was, since this was last emptied."""
 
     async def start(self) -> None:
         """Find Claude Code and what can wall it in, and end what an earlier process of the role left behind.
@@ -146,13 +154,36 @@ class Program:
         except Exception as error:
             self.kill()
             raise ModelUnavailableError(f"Claude Code does not start: {error}", retry_after_s=5.0) from error
+        self._watching = asyncio.create_task(self._watch(), name="watch claude code")
+
+    async def _watch(self) -> None:
+        """End the process when all that runs below it takes more than it may."""
+        pid = await asyncio.to_thread(places.running, self._place.home)
+        if pid is None:
+            return
+        overuse, looks = Overuse(pid, walls.watched(self._place)), 0
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            looks += 1
+            if (self._is_at_work() or looks % _LOOKS_AT_REST == 0) and (why := await overuse.look()):
+                logger.warning("Claude Code is ended: %s", why)
+                self.ended_for = why
+                self._watching = None
+                self.kill()
+                return
 
     def kill(self) -> None:
         """End the process and all that it started; the next turn goes on with another one."""
         client, self.client = self.client, None
+        self._watch_no_more()
         places.kill_all(self._place.home)
         if client is not None:
             self._leaving = asyncio.create_task(_disconnect(client), name="claude code ends")
+
+    def _watch_no_more(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
 
     async def left(self) -> None:
         """Come back when a process that was killed is gone."""
@@ -162,6 +193,7 @@ class Program:
 
     async def close(self) -> None:
         """Have it end."""
+        self._watch_no_more()
         await self.left()
         try:
             if self.client is not None:

@@ -79,6 +79,7 @@ class ClaudeCodeSession:
         self._program = Program(
             self._place, definitions=self._tool_calls.definitions, called=self._called,
             before_tool=self._before_tool, after_tool=self._after_tool, gate=self._gate,
+            is_at_work=lambda: self._running is not None,
         )  # fmt: skip
         self._running: RunningTurn | None = None
         self._heard: set[str] = set()
@@ -221,6 +222,11 @@ class ClaudeCodeSession:
         is_begun = places.has_heard(self._place.home, session_id, prompt.text)
         words = [repeats.BEGUN_BEFORE] if is_begun or self._journal.answers(turn_id) else []
         words += repeats.told(turn_id, open_calls, self._journal)
+        if self._program.ended_for:
+            words.append(
+                f"All that you had started was ended: {self._program.ended_for}. Take less, or do it elsewhere."
+            )
+            self._program.ended_for = ""
         if is_new and self._journal.last_turn():
             words.append(_NEW)
         notes = self._journal.unread_notes()
@@ -251,6 +257,8 @@ class ClaudeCodeSession:
         """
         if (cause := asking.cause_of(error)) is not None:
             return cause
+        if why := self._program.ended_for:
+            return SessionError(f"Claude Code was ended: {why}")
         if isinstance(error, ContextFullError):
             self._store.forget_session()
         if not type(error).__module__.startswith("claude_agent_sdk"):

@@ -24,6 +24,8 @@ _POLICIES = Path("/etc/claude-code")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
 _OWN_PROCESSES = 128
 """Threads of Claude Code itself, which count among the processes of its user; it has about thirty."""
+_OWN_MEMORY_BYTES = 1024**3
+"""Of Claude Code itself, which takes about 300 MB, and more for a long conversation."""
 _FILE_BYTES = 4 * 1024**3
 """Its record of a conversation grows for as long as the role works."""
 
@@ -42,6 +44,12 @@ def around(place: Place, program: str, socket: Path) -> Sandbox:
         ),
         inside=str(place.workspace), writes=(place.home,), shows=((socket, MODEL_SOCKET),),
     )  # fmt: skip
+
+
+def watched(place: Place) -> Sandbox:
+    """The same for who looks at what all of it takes together: no process of node can be told a limit of its own."""
+    limits = CommandLimits(memory_bytes=place.memory_bytes + _OWN_MEMORY_BYTES, disk_bytes=place.disk_bytes)
+    return Sandbox(place.workspace, place.owner, limits=limits, writes=(place.home,))
 
 
 def variables(program: str) -> dict[str, str]:

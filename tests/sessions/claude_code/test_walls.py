@@ -18,8 +18,10 @@ import pytest
 
 import agenthub
 from agenthub import sandbox
+from agenthub.errors import SessionError
 from agenthub.rehearsal import Endpoint
 from agenthub.sandbox import isolation
+from agenthub.sessions.claude_code.place import running
 from agenthub.sessions.session import ModelCalled
 from tests.organization import until
 from tests.sessions.sessions import NEEDS_CLAUDE_CODE, Office, Process, by_curl, calls
@@ -247,3 +249,30 @@ async def test_what_it_started_ends_with_a_role_that_is_killed_and_its_conversat
     assert [name for name, *_ in role.effects()] == ["write"]
     [record] = tmp_path.glob("home/projects/*/*.jsonl")
     assert record.read_text("utf-8").count('"sessionId"') > 0
+
+
+@walled
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("python3 -c \"hog = b'x' * 900_000_000; import time; time.sleep(60)\"", "MiB of memory"),
+        ("head -c 120000000 /dev/zero > big; sleep 60", "it filled the disk by more than 50 MiB"),
+    ],
+    ids=["memory", "disk"],
+)
+async def test_all_of_it_is_ended_when_it_takes_too_much_and_the_model_is_told(
+    state: State, monkeypatch: pytest.MonkeyPatch, command: str, reason: str
+) -> None:
+    monkeypatch.setattr("agenthub.sessions.claude_code.walls._OWN_MEMORY_BYTES", 500 * 1024**2)
+    limits = {"memory_bytes": 100 * 1024**2, "disk_bytes": 50 * 1024**2}
+    role = Office("claude-code", state.role, state.endpoint, rules=("Bash",), **limits)
+    await role.opens()
+    try:
+        async with asyncio.timeout(45):
+            with pytest.raises(SessionError, match=reason):
+                await role.turn(f"rehearse: tool Bash {json.dumps({'command': command})}")
+        await until(lambda: running(state.role / "home") is None)
+        assert (await role.turn("rehearse: say Hello.", "b")).text == "Hello."
+        assert reason in role.asked()
+    finally:
+        await role.closes()
