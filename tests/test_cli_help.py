@@ -8,21 +8,31 @@ import os
 import pty
 import re
 import struct
+import subprocess
 import sys
 import termios
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from agenthub.cli import FAMILIES, make_app
+from agenthub import grants, minutes, role_settings
+from agenthub.cli import FAMILIES, choices, make_app
 from agenthub.cli.arguments import arguments_of
 from agenthub.cli.commands import COMMANDS
 from agenthub.cli.help_page import help_page
 from agenthub.cli.panels import Piece, Row, Terminal, panel
+from agenthub.cli.shapes import NO_JSON, SHAPES
+from agenthub.client import costs
+from agenthub.messages import Priority
 from tests.test_cli import agenthub
 
 PAGES = ["", *FAMILIES, *(command.name for command in COMMANDS), "pending drop"]
+WORK = (
+    *("nats", "agenthub.bus", "agenthub.client", "agenthub.messages", "agenthub.organization", "agenthub.settings"),
+    *("anthropic", "textual", "mcp", "rich", "pydantic", "psutil", "aiohttp", "httpx", "yaml", "sqlite3"),
+)
+"""What a command imports when it works."""
 
 
 def page_of(*words: str, width: int = 80, has_colors: bool = False) -> str:
@@ -88,6 +98,40 @@ def test_usage_names_what_must_be_there_and_what_may() -> None:
     assert usage("pending") == "Usage: agenthub pending COMMAND [OPTIONS]"
     assert "--priority -p CHOICE" in page_of("send")
     assert "[choices: critical, high, medium, low] [default: medium]" in page_of("send", width=200)
+
+
+# ── what it costs ──────────────────────────────────────────────────────────────────────────────────
+def test_no_help_imports_what_only_the_work_needs() -> None:
+    assert {*SHAPES, *NO_JSON} <= {*PAGES}
+    asks_for_every_page = f"""
+import sys
+from agenthub.cli import main
+before, found = set(), []
+for name in {PAGES!r}:
+    try:
+        main([*name.split(), "--help"])
+    except SystemExit as ended:
+        assert ended.code == 0, name
+    now = {{module for module in {WORK!r} if module in sys.modules}}
+    if now - before:
+        found.append(f"agenthub {{name}} --help imports {{', '.join(sorted(now - before))}}")
+    before |= now
+print("\\n".join(found), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", asks_for_every_page], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert done.stdout.count("Usage: agenthub ") == len(PAGES)
+
+
+def test_the_words_that_options_take_are_those_of_the_types_they_stand_for() -> None:
+    assert get_args(choices.PriorityWord) == tuple(Priority)
+    for ours, theirs in (
+        (choices.MeetingKind, minutes.Kind), (choices.GrantKind, grants.Kind), (choices.CostBy, costs.By),
+        (choices.Misfire, role_settings.Misfire), (choices.WhileBusy, role_settings.WhileBusy),
+    ):  # fmt: skip
+        assert get_args(ours) == get_args(theirs)
 
 
 # ── where it is asked for ──────────────────────────────────────────────────────────────────────────

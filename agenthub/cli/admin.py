@@ -5,28 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from agenthub import __version__
-from agenthub.bus.admission import let_in
-from agenthub.bus.connecting import connect
-from agenthub.bus.identity import SERVERS, SYSTEM, Keyring
-from agenthub.bus.reloading import reload_servers
-from agenthub.bus.server import admit_all, binary
-from agenthub.bus.topology import provision as provision_bus
-from agenthub.bus.topology import topology_of
 from agenthub.cli import EXIT_OK, EXIT_USAGE
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, counted, escaped, print_json, say
-from agenthub.client import access_of, open_client, role_queues
-from agenthub.client.grants import Granting
 from agenthub.errors import ConfigError, HubError, HubUnreachableError
-from agenthub.grants import topics_of
-from agenthub.messages import now
-from agenthub.organization import Organization, load_organization
-from agenthub.settings import Settings
+
+if TYPE_CHECKING:
+    from agenthub.organization import Organization
+    from agenthub.settings import Settings
 
 
 async def provision(
@@ -41,6 +32,14 @@ async def provision(
         dry_run: Only print what would change.
         print_auth: Only print the authorization block for the configuration of an external nats-server.
     """
+    from agenthub.bus.admission import let_in
+    from agenthub.bus.identity import SYSTEM
+    from agenthub.bus.server import admit_all
+    from agenthub.bus.topology import provision as provision_bus
+    from agenthub.bus.topology import topology_of
+    from agenthub.client import access_of, open_client, role_queues
+    from agenthub.organization import load_organization
+
     settings = options.settings()
     organization = load_organization(settings)
     topics = await _granted(settings, organization) if print_auth or not settings.nats_url else {}
@@ -69,6 +68,12 @@ async def provision(
 
 async def _granted(settings: Settings, organization: Organization) -> dict[str, tuple[str, ...]]:
     """Topics on which persons let roles publish; none if no hub can be asked yet."""
+    from agenthub.bus.identity import SYSTEM
+    from agenthub.client import open_client
+    from agenthub.client.grants import Granting
+    from agenthub.grants import topics_of
+    from agenthub.messages import now
+
     try:
         async with open_client(settings, organization, as_=SYSTEM) as client:
             return topics_of(await Granting(client).all(), now())
@@ -78,6 +83,10 @@ async def _granted(settings: Settings, organization: Organization) -> dict[str, 
 
 async def _have_read_again(settings: Settings) -> None:
     """Have servers that run elsewhere read who may come in, where the key to tell them is here."""
+    from agenthub.bus.connecting import connect
+    from agenthub.bus.identity import SERVERS, Keyring
+    from agenthub.bus.reloading import reload_servers
+
     identity = Keyring(settings.keys).find(SERVERS)
     if identity is None or settings.transport.has_login:  # then who may do what is not told by our keys
         return
@@ -91,6 +100,8 @@ async def _have_read_again(settings: Settings) -> None:
 
 async def version(*, options: Options = DEFAULT) -> int:
     """Print the versions of what runs here."""
+    from agenthub.bus.server import binary
+
     server = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: ASYNC221
     versions = {
         "agenthub": __version__,
@@ -108,6 +119,8 @@ async def version(*, options: Options = DEFAULT) -> int:
 
 async def roles_check(*, options: Options = DEFAULT) -> int:
     """Check all role files and agenthub.toml; prints each problem with its file and line."""
+    from agenthub.organization import load_organization
+
     organization = load_organization(options.settings(), strict=False)
     errors = [problem for problem in organization.problems if problem.level == "error"]
     if options.json:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from textwrap import indent
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from agenthub.asks import Ask
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
-from agenthub.client import views
-from agenthub.client.approvals import Approvals
-from agenthub.client.states import in_short
 from agenthub.errors import ConfigError
-from agenthub.messages import now
+
+if TYPE_CHECKING:
+    from agenthub.asks import Ask
 
 
 async def approvals(identity: str | None = None, /, *, role: str | None = None, options: Options = DEFAULT) -> int:
@@ -26,6 +24,11 @@ async def approvals(identity: str | None = None, /, *, role: str | None = None, 
         identity: Show this one in full; its first digits are enough.
         role: Only what this role waits for.
     """
+    from agenthub.client import views
+    from agenthub.client.approvals import Approvals
+    from agenthub.client.states import in_short
+    from agenthub.messages import now
+
     if identity is not None and role is not None:
         raise ConfigError("Say which one, or whose: not both.")
     async with options.client() as client:
@@ -62,6 +65,8 @@ async def approvals(identity: str | None = None, /, *, role: str | None = None, 
 
 def _in_full(ask: Ask) -> str:
     """All that a person needs to decide, and the commands that do; nothing is cut."""
+    from agenthub.messages import now
+
     approval = ask.approval
     assert approval is not None
     head = (
@@ -94,6 +99,8 @@ async def approve(
         always: Of this role, let all such calls be made without a question: of the shell this very command, of
             other tools every call. `.agenthub/permissions/<role>.toml` holds them.
     """
+    from agenthub.client.approvals import Approvals
+
     async with options.client() as client:
         ask = await Approvals(client).approve(identity, always=always)
     return _said(ask, "approved, from now on always" if always else "approved", options)
@@ -106,6 +113,8 @@ async def reject(identity: str, /, *, reason: str = "", options: Options = DEFAU
         identity: As `agenthub approvals` lists it; its first digits are enough.
         reason: What the role reads about it.
     """
+    from agenthub.client.approvals import Approvals
+
     async with options.client() as client:
         ask = await Approvals(client).reject(identity, reason)
     return _said(ask, "rejected", options)
@@ -120,6 +129,8 @@ async def reply(
         identity: As `agenthub approvals` lists it; its first digits are enough.
         text: The answer; of a question with choices one of them, or its number.
     """
+    from agenthub.client.approvals import Approvals
+
     async with options.client() as client:
         ask = await Approvals(client).reply(identity, text)
     return _said(ask, "answered", options)

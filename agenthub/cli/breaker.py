@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from agenthub.breakers import Breakers, role_key
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, length, print_json, say, table
-from agenthub.client import Client
 from agenthub.errors import NotFoundError, unknown
-from agenthub.guards.circuit_breaker import Breaker, Rules
-from agenthub.messages import now
+
+if TYPE_CHECKING:
+    from agenthub.breakers import Breakers
+    from agenthub.client import Client
+    from agenthub.guards.circuit_breaker import Breaker
 
 _STATES = {"open": "[bold red]open[/]", "half_open": "[yellow]half-open[/]", "closed": "[green]closed[/]"}
 
@@ -75,6 +76,10 @@ async def breaker_trip(
 
 
 def _breakers(client: Client) -> Breakers:
+    from agenthub.breakers import Breakers
+    from agenthub.guards.circuit_breaker import Rules
+    from agenthub.messages import now
+
     return Breakers(client.bus, rules=Rules(), clock=now)
 
 
@@ -84,6 +89,8 @@ async def _key(client: Client, breakers: Breakers, name: str) -> str:
     Raises:
         NotFoundError: If there is none.
     """
+    from agenthub.breakers import role_key
+
     if name in client.organization.roles:
         return role_key(name)
     names = {_name(key): key for key in await breakers.all()}
@@ -97,6 +104,8 @@ def _name(key: str) -> str:
 
 
 def _next(breaker: Breaker) -> str:
+    from agenthub.messages import now
+
     if breaker.state == "half_open":
         return f"{escaped(breaker.probe)} tries"
     if breaker.state == "closed" or breaker.retry_at is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -10,11 +10,9 @@ from agenthub.cli import EXIT_OK, EXIT_PARTIAL
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
 from agenthub.cli.talk import File, PriorityName, Subject, Words, body_of
-from agenthub.client import views
-from agenthub.client.broadcast import Published, Sent
-from agenthub.client.broadcast import broadcast as say_to_all
-from agenthub.client.broadcast import publish as say_on
-from agenthub.messages import Priority
+
+if TYPE_CHECKING:
+    from agenthub.client.broadcast import Published, Sent
 
 
 async def broadcast(
@@ -36,6 +34,9 @@ async def broadcast(
         priority: Below high, roles read it with their next turn; from high on it wakes them.
         file: Read the text from this file.
     """
+    from agenthub.client.broadcast import broadcast as say_to_all
+    from agenthub.messages import Priority
+
     body = body_of(text, file)
     async with options.client() as client:
         sent = await say_to_all(client, to, body, subject=subject, priority=Priority(priority))
@@ -64,6 +65,9 @@ async def publish(
             `announcement`.
         file: Read the text from this file.
     """
+    from agenthub.client.broadcast import publish as say_on
+    from agenthub.messages import Priority
+
     body = body_of(text, file)
     async with options.client() as client:
         published = await say_on(client, topic, body, subject=subject, priority=Priority(priority), kind=type_)
@@ -72,6 +76,8 @@ async def publish(
 
 def print_sent(sent: list[Sent], verb: str, options: Options) -> int:
     """Print what became of each message; 7 if some were not stored."""
+    from agenthub.client import views
+
     lost = [one for one in sent if one.error]
     if options.json:
         print_json([views.sent(one).model_dump(mode="json") | {"to": one.role} for one in sent], options)
@@ -89,6 +95,8 @@ def print_sent(sent: list[Sent], verb: str, options: Options) -> int:
 
 def print_published(published: Published, options: Options) -> int:
     """Print where a message is said, and who will read it."""
+    from agenthub.client import views
+
     if options.json:
         print_json(views.published(published), options)
         return EXIT_OK

@@ -5,20 +5,19 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from agenthub.budgets import ALL, AccountName, Budgets
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import dollars, escaped, length, print_json, say, table, tokens
-from agenthub.client.allowances import allow, read_limit, set_limits
 from agenthub.errors import NotFoundError, unknown
-from agenthub.guards.budget import WARN_AT, Account, Grant, Level, levels
-from agenthub.messages import now
-from agenthub.organization import Organization
-from agenthub.run_file import RunFile
+
+if TYPE_CHECKING:
+    from agenthub.budgets import AccountName
+    from agenthub.guards.budget import Account, Grant, Level
+    from agenthub.organization import Organization
 
 Rehearsal = Annotated[bool | None, Parameter(name="--rehearsal", negative="--real")]
 
@@ -29,6 +28,10 @@ async def budget_ls(*, rehearsal: Rehearsal = None, options: Options = DEFAULT) 
     Args:
         rehearsal: The accounts of rehearsals, or --real: those of real money. Default: what runs here.
     """
+    from agenthub.budgets import AccountName, Budgets
+    from agenthub.guards.budget import Account, levels
+    from agenthub.messages import now
+
     at = now()
     async with options.client() as client:
         found = await Budgets(client.bus).accounts()
@@ -72,6 +75,8 @@ async def budget_set(
         limits: `usd_day=8`, `tokens_hour=2M`, `turns_day=unlimited`; `usd_day=file`: what the files say again.
         rehearsal: The account of rehearsals, or --real: that of real money. Default: what runs here.
     """
+    from agenthub.client.allowances import read_limit, set_limits
+
     async with options.client() as client:
         name = _account(client.organization, account, is_rehearsal=is_rehearsal(options, rehearsal))
         wanted = dict(map(read_limit, limits))
@@ -95,6 +100,9 @@ async def budget_allow(
         for_: For how long, such as 30m or 2h; until the window ends at the most.
         rehearsal: The account of rehearsals, or --real: that of real money. Default: what runs here.
     """
+    from agenthub.client.allowances import allow, read_limit
+    from agenthub.messages import now
+
     async with options.client() as client:
         name = _account(client.organization, account, is_rehearsal=is_rehearsal(options, rehearsal))
         latest = now() + duration(for_, "--for") if for_ else None
@@ -112,6 +120,8 @@ async def budget_allow(
 # ── what they share ────────────────────────────────────────────────────────────────────────────────
 def is_rehearsal(options: Options, said: bool | None = None) -> bool:
     """True if a command is about rehearsals: if it says so, else if the hub of this folder rehearses."""
+    from agenthub.run_file import RunFile
+
     if said is not None:
         return said
     settings = options.settings()
@@ -120,6 +130,8 @@ def is_rehearsal(options: Options, said: bool | None = None) -> bool:
 
 
 def _names(organization: Organization, *, is_rehearsal: bool) -> list[AccountName]:
+    from agenthub.budgets import AccountName
+
     return [AccountName(role, is_rehearsal) for role in ("", *organization.roles)]
 
 
@@ -129,6 +141,8 @@ def _account(organization: Organization, said: str, *, is_rehearsal: bool) -> Ac
     Raises:
         NotFoundError: If there is none.
     """
+    from agenthub.budgets import ALL, AccountName
+
     if said in organization.roles:
         return AccountName(said, is_rehearsal)
     if said not in (ALL, organization.org):
@@ -137,6 +151,8 @@ def _account(organization: Organization, said: str, *, is_rehearsal: bool) -> Ac
 
 
 def _as_data(name: AccountName, account: Account, level: Level, operator: str) -> dict[str, Any]:
+    from agenthub.messages import now
+
     at = now()
     return {
         "account": name.shown, "limit": level.limit, "spent": round(level.spent, 6), "amount": level.amount,
@@ -172,6 +188,8 @@ def _shown(limit: str, value: float) -> str:
 
 
 def _share(level: Level) -> str:
+    from agenthub.guards.budget import WARN_AT
+
     text = f"{min(level.share, 9.99):.0%}"
     style = "bold red" if level.share >= 1 else "yellow" if level.share >= WARN_AT else ""
     return f"[{style}]{text}[/]" if style else text
@@ -192,6 +210,9 @@ def unlimited_line(organization: Organization, *, is_rehearsal: bool) -> str:
 
 def money_line(organization: Organization, accounts: Mapping[str, Account], *, is_rehearsal: bool) -> str:
     """One line for other lists: how far the account of all is, and who stands still for want of money."""
+    from agenthub.guards.budget import Account, levels
+    from agenthub.messages import now
+
     at = now()
     said, still = [], []
     for name in _names(organization, is_rehearsal=is_rehearsal):

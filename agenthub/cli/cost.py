@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agenthub.cli import EXIT_OK
 from agenthub.cli.budget import is_rehearsal
+from agenthub.cli.choices import CostBy
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import counted, dollars, escaped, print_json, say, table, tokens
-from agenthub.client import views
-from agenthub.client.costs import By, Cost, costs, total
-from agenthub.messages import now
+
+if TYPE_CHECKING:
+    from agenthub.client.costs import Cost
 
 
-async def cost(*, by: By = "role", since: str = "24h", options: Options = DEFAULT) -> int:
+async def cost(*, by: CostBy = "role", since: str = "24h", options: Options = DEFAULT) -> int:
     """Show what the model calls took.
 
     Args:
         by: What to add up by: role, model, day (UTC), or trace: all that one directive caused.
         since: From when on: 90m, 24h, 7d. Model calls are remembered for a week.
     """
+    from agenthub.client import views
+    from agenthub.client.costs import costs, total
+    from agenthub.messages import now
+
     async with options.client() as client:
         found = await costs(client, by=by, since=now() - duration(since))
     if options.json:

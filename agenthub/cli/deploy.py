@@ -10,9 +10,7 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
-from agenthub.compose_file import compose_file, says_small
 from agenthub.errors import ConfigError
-from agenthub.organization import load_organization
 
 
 async def compose(
@@ -24,6 +22,9 @@ async def compose(
         small: With one NATS server instead of three.
         check: Compare this file instead, and print nothing; which of the two it is, it says at its beginning.
     """
+    from agenthub.compose_file import compose_file, says_small
+    from agenthub.organization import load_organization
+
     settings = options.settings()
     organization = load_organization(settings)
     if check is None:

@@ -13,7 +13,6 @@ from agenthub.cli.letter import first_line, print_letter, short
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, console, escaped, print_json, say, table
 from agenthub.errors import ConfigError, MessageError, RefusedError
-from agenthub.letters import publisher
 
 if TYPE_CHECKING:
     from agenthub.client.letters import Buried, Letters
@@ -28,6 +27,7 @@ async def ls(*, role: str | None = None, since: str | None = None, options: Opti
         role: Only those of this role.
         since: Only what was buried this long ago or later: `90s`, `10m`, `2h`, `7d`; a bare number is seconds.
     """
+    from agenthub.letters import publisher
     from agenthub.messages import now
 
     begin = None if since is None else now() - duration(since)

@@ -8,28 +8,21 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import psutil
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agenthub import subjects
-from agenthub.budgets import Budgets
-from agenthub.bus.connection import Bus
-from agenthub.bus.identity import SYSTEM, Keyring
-from agenthub.bus.monitor import ask, is_store_error
-from agenthub.bus.server import binary
-from agenthub.bus.topology import RoleQueues, provision, topology_of
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.budget import is_rehearsal, money_line, unlimited_line
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, counted, escaped, print_json, say
-from agenthub.client import RoleStatus, open_client, role_queues
-from agenthub.control import holdings
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import AgenthubError
-from agenthub.organization import Organization, load_organization
-from agenthub.run_file import RunFile
-from agenthub.settings import Settings
+
+if TYPE_CHECKING:
+    from agenthub.bus.connection import Bus
+    from agenthub.client import RoleStatus
+    from agenthub.organization import Organization
+    from agenthub.settings import Settings
 
 _LEAST_FREE_BYTES = 1024**3
 
@@ -64,6 +57,13 @@ async def doctor(*, options: Options = DEFAULT) -> int:
 
 
 async def _look(options: Options) -> AsyncIterator[Finding]:
+    from agenthub.budgets import Budgets
+    from agenthub.bus.identity import SYSTEM
+    from agenthub.bus.server import binary
+    from agenthub.client import open_client
+    from agenthub.organization import load_organization
+    from agenthub.run_file import RunFile
+
     version = sys.version.split()[0]
     yield Finding("ok" if sys.version_info >= (3, 11) else "error", "python", version)
     try:
@@ -133,6 +133,9 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
 
 async def _queues(bus: Bus, organization: Organization, settings: Settings, strays: Sequence[str]) -> Finding:
     """Whether the broker has what the role files ask for; what roles use that run without one is left alone."""
+    from agenthub.bus.topology import RoleQueues, provision, topology_of
+    from agenthub.client import role_queues
+
     queues = role_queues(organization, settings)
     wanted = await topology_of(bus, queues, replicas=settings.nats_replicas)
     if not strays:
@@ -166,6 +169,8 @@ def _without_file(organization: Organization, strays: Sequence[str]) -> Iterator
 
 def _identities(settings: Settings) -> Finding:
     """Whether who sends is proved, or only said."""
+    from agenthub.bus.identity import Keyring
+
     keyring = Keyring(settings.keys)
     if keyring.is_there:
         return Finding("ok", "identities", f"each role has a key of its own, {keyring.folder}")
@@ -177,6 +182,8 @@ def _identities(settings: Settings) -> Finding:
 
 def _held(statuses: Sequence[RoleStatus]) -> Iterator[Finding]:
     """Roles that a person holds: that they do nothing is no fault."""
+    from agenthub.control import holdings
+
     for held in holdings({status.role: status.standing for status in statuses}):
         since = f"since {held.control.at:%Y-%m-%d %H:%M} UTC"
         yield Finding("warning", "roles", f"{held.word} {held.control.words}: {held.who}, {since}", held.remedy)
@@ -184,6 +191,8 @@ def _held(statuses: Sequence[RoleStatus]) -> Iterator[Finding]:
 
 async def _server(name: str, port: int, settings: Settings) -> Finding:
     """A server that the hub runs itself."""
+    from agenthub.bus.monitor import ask, is_store_error
+
     health = await ask(port, "/healthz")
     if health is None:
         return Finding("error", name, "does not answer", "agenthub logs supervisor, agenthub logs nats")
@@ -251,6 +260,10 @@ def _disk(settings: Settings) -> Finding:
 
 def _leftovers(settings: Settings) -> Finding:
     """Processes of hubs that are gone. Those of hubs that run in other folders are theirs."""
+    import psutil
+
+    from agenthub.run_file import RunFile
+
     run = RunFile.read(settings.state)
     left, others = [], set[str]()
     for process in psutil.process_iter():

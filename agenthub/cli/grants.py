@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import getpass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from pydantic import ValidationError
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.budget import Rehearsal, is_rehearsal
+from agenthub.cli.choices import GrantKind
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, length, print_json, say, table
-from agenthub.client.grants import Granting
 from agenthub.errors import ConfigError, problems
-from agenthub.grants import LONGEST_S, Grant, Kind, Wanted
-from agenthub.messages import now
+
+if TYPE_CHECKING:
+    from agenthub.grants import Grant
 
 
 async def grants_ls(
@@ -29,6 +29,9 @@ async def grants_ls(
         role: Only of this role.
         all_: Also what is over, of the last month.
     """
+    from agenthub.client.grants import Granting
+    from agenthub.messages import now
+
     at = now()
     async with options.client() as client:
         if role is not None:
@@ -49,7 +52,7 @@ async def grants_ls(
 
 
 async def grants_add(
-    role: str, kind: Kind, what: str, /, *, for_: Annotated[str, Parameter(name="--for")] = "1d", reason: str = "",
+    role: str, kind: GrantKind, what: str, /, *, for_: Annotated[str, Parameter(name="--for")] = "1d", reason: str = "",
     rehearsal: Rehearsal = None, options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Let a role do something beyond its files, for a while.
@@ -63,6 +66,12 @@ async def grants_add(
         reason: Why; others read it.
         rehearsal: Of money: the account of rehearsals, or --real: that of real money. Default: what runs here.
     """
+    from pydantic import ValidationError
+
+    from agenthub.client.grants import Granting
+    from agenthub.grants import LONGEST_S, Wanted
+    from agenthub.messages import now
+
     for_s = duration(for_, "--for").total_seconds()
     if not 0 < for_s <= LONGEST_S:
         raise ConfigError(f"--for is above 0 and at most {LONGEST_S / 86_400:.0f}d; found {for_}")
@@ -93,6 +102,9 @@ async def grants_revoke(identity: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         identity: As `agenthub grants ls` lists it; its first digits are enough.
     """
+    from agenthub.client.grants import Granting
+    from agenthub.messages import now
+
     async with options.client() as client:
         grant, operator = await Granting(client).revoke(identity, by=getpass.getuser()), client.organization.operator
     if options.json:

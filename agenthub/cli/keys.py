@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
-
-from agenthub.bus.dealing import Owner
-from agenthub.bus.dealing import deal as deal_keys
-from agenthub.bus.identity import SHARED, Keyring
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say, table
-from agenthub.client import access_of
 from agenthub.errors import ConfigError, problems
-from agenthub.grants import Grant, topics_of
-from agenthub.messages import now
-from agenthub.organization import load_organization
 from agenthub.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from agenthub.bus.dealing import Owner
+    from agenthub.grants import Grant
 
 
 async def ls(*, options: Options = DEFAULT) -> int:
     """List whose keys there are, with their public halves."""
+    from agenthub.bus.identity import SHARED, Keyring
+    from agenthub.organization import load_organization
+
     settings = options.settings()
     keyring = Keyring(settings.keys)
     roles = load_organization(settings).roles
@@ -58,6 +57,13 @@ async def deal(
         owner: Numbers of user and group to whom each folder is given: `10001:10001`.
         granted: What `agenthub grants ls --json` printed (`--granted=-`: on stdin); roles may publish on these topics.
     """
+    from agenthub.bus.dealing import deal as deal_keys
+    from agenthub.bus.identity import Keyring
+    from agenthub.client import access_of
+    from agenthub.grants import topics_of
+    from agenthub.messages import now
+    from agenthub.organization import load_organization
+
     settings = options.settings()
     organization = load_organization(settings)
     topics = topics_of(_grants(granted), now()) if granted else {}
@@ -73,6 +79,10 @@ async def deal(
 
 
 def _grants(file: Path) -> list[Grant]:
+    from pydantic import TypeAdapter, ValidationError
+
+    from agenthub.grants import Grant
+
     data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     try:
         return TypeAdapter(list[Grant]).validate_json(data)
@@ -81,6 +91,8 @@ def _grants(file: Path) -> list[Grant]:
 
 
 def _owner(text: str | None) -> Owner | None:
+    from agenthub.bus.dealing import Owner
+
     if text is None:
         return None
     user, _, group = text.partition(":")

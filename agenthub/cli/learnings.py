@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from pydantic import ValidationError
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, console, escaped, print_json, say, table
-from agenthub.client.learnings import Learnings, Shared
 from agenthub.errors import ConfigError, problems
-from agenthub.learnings import Learning
 
 if TYPE_CHECKING:
+    from agenthub.client.learnings import Shared
     from agenthub.org.trust_states import Opinion
 
 _Roles = Annotated[tuple[str, ...], Parameter(name="--role", negative="")]
@@ -31,6 +29,8 @@ async def learnings_ls(
         role: Only those that this role published.
         domain: Only those about this.
     """
+    from agenthub.client.learnings import Learnings
+
     if standing is not None and standing not in _STYLE:
         raise ConfigError(f"--standing is one of {', '.join(_STYLE)}; found {standing!r}")
     async with options.client() as client:
@@ -67,6 +67,8 @@ async def learnings_show(identity: str, /, *, options: Options = DEFAULT) -> int
     Args:
         identity: As `agenthub learnings ls` lists it; its first digits are enough.
     """
+    from agenthub.client.learnings import Learnings
+
     async with options.client() as client:
         found = await Learnings(client).find(identity)
     if options.json:
@@ -109,6 +111,11 @@ async def learnings_share(
         confidence: From 0.8 to 1.
         ask: Calls before which whoever trusts it asks a person, such as `Bash(git push:*)`.
     """
+    from pydantic import ValidationError
+
+    from agenthub.client.learnings import Learnings
+    from agenthub.learnings import Learning
+
     values = {
         "trigger": trigger, "domain": domain, "approach": approach, "outcome": outcome, "evidence": evidence,
         "confidence": confidence, "ask": ask,
@@ -209,6 +216,8 @@ async def learnings_release(
 
 async def learnings_roles(*, options: Options = DEFAULT) -> int:
     """Show how far each role is trusted with its kinds of work, by how they ended."""
+    from agenthub.client.learnings import Learnings
+
     async with options.client() as client:
         found = await Learnings(client).scores()
         names = list(client.organization.roles)
@@ -235,6 +244,10 @@ async def learnings_roles(*, options: Options = DEFAULT) -> int:
 
 
 async def _decide(verdict: str, identity: str, roles: tuple[str, ...], options: Options, **more: Any) -> int:
+    from pydantic import ValidationError
+
+    from agenthub.client.learnings import Learnings
+
     async with options.client() as client:
         decide = getattr(Learnings(client), verdict)
         try:

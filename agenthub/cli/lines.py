@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agenthub.cli.output import dollars, escaped, tokens
-from agenthub.messages import Event
+
+if TYPE_CHECKING:
+    from agenthub.messages import Event
 
 STYLES = {
     "ready": "dim", "stopped": "dim", "taken": "cyan", "sent": "blue", "step": "magenta", "model": "dim",

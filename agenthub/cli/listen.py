@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import print_json, say
-from agenthub.client.inboxes import WaitingMessage
-from agenthub.client.listening import listen as listen_to
+
+if TYPE_CHECKING:
+    from agenthub.client.inboxes import WaitingMessage
 
 
 async def listen(
@@ -30,6 +31,8 @@ async def listen(
         once: End after the first message.
         for_: End after this time: 60s, 10m. With --once: exit code 5 if none came.
     """
+    from agenthub.client.listening import listen as listen_to
+
     within_s = None if for_ is None else duration(for_, "--for").total_seconds()
     async with options.client() as client, listen_to(client, name) as messages:
         if sys.stderr.isatty():

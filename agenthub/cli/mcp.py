@@ -14,8 +14,6 @@ from agenthub.cli.output import say
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import HubError, RefusedError
 from agenthub.mcp_http import TOKEN_FILE, Address, http_app, token
-from agenthub.mcp_server import Door, check_sender, make_server
-from agenthub.organization import load_organization
 
 
 async def mcp(
@@ -32,6 +30,9 @@ async def mcp(
         as_: Send under this name of a program instead of the operator's. Not a role's.
         read_only: Only the tools that change nothing.
     """
+    from agenthub.mcp_server import Door, check_sender, make_server
+    from agenthub.organization import load_organization
+
     if os.environ.get(RUN_VARIABLE):
         raise RefusedError("This process belongs to a role of a hub, and these tools speak for the operator.")
     settings = options.settings()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agenthub.cli import EXIT_OK
+from agenthub.cli.choices import MeetingKind
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, print_json, say, table
-from agenthub.client.meetings import Meetings
-from agenthub.messages import now
-from agenthub.minutes import Kind, Meeting, report
+
+if TYPE_CHECKING:
+    from agenthub.minutes import Meeting
 
 
 async def meeting_start(
-    kind: Kind, subject: str, /, *, members: str = "", chair: str = "", within: str | None = None,
+    kind: MeetingKind, subject: str, /, *, members: str = "", chair: str = "", within: str | None = None,
     options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Convene a meeting; it is held without you, and nobody who is missing holds it up.
@@ -25,6 +26,8 @@ async def meeting_start(
         chair: Who decides at its end. Default: the member furthest up.
         within: Time box of each round: 10m, 1h.
     """
+    from agenthub.client.meetings import Meetings
+
     within_s = None if within is None else duration(within, "--within").total_seconds()
     names = [name.strip() for name in members.split(",") if name.strip()]
     async with options.client() as client:
@@ -38,6 +41,8 @@ async def meeting_start(
 
 async def meeting_ls(*, options: Options = DEFAULT) -> int:
     """List meetings, the newest first."""
+    from agenthub.client.meetings import Meetings
+
     async with options.client() as client:
         found = await Meetings(client).all()
     if options.json:
@@ -63,6 +68,10 @@ async def meeting_show(identity: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         identity: As `agenthub meeting ls` lists it; its first or last letters are enough.
     """
+    from agenthub.client.meetings import Meetings
+    from agenthub.messages import now
+    from agenthub.minutes import report
+
     async with options.client() as client:
         meeting = await Meetings(client).find(identity)
     if options.json:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, escaped, length, print_json, say, table
-from agenthub.client import views
-from agenthub.client.replies import Replies
 from agenthub.errors import NotFoundError, unknown
-from agenthub.messages import now
-from agenthub.org.pending import Debt
+
+if TYPE_CHECKING:
+    from agenthub.org.pending import Debt
 
 app = App(name="pending")
 
@@ -33,6 +32,10 @@ async def pending(
         role: Only what this role owes, or waits for; also a person or a program.
         overdue: Only what is overdue.
     """
+    from agenthub.client import views
+    from agenthub.client.replies import Replies
+    from agenthub.messages import now
+
     async with options.client() as client:
         owed = await Replies(client).pending(role=role)
         organization = client.organization
@@ -58,6 +61,8 @@ async def drop(identity: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         identity: Id as `agenthub pending` lists it; its first digits are enough.
     """
+    from agenthub.client.replies import Replies
+
     async with options.client() as client:
         ask = await Replies(client).drop(identity)
     if options.json:

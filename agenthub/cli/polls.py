@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from pydantic import ValidationError
 
 from agenthub.cli import EXIT_OK, EXIT_PARTIAL
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import print_json, say
 from agenthub.cli.talk import File, PriorityName, Subject, Words, body_of
-from agenthub.client.polls import Auctioned, Voted, roles_of, skill_of
-from agenthub.client.polls import auction as have_bid
-from agenthub.client.polls import vote as have_vote
 from agenthub.errors import ConfigError
-from agenthub.messages import Priority
-from agenthub.votes import Ballot
+
+if TYPE_CHECKING:
+    from agenthub.client.polls import Auctioned, Voted
 
 _LEAST_OPTIONS = 2
 
@@ -44,6 +41,13 @@ async def vote(
         priority: How urgent it is for them.
         file: Read the question from this file.
     """
+    from pydantic import ValidationError
+
+    from agenthub.client.polls import roles_of
+    from agenthub.client.polls import vote as have_vote
+    from agenthub.messages import Priority
+    from agenthub.votes import Ballot
+
     within_s = duration(within, "--within").total_seconds()
     named = [choice.strip() for choice in choices.split(",") if choice.strip()]
     if len(named) < _LEAST_OPTIONS:
@@ -87,6 +91,10 @@ async def auction(
         priority: How urgent it is for them.
         file: Read the task from this file.
     """
+    from agenthub.client.polls import auction as have_bid
+    from agenthub.client.polls import roles_of, skill_of
+    from agenthub.messages import Priority
+
     close_s = duration(close, "--close").total_seconds()
     body = body_of(task, file)
     subject = subject or next(line.strip() for line in body.splitlines() if line.strip())[:180]

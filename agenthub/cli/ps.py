@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from agenthub.asks import Ask
-from agenthub.breakers import Breakers
-from agenthub.budgets import Budgets
 from agenthub.cli import EXIT_OK
 from agenthub.cli.budget import is_rehearsal, money_line
 from agenthub.cli.options import DEFAULT, Options, duration
@@ -28,26 +25,16 @@ from agenthub.cli.output import (
     say,
     tokens,
 )
-from agenthub.client import Client, RoleStatus
-from agenthub.client.approvals import Approvals
-from agenthub.client.states import (
-    CIRCUIT,
-    DOWN,
-    HELD,
-    NEEDS_YOU,
-    PAUSED,
-    State,
-    asks_by_role,
-    breakers_by_role,
-    since_when,
-    state_and_doing,
-)
 from agenthub.errors import ConfigError
-from agenthub.guards.circuit_breaker import Breaker, Rules
-from agenthub.messages import Priority, now
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from agenthub.asks import Ask
+    from agenthub.client import Client, RoleStatus
+    from agenthub.client.states import State
+    from agenthub.guards.circuit_breaker import Breaker
+    from agenthub.messages import Priority
 
 STYLES = {
     "hot": "bold magenta", "bad": "bold red", "warn": "yellow", "good": "green", "cool": "dim", "dim": "dim",
@@ -125,6 +112,13 @@ class _Seen(NamedTuple):
 
 
 async def _look(client: Client, options: Options) -> _Seen:
+    from agenthub.breakers import Breakers
+    from agenthub.budgets import Budgets
+    from agenthub.client.approvals import Approvals
+    from agenthub.client.states import DOWN, asks_by_role, breakers_by_role, state_and_doing
+    from agenthub.guards.circuit_breaker import Rules
+    from agenthub.messages import now
+
     statuses, accounts, breakers, decisions = await asyncio.gather(
         client.roles(also_without_file=True), Budgets(client.bus).accounts(),
         Breakers(client.bus, rules=Rules(), clock=now).all(), Approvals(client).waiting(),
@@ -196,6 +190,9 @@ def _grid(rows: Sequence[_Row]) -> Text:
 
 
 def _row(row: _Row) -> list[str]:
+    from agenthub.client.states import CIRCUIT, HELD, NEEDS_YOU, PAUSED, since_when
+    from agenthub.messages import Priority
+
     status, state, doing = row.status, row.state, row.doing
     beat, since = status.heartbeat, ago(since_when(status, row.ask))
     waits = [_count(status.waiting[priority], priority) for priority in Priority]
@@ -219,6 +216,8 @@ def marked(state: State) -> str:
 
 
 def _as_data(row: _Row) -> dict[str, object]:
+    from agenthub.messages import now
+
     status = row.status
     beat, gone = status.heartbeat, status.absence
     data: dict[str, object] = {"role": status.role, "state": "down", "health": "unhealthy"}

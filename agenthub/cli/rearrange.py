@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from agenthub.cli import EXIT_FAILED
+from agenthub.cli.choices import PriorityWord
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import say
 from agenthub.cli.steer import Yes, confirmed, said
-from agenthub.messages import Priority
 
 
 async def move(role: str, id_: str, /, *, to: str, reason: str = "", options: Options = DEFAULT) -> int:
@@ -38,7 +38,7 @@ async def requeue(role: str, id_: str, /, *, reason: str = "", options: Options 
 
 
 async def reprioritize(
-    role: str, id_: str, priority: Priority, /, *, reason: str = "", options: Options = DEFAULT
+    role: str, id_: str, priority: PriorityWord, /, *, reason: str = "", options: Options = DEFAULT
 ) -> int:
     """Give a waiting message another priority.
 
@@ -48,8 +48,10 @@ async def reprioritize(
         priority: critical, high, medium or low.
         reason: Why; others read it.
     """
+    from agenthub.messages import Priority
+
     async with options.client() as client:
-        effect = await client.inboxes.reprioritize(role, id_, priority, reason)
+        effect = await client.inboxes.reprioritize(role, id_, Priority(priority), reason)
     return said(effect, f"{effect.control.message_id[:8]} is {priority} now", f"agenthub inbox ls {role}", options)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,9 +13,10 @@ from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.cli.setup import print_written
 from agenthub.errors import ConfigError
-from agenthub.organization import Organization
-from agenthub.roles import shown
-from agenthub.starting import Written, as_file, readable, write
+
+if TYPE_CHECKING:
+    from agenthub.organization import Organization
+    from agenthub.starting import Written
 
 Flag = Parameter(negative="")
 _PROMPT = """\
@@ -30,6 +31,8 @@ async def roles_show(name: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         name: Which role.
     """
+    from agenthub.roles import shown
+
     settings = options.settings()
     organization = options.organization(settings)
     role, terms = organization.role(name), organization.terms(name)
@@ -85,6 +88,8 @@ async def roles_new(
         force: Replace the file if it is there.
         dry_run: Only say what would be written.
     """
+    from agenthub.starting import write
+
     if not subjects.token(name):
         raise ConfigError(f"`{name}` cannot be a role's name: letters, digits, `_` and `-`, at most 64.")
     settings, organization = _there(options)
@@ -115,6 +120,8 @@ async def roles_import(
         force: Replace files that are there.
         dry_run: Only say what would be written.
     """
+    from agenthub.starting import readable, write
+
     if not source.is_dir():
         raise ConfigError(f"There is no folder {source}.")
     folder, _ = _there(options)
@@ -139,6 +146,8 @@ async def roles_export(
         force: Replace files that are there.
         dry_run: Only say what would be written.
     """
+    from agenthub.starting import as_file, write
+
     organization = options.organization()
     roles = [organization.role(name) for name in names] or list(organization.roles.values())
     written = [

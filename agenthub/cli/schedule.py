@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from agenthub import subjects
 from agenthub.cli import EXIT_OK
+from agenthub.cli.choices import Misfire, PriorityWord, WhileBusy
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, escaped, print_json, say, table
-from agenthub.client.schedules import Scheduled, Schedules
 from agenthub.errors import ConfigError, problems
-from agenthub.messages import Priority, now
-from agenthub.role_settings import NAME_RULE, Misfire, Schedule, WhileBusy
-from agenthub.schedules import Planned
 from agenthub.times import next_due
+
+if TYPE_CHECKING:
+    from agenthub.client.schedules import Scheduled
+    from agenthub.schedules import Planned
 
 
 async def schedule_ls(*, role: str | None = None, options: Options = DEFAULT) -> int:
@@ -25,6 +24,8 @@ async def schedule_ls(*, role: str | None = None, options: Options = DEFAULT) ->
     Args:
         role: Only those whose messages this role gets.
     """
+    from agenthub.client.schedules import Schedules
+
     async with options.client() as client:
         found = [one for one in await Schedules(client).all() if role is None or one.planned.to == role]
     if options.json:
@@ -54,7 +55,7 @@ async def schedule_add(
     at: str | None = None,
     zone: str | None = None,
     text: str = "",
-    priority: Priority = Priority.MEDIUM,
+    priority: PriorityWord = "medium",
     misfire: Misfire = "once",
     while_busy: WhileBusy = "wait",
     news: str = "",
@@ -77,8 +78,14 @@ async def schedule_add(
         news: Fire only if one of these happened since the last time: completed, dead, ..., with commas between.
         news_of: Only what happened to these roles, with commas between them.
     """
+    from pydantic import ValidationError
+
+    from agenthub.client.schedules import Schedules
+    from agenthub.messages import now
+    from agenthub.role_settings import NAME_RULE, Schedule
+
     values: dict[str, Any] = {
-        "cron": cron, "every": every, "at": at, "zone": zone, "text": text, "priority": priority.value,
+        "cron": cron, "every": every, "at": at, "zone": zone, "text": text, "priority": priority,
         "misfire": misfire, "while_busy": while_busy, "news": news, "news_of": news_of,
     }  # fmt: skip
     try:
@@ -107,6 +114,8 @@ async def schedule_run(name: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         name: As `agenthub schedule ls` lists it; without its owner, if only one has the name.
     """
+    from agenthub.client.schedules import Schedules
+
     async with options.client() as client:
         message = await Schedules(client).run(name)
     if options.json:
@@ -122,6 +131,8 @@ async def schedule_pause(name: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         name: As `agenthub schedule ls` lists it.
     """
+    from agenthub.client.schedules import Schedules
+
     async with options.client() as client:
         return _said(await Schedules(client).pause(name), "paused", options)
 
@@ -132,6 +143,8 @@ async def schedule_resume(name: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         name: As `agenthub schedule ls` lists it.
     """
+    from agenthub.client.schedules import Schedules
+
     async with options.client() as client:
         return _said(await Schedules(client).resume(name), "resumed", options)
 
@@ -142,6 +155,8 @@ async def schedule_rm(name: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         name: As `agenthub schedule ls` lists it.
     """
+    from agenthub.client.schedules import Schedules
+
     async with options.client() as client:
         return _said(await Schedules(client).remove(name), "removed", options)
 

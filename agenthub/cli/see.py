@@ -7,7 +7,7 @@ import re
 from collections import deque
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -25,10 +25,11 @@ from agenthub.cli.output import (
     say,
     table,
 )
-from agenthub.client import Client, WaitingMessage
 from agenthub.errors import NotFoundError, unknown
 from agenthub.logs import readable
-from agenthub.messages import now
+
+if TYPE_CHECKING:
+    from agenthub.client import Client, WaitingMessage
 
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="")]
 
@@ -60,6 +61,8 @@ async def tail(
         kind: Only events of this kind, for example `completed`, `sent`, `step`, `dead`.
         all_: Also each model call.
     """
+    from agenthub.messages import now
+
     begin = None if since is None else now() - duration(since)
     async with options.client() as client:
         if role is not None:
@@ -240,4 +243,6 @@ async def _print_file(path: Path, *, last: int, follow: bool, options: Options) 
 
 def uptime(started_at: datetime) -> str:
     """How long something runs."""
+    from agenthub.messages import now
+
     return length((now() - started_at).total_seconds())

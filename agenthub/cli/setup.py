@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -13,9 +13,10 @@ from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.errors import ConfigError, NotFoundError
-from agenthub.organization import load_organization
-from agenthub.settings import Settings
-from agenthub.starting import TEMPLATES, Written, begin, write
+
+if TYPE_CHECKING:
+    from agenthub.settings import Settings
+    from agenthub.starting import Written
 
 Flag = Parameter(negative="")
 
@@ -41,6 +42,8 @@ async def init(
         force: Overwrite what is there.
         dry_run: Only say what would be written.
     """
+    from agenthub.starting import TEMPLATES, begin
+
     if template not in TEMPLATES:
         raise NotFoundError(f"There is no template `{template}`. There are: {', '.join(TEMPLATES)}.")
     if from_ is not None and not from_.is_dir():
@@ -73,6 +76,8 @@ def print_written(written: Sequence[Written]) -> None:
 def _compose(folder: Path, *, force: bool, dry_run: bool) -> Written:
     """The compose file, which names the roles that there are now."""
     from agenthub.compose_file import compose_file
+    from agenthub.organization import load_organization
+    from agenthub.starting import Written, write
 
     name = "compose.yaml"
     if dry_run:
@@ -87,18 +92,24 @@ def _compose(folder: Path, *, force: bool, dry_run: bool) -> Written:
 
 def _check(folder: Path) -> None:
     """The organization that was written works, together with what was there before."""
+    from agenthub.organization import load_organization
+
     found = load_organization(_settings(folder), strict=False)
     for problem in found.problems:
         say(f"agenthub: {problem.level}: {problem}")
 
 
 def _head(folder: Path) -> str:
+    from agenthub.organization import load_organization
+
     found = load_organization(_settings(folder), strict=False)
     reports = [role for role in found.roles.values() if role.settings.reports_to == found.operator]
     return next((role.name for role in reports if found.is_manager(role.name)), next(iter(found.roles), "ROLE"))
 
 
 def _settings(folder: Path) -> Settings:
+    from agenthub.settings import Settings
+
     return Settings.load(config=folder.absolute() / "agenthub.toml", folder=folder.absolute())
 
 

@@ -11,7 +11,6 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, print_json, say
-from agenthub.control import RESTARTS
 from agenthub.errors import ConfigError, HubError
 
 if TYPE_CHECKING:
@@ -131,6 +130,8 @@ async def restart(
         now: Do not wait for the message in hand; it goes on from its last step.
         reason: Why; others read it.
     """
+    from agenthub.control import RESTARTS
+
     _check_one(role, all_)
     effects, late = [], []
     async with options.client(strict=True) as client:

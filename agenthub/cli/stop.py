@@ -7,15 +7,18 @@ import contextlib
 import signal
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import psutil
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import counted, print_json, say
-from agenthub.run_file import RunFile, is_locked, processes_of
+
+if TYPE_CHECKING:
+    import psutil
+
+    from agenthub.run_file import RunFile
 
 _BEYOND_GRACE_S = 40.0
 
@@ -30,6 +33,10 @@ async def down(
     Args:
         now: Do not wait for the messages in hand.
     """
+    import psutil
+
+    from agenthub.run_file import RunFile, is_locked, processes_of
+
     settings = options.settings()
     run = RunFile.last(settings.state)
     if run is None or not (is_locked(settings.state) or processes_of(run.run_id)):
@@ -73,12 +80,18 @@ def _nothing_runs(name: str, options: Options) -> int:
 
 def _supervisor(run: RunFile, state: Path) -> psutil.Process:
     """The process that holds the lock; its number alone could belong to somebody else by now."""
+    import psutil
+
+    from agenthub.run_file import is_locked
+
     if not is_locked(state):
         raise psutil.NoSuchProcess(run.pid)
     return psutil.Process(run.pid)
 
 
 def _is_alive(process: psutil.Process) -> bool:
+    import psutil
+
     with contextlib.suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, EXIT_REFUSED
+from agenthub.cli.choices import PriorityWord
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import counted, length, print_json, say
 from agenthub.cli.waiting import shown_while_waiting
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Subject = Annotated[str, Parameter(name=["--subject", "-s"])]
-PriorityName = Annotated[Literal["critical", "high", "medium", "low"], Parameter(name=["--priority", "-p"])]
+PriorityName = Annotated[PriorityWord, Parameter(name=["--priority", "-p"])]
 Attach = Annotated[tuple[Path, ...], Parameter(name=["--attach", "-a"], negative="")]
 File = Annotated[Path | None, Parameter(name="--file")]
 

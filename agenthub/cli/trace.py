@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
-from agenthub.causation import Node, Stage, usage_in
 from agenthub.cli import EXIT_OK
 from agenthub.cli.letter import first_line, short
 from agenthub.cli.lines import OUTCOME_STYLES
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, dollars, escaped, print_json, tokens
-from agenthub.client import views
 from agenthub.errors import ConfigError
-from agenthub.messages import Usage
+
+if TYPE_CHECKING:
+    from agenthub.causation import Node, Stage
+    from agenthub.messages import Usage
 
 LEAST_PREFIX = 4
 _LONG_AGO, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -38,6 +39,8 @@ async def trace(
         id_: Id of a message, or its beginning: at least four characters.
         follow: Keep it up to date until the message has ended.
     """
+    from agenthub.client import views
+
     if len(id_) < LEAST_PREFIX:
         raise ConfigError(f"An id is given by at least {LEAST_PREFIX} of its first characters; found `{id_}`.")
     async with options.client() as client:
@@ -182,6 +185,8 @@ def _text(stage: Stage) -> str:
 
 
 def _took(stage: Stage) -> str:
+    from agenthub.causation import usage_in
+
     length = f"{_length(stage.duration_s or 0):>6}"
     if stage.kind == "model":
         return f"{_spent(usage_in(stage.data))[:-6]}{length}"

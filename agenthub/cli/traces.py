@@ -7,13 +7,14 @@ import asyncio
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, dollars, escaped, print_json, say, table
-from agenthub.org.traces import Traces
 
 _STATES = {"parked": "[bold yellow]parked[/]", "released": "[green]released[/]", "ended": "[dim]ended[/]"}
 
 
 async def traces_ls(*, options: Options = DEFAULT) -> int:
     """List the traces that were parked in the last week."""
+    from agenthub.org.traces import Traces
+
     async with options.client() as client:
         traces = Traces(client.bus)
         states = await traces.all()
@@ -42,6 +43,8 @@ async def traces_release(trace: str, /, *, options: Options = DEFAULT) -> int:
     Args:
         trace: Its id, or the first letters of it.
     """
+    from agenthub.org.traces import Traces
+
     async with options.client() as client:
         traces, limits = Traces(client.bus), client.organization.defaults
         identity = await traces.resolve(trace)
@@ -66,6 +69,8 @@ async def traces_end(trace: str, /, *, reason: str = "it is not needed.", option
         trace: Its id, or the first letters of it.
         reason: What those hear who asked for something that now ends.
     """
+    from agenthub.org.traces import Traces
+
     async with options.client() as client:
         traces = Traces(client.bus)
         identity = await traces.resolve(trace)

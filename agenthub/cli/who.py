@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import console, escaped, length, print_json, table
 from agenthub.cli.ps import marked
-from agenthub.client import views
-from agenthub.client.inboxes import state_of
-from agenthub.client.pings import ping as ask_for_life
-from agenthub.client.states import state_named
-from agenthub.client.targets import ALL, recipients
-from agenthub.presence import Heartbeat
+
+if TYPE_CHECKING:
+    from agenthub.presence import Heartbeat
 
 
-async def who(target: str = ALL, /, *, options: Options = DEFAULT) -> int:
+async def who(target: str = "@all", /, *, options: Options = DEFAULT) -> int:
     """List the people and roles of the organization.
 
     Args:
         target: Only these: a role, `@cto` for all who work for the cto, `?skill=sql` for who has a skill.
     """
+    from agenthub.client import views
+    from agenthub.client.states import state_named
+    from agenthub.client.targets import ALL, recipients
+
     async with options.client() as client:
         names = recipients(client.organization, target)
         everybody = [client.organization.operator] if target == ALL else []
@@ -49,6 +51,9 @@ async def ping(role: str, /, *, timeout: str = "5s", times: int = 1, options: Op
         timeout: How long to wait for each answer: 5s, 1m.
         times: How often.
     """
+    from agenthub.client.inboxes import state_of
+    from agenthub.client.pings import ping as ask_for_life
+
     within_s = duration(timeout, "--timeout").total_seconds()
     async with options.client() as client:
         for number in range(max(1, times)):
