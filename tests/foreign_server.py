@@ -85,7 +85,7 @@ async def foreign_server(folder: Path, config: str, *, port: int = -1) -> AsyncI
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not (ports := [_port(path) for path in folder.glob("*.ports")]) or None in ports:
                 assert process.returncode is None, (folder / "nats.log").read_text()
                 await asyncio.sleep(0.01)

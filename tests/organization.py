@@ -88,7 +88,7 @@ def says(*answers: TurnResult | str | Exception) -> ScriptedSession:
     return ScriptedSession(script)
 
 
-async def until(condition: Callable[[], Awaitable[Any] | Any], *, within_s: float = 20.0) -> Any:
+async def until(condition: Callable[[], Awaitable[Any] | Any], *, within_s: float = 30.0) -> Any:
     """What `condition` returns, as soon as it is true."""
     async with asyncio.timeout(within_s):
         while True:
@@ -125,7 +125,7 @@ class Hub:
             yield stop
         finally:
             stop.set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 await running
 
     async def put(self, role: str, body: bytes | dict[str, Any], **headers: str) -> None:
@@ -139,7 +139,7 @@ class Hub:
         await self.put(role, message)
         return str(message["id"])
 
-    async def completion(self, role: str, message_id: str, *, within_s: float = 20.0) -> Completion:
+    async def completion(self, role: str, message_id: str, *, within_s: float = 30.0) -> Completion:
         """How a message ended, as soon as it has."""
         found = await until(lambda: self.bus.last(subjects.DONE, subjects.done(role, message_id)), within_s=within_s)
         return Completion.decode(found)

@@ -54,7 +54,7 @@ class Desk:
             yield
         finally:
             stop.set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 await running
 
     async def waits(self, count: int = 1) -> list[str]:

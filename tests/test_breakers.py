@@ -137,11 +137,11 @@ async def test_when_a_provider_asks_one_role_for_patience_all_on_its_account_wai
         async with at_work(hub, endpoint, "backend", "qa"):
             async with hub.bus.listen("agent-hub.events.breaker.*", "agent-hub.events.delayed.qa") as heard:
                 first = await hub.send("backend", "Write the attachment API")
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(30):
                     assert Event.decode((await anext(heard)).data).kind == "breaker"
                 asked = len(endpoint.model.journal)
                 second = await hub.send("qa", "rehearse: say tested")
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(30):
                     event = Event.decode((await anext(heard)).data)
             assert (event.message_id, "circuit breaker of model account" in event.text) == (second, True)
             assert event.data["failures"] == 0
@@ -163,7 +163,7 @@ async def test_who_comes_when_little_of_a_long_wait_is_left_does_not_overtake_th
         await breakers.trip(role_key("qa"), "it fails", shown="qa", open_s=60)
         async with hub.role("qa", says("done")):
             await hub.send("qa", "Not urgent", priority="low")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 event = Event.decode((await anext(heard)).data)
     again = re.match(r"again in (\d+) s", event.text)
     assert again is not None and int(again[1]) >= 3 * RAMP_S / 4, "its turn in the queue, not what is left of the wait"

@@ -329,7 +329,7 @@ async def paid_role(hub: Hub, role: str, endpoint: Endpoint, toml: str, **more: 
         yield
     finally:
         stop.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await working
 
 
@@ -337,7 +337,7 @@ async def delayed(hub: Hub, role: str, message: str) -> tuple[str, Event]:
     """Send a directive; the first event that says that it was put off."""
     async with hub.bus.listen(f"agent-hub.events.delayed.{role}") as heard:
         message_id = await hub.send(role, message)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             return message_id, Event.decode((await anext(heard)).data)
 
 

@@ -151,13 +151,13 @@ async def test_what_may_wait_goes_with_what_is_sent_next_and_else_by_itself(serv
         packets.clear()
         for number in range(3):
             await bus.tell("told", b"%d" % number, soon=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert [(await anext(heard)).data for _ in range(3)] == [b"0", b"1", b"2"]
         assert len(packets) == 1
         packets.clear()
         await bus.tell("told", b"soon", soon=True)
         await bus.tell("told", b"at once")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert [(await anext(heard)).data for _ in range(2)] == [b"soon", b"at once"]
         assert len(packets) == 1
 
@@ -166,7 +166,7 @@ async def test_what_was_to_be_told_soon_is_told_by_who_closes_the_connection(ser
     async with bus.listen("told") as heard:
         async with connect(server.url, name="test", identity=bus.identity) as other:
             await other.tell("told", b"last words", soon=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert (await anext(heard)).data == b"last words"
 
 

@@ -235,7 +235,7 @@ async def test_a_crash_at_any_publication_of_a_resumed_task_loses_nothing_and_re
         working = asyncio.create_task(run_role(place, stop=asyncio.Event(), session=manager))
         message_id = await hub.send("cto", "ship it")
         with pytest.raises(BaseException, match=r"a crash|unhandled errors"):
-            await asyncio.wait_for(working, 20)
+            await asyncio.wait_for(working, 30)
         async with hub.role("cto", manager):
             done = await hub.completion("cto", message_id, within_s=10)
             (reply,) = await until(lambda: hub.waiting("you"))

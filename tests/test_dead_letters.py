@@ -152,7 +152,7 @@ async def test_a_dead_letter_is_told_once_and_by_its_id(hub: Hub, body: bytes) -
     client = Client(hub.bus, hub.organization)
     async with hub.role("backend", says("fine")), hub.bus.listen(subjects.event("dead", "backend")) as heard:
         await hub.put("backend", body)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             beside = Event.decode((await anext(heard)).data)
         await hub.completion("backend", await hub.send("backend", "next"))
     told = [event async for event in client.events(last=100) if event.kind == "dead"]

@@ -57,7 +57,7 @@ async def test_an_event_that_is_told_before_an_earlier_one_is_shown_after_it_and
             yield event(second)
 
     shown: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for one in in_order(told(), within_s=0.2):
             shown.append(one.text)
             if one.text == "3":

@@ -30,7 +30,7 @@ async def ask(port: int, head: str) -> tuple[int, str]:
     """Status and body of the answer to a request that begins with `head`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answer = (await reader.read()).decode()
     writer.close()
     return int(answer.split(" ")[1]), answer.partition("\r\n\r\n")[2]

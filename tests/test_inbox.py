@@ -126,7 +126,7 @@ async def test_messages_are_taken_by_priority_and_within_one_in_order(hub: Hub) 
 
     async with hub.role("backend", ScriptedSession(script)):
         await hub.send("backend", "first")
-        await asyncio.wait_for(first_taken.wait(), 20)
+        await asyncio.wait_for(first_taken.wait(), 30)
         for priority in ("low", "medium", "urgent", "high", "normal", "critical", "nonsense"):
             for number in (1, 2):
                 await hub.send("backend", f"{priority} {number}", priority=priority)

@@ -180,7 +180,7 @@ async def test_a_role_that_stops_gives_back_what_it_holds_at_once(hub: Hub) -> N
     hub.settings = hub.settings.model_copy(update={"grace_s": 0.05, "ack_wait_s": 20.0})
     async with hub.role("backend", ScriptedSession(script)) as stop:
         first = await hub.send("backend", "long work")
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 30)
         second = await hub.send("backend", "waits", priority="low")
         await until(lambda: hub.waiting("backend", "low"))
         stop.set()

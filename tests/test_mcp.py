@@ -89,7 +89,7 @@ async def test_a_call_can_be_interrupted(tmp_path: Path) -> None:
         circumstances = ToolCall(key="a~1", task=TASK, interrupted=interrupted)
         calling = asyncio.create_task(slow.run(slow.arguments.model_validate({"seconds": 3600}), circumstances))
         asyncio.get_running_loop().call_later(0.2, interrupted.set)
-        outcome = await asyncio.wait_for(calling, 20)
+        outcome = await asyncio.wait_for(calling, 30)
     assert outcome.is_error
     assert "was interrupted" in outcome.content
 
@@ -157,7 +157,7 @@ async def test_a_server_over_http_may_go_and_come_back(tmp_path: Path) -> None:
             await asyncio.sleep(0.2)
             running.kill()
             await running.wait()
-            assert (await asyncio.wait_for(hanging, 20)).is_error
+            assert (await asyncio.wait_for(hanging, 30)).is_error
             running = await _http_server(port)
             answer = await until(lambda: _answers(tools))
             assert answer == str(running.pid)

@@ -108,7 +108,7 @@ async def test_two_listeners_share_an_inbox(hub: Hub, client: Client) -> None:
         waiting = [asyncio.ensure_future(anext(one)), asyncio.ensure_future(anext(other))]
         for text in ("a", "b"):
             await hub.send("you", text, sender="backend")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             handed = await asyncio.gather(*waiting)
         found = {item.message.message.payload.message for item in handed if item.message.message}
         assert found == {"a", "b"}
@@ -127,7 +127,7 @@ async def test_a_line_for_each_message_and_an_exit_code_if_none_comes(hub: Hub) 
 async def test_a_topic_is_heard_from_now_on(hub: Hub, client: Client) -> None:
     async with listen(client, "topic:status.>") as messages:
         await publish(client, "status.deploy", "now")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             handed = await anext(messages)
     assert handed.message.message is not None
     assert handed.message.message.payload.message == "now"

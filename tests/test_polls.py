@@ -208,7 +208,7 @@ async def test_a_crash_at_the_end_of_a_vote_leaves_one_decision(
         )
         message_id = await hub.send("cto", "decide")
         with pytest.raises(BaseException, match=r"a crash|unhandled errors"):
-            await asyncio.wait_for(working, 20)
+            await asyncio.wait_for(working, 30)
         async with hub.role("cto", caller):
             done = await hub.completion("cto", message_id)
             await until(lambda: no_asks(hub))
@@ -229,7 +229,7 @@ async def test_a_vote_that_comes_between_the_decision_and_the_restart_of_who_die
         )
         message_id = await hub.send("cto", "decide")
         with pytest.raises(BaseException, match=r"a crash|unhandled errors"):
-            await asyncio.wait_for(working, 20)
+            await asyncio.wait_for(working, 30)
         (ask,) = await Ledger(hub.bus).of("cto")
         late = directive("yes", sender="qa", type="reply") | {
             "correlation_id": ask.id, "causation_id": next(p.message_id for p in ask.parts if p.role == "qa"),
@@ -328,7 +328,7 @@ async def test_a_crash_anywhere_in_the_award_hands_the_task_out_once(
         )
         message_id = await hub.send("ceo", "have it done")
         with pytest.raises(BaseException, match=r"a crash|unhandled errors"):
-            await asyncio.wait_for(working, 20)
+            await asyncio.wait_for(working, 30)
         async with hub.role("ceo", caller):
             done = await hub.completion("ceo", message_id)
             await until(lambda: no_asks(hub))

@@ -126,7 +126,7 @@ async def decide(hub: Hub, verb: str, *, is_heard: bool = True) -> Received:
     control = new_control(verb, "backend", "you", identity=new_id())  # type: ignore[arg-type]
     subject = subjects.control("backend", verb, "you")
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(30),
         connect(hub.server.url, name="you", identity=key_of(hub, OPERATOR), patience_s=5) as bus,
         bus.listen(subjects.event("steered", "backend")) as heard,
     ):

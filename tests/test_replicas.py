@@ -39,7 +39,7 @@ async def replica(hub: Hub, number: int, session: ScriptedSession) -> AsyncItera
         yield running
     finally:
         stop.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await asyncio.wait([running])
 
 
@@ -92,7 +92,7 @@ async def test_a_critical_message_reaches_a_busy_replica_when_all_are_busy(pair:
         ids = [await pair.send("backend", "long") for _ in range(2)]
         await until(lambda: first.prompts and second.prompts)
         ids.append(await pair.send("backend", "fire", priority="critical"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await noticed.wait()
         over.set()
         for message_id in ids:

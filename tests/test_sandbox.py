@@ -372,13 +372,13 @@ async def test_a_command_that_has_only_just_begun_can_be_ended(machine: Machine,
         for _ in range(turns_of_the_loop):
             await asyncio.sleep(0)
         call.interrupted.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await running
         running = asyncio.ensure_future(machine.tool.run(arguments, machine.call()))
         for _ in range(turns_of_the_loop):
             await asyncio.sleep(0)
         running.cancel()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await asyncio.wait([running])
         assert not _with(mark)
 

@@ -17,7 +17,7 @@ async def test_systemd_hears_that_it_is_ready_and_that_its_event_loop_turns(
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hears:
         hears.bind(address)
-        hears.settimeout(5)
+        hears.settimeout(45)
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         monkeypatch.setenv("WATCHDOG_USEC", "20000")
         systemd.notify("READY=1")

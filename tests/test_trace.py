@@ -257,7 +257,7 @@ async def test_a_follower_sees_the_message_end(hub: Hub) -> None:
     following = asyncio.create_task(follow())
     await until(lambda: states)
     async with hub.role("backend", says("now")):
-        await asyncio.wait_for(following, 20)
+        await asyncio.wait_for(following, 30)
     assert (states[0], states[-1]) == ("waits", "done")
 
 

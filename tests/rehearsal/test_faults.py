@@ -194,7 +194,7 @@ async def test_it_serves_until_it_is_told_to_stop_and_leaves_signals_alone() -> 
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(serve(port=0, seed=1, speed=0, ready=ready.set_result, stop=stop))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             url = await ready
         assert {number: signal.getsignal(number) for number in handlers} == handlers
         async with AsyncAnthropic(base_url=url, api_key="x", max_retries=0) as client:

@@ -58,7 +58,7 @@ class Page:
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             found = await answer
         assert "error" not in found, found
         result: dict[str, Any] = found["result"]

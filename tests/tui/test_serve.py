@@ -23,7 +23,7 @@ async def served(*arguments: str) -> AsyncIterator[str]:
         serve(arguments, host="127.0.0.1", port=0, title="acme", stop=stop, ready=address.set_result)
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             yield await address
     finally:
         stop.set()

@@ -163,18 +163,18 @@ async def test_who_leaves_takes_the_request_along(tmp_path: Path) -> None:
     async with hearing(BEGUN, ends=False) as (url, heard, left), asking(tmp_path, url) as client:
         async with client.stream("POST", "/v1/messages", json=ASKED):
             assert not left.is_set()
-        await asyncio.wait_for(left.wait(), 20)
+        await asyncio.wait_for(left.wait(), 30)
     assert heard
 
 
 async def test_it_ends_at_once_though_an_answer_is_being_written(tmp_path: Path) -> None:
     async with hearing(BEGUN, ends=False) as (url, heard, left):
-        async with asyncio.timeout(20), asking(tmp_path, url) as client:
+        async with asyncio.timeout(30), asking(tmp_path, url) as client:
             asked = asyncio.create_task(client.post("/v1/messages", json=ASKED))
             await until(lambda: heard)
         with contextlib.suppress(httpx2.HTTPError):
             await asked
-        await asyncio.wait_for(left.wait(), 20)
+        await asyncio.wait_for(left.wait(), 30)
 
 
 async def test_a_path_that_is_too_long_for_a_socket_has_a_shorter_one(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ async def test_one_question_is_answered_after_the_other(tmp_path: Path) -> None:
             others[0].cancel()  # one that leaves while it waits
         await until(lambda: len(heard) == 2)  # the first one has left
         assert purse.settled == [Usage(), None]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await one.gate.close(one.turn)
         for other in others:
             with contextlib.suppress(httpx2.HTTPError, asyncio.CancelledError):
