@@ -36,6 +36,11 @@ def test_the_password_of_an_address_is_masked_and_the_address_stays() -> None:
     assert Mask()("postgres://app:hunter2@db/x") == f"postgres://{OPENS}password{CLOSES}@db/x"
 
 
+@pytest.mark.parametrize("key", [key for key in KEYS if " " not in key])
+def test_a_password_of_which_a_part_looks_like_a_key_is_masked_as_a_whole(key: str) -> None:
+    assert Mask()(f"postgres://app:se$cret!{key}!word@db/x") == f"postgres://{OPENS}password{CLOSES}@db/x"
+
+
 @pytest.mark.parametrize(
     "text",
     [
