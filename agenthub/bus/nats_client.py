@@ -13,13 +13,21 @@ from nats.aio.client import DEFAULT_BUFFER_SIZE, NO_RESPONDERS_STATUS, PING_PROT
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
-from nats.errors import ConnectionDrainingError, NoRespondersError, SecureConnWantedError, StaleConnectionError
+from nats.errors import (
+    ConnectionDrainingError,
+    NoRespondersError,
+    OutboundBufferLimitError,
+    SecureConnWantedError,
+    StaleConnectionError,
+)
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import Header
 
 from agenthub.rhythm import next_moment
 
 _CLOSED_WITHIN_S = 1.0
+_UNREAD_BYTES = 1024 * 1024
+"""So much may wait to be read by the server; more than one message."""
 SOON_S = 0.01
 """How long at most what may wait is held back, so that it goes with something else."""
 
@@ -110,6 +118,13 @@ class HeedingClient(Client):
                 raise SecureConnWantedError
         await super()._process_info(info, initial_connection)
 
+    async def _process_connect_init(self) -> None:
+        """Greet the server. Who waits for the PONG of a PING that is still to be sent waits on."""
+        asked = self._pongs
+        await super()._process_connect_init()
+        unsent = self._pending.count(PING_PROTO)
+        self._pongs = asked[len(asked) - unsent :]
+
     async def request(
         self, subject: str, payload: bytes = b"", timeout: float = 0.5, old_style: bool = False,
         headers: dict[str, Any] | None = None,
@@ -124,7 +139,11 @@ class HeedingClient(Client):
             raise ConnectionDrainingError
         if not self._answers_prefix:
             self._answers_prefix = f"{self._inbox_prefix.decode()}.{self._nuid.next().decode()}."
-            await self.subscribe_directly(f"{self._answers_prefix}*", self._answered)
+            try:
+                await self.subscribe_directly(f"{self._answers_prefix}*", self._answered)
+            except BaseException:
+                self._answers_prefix = ""  # else nobody would ever be answered
+                raise
         token = self._nuid.next().decode()
         answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._asked[token] = answer
@@ -150,13 +169,13 @@ class HeedingClient(Client):
 
         Those cost a turn of the event loop for each message, of which a directive needs several. `take` must be quick.
         """
-        subscription = await self.subscribe(subject)
-        self._takers[subscription._id] = take
-        early = subscription._pending_queue
-        while not early.empty():
-            take(early.get_nowait())
-            early.task_done()
-        return subscription
+        number = self._sid + 1  # which `subscribe` gives it before it waits for anything
+        self._takers[number] = take
+        try:
+            return await self.subscribe(subject)
+        except BaseException:
+            self._remove_sub(number)
+            raise
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         take = self._takers.get(sid)
@@ -165,7 +184,10 @@ class HeedingClient(Client):
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
-        take(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
+        try:
+            take(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
+        except Exception as error:  # noqa: BLE001 - it would end the reading: the client would be deaf to everybody
+            await self._error_cb(error)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._takers.pop(sid, None)
@@ -181,6 +203,8 @@ class HeedingClient(Client):
     async def _publish(
         self, when: _When, subject: str, payload: bytes, reply: str, headers: dict[str, Any] | None = None
     ) -> None:
+        if self._is_slow and self._pending_data_size + len(payload) > self._max_pending_size:
+            raise OutboundBufferLimitError  # as while no server is there: it is tried again, or given up
         self._when = when
         try:
             await self.publish(subject, payload, reply, headers)
@@ -189,17 +213,34 @@ class HeedingClient(Client):
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         """Have what was published written, at its time."""
-        if force_flush or self._when is _When.FLUSHED:
-            return await super()._flush_pending(force_flush)
+        if force_flush or self._when is _When.FLUSHED or self._is_slow:
+            return await self._flush_heeding(force_flush)
         if self._when is _When.NOW:
             self._write_now()
         elif self._writing_soon is None:
             self._writing_soon = asyncio.get_running_loop().call_later(SOON_S, self._write_later)
         return None
 
+    async def _flush_heeding(self, force_flush: bool) -> Any:
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
+        flushed = await super()._flush_pending(force_flush)
+        if task is not None and task.cancelling() > asked:  # nats-py swallows it
+            raise asyncio.CancelledError
+        return flushed
+
+    @property
+    def _is_slow(self) -> bool:
+        """True if the server does not read as fast as is written: then only nats-py's flusher writes, which waits."""
+        writer = getattr(self._transport, "_io_writer", None)
+        return writer is not None and writer.transport.get_write_buffer_size() > _UNREAD_BYTES
+
     def _write_later(self) -> None:
         self._writing_soon = None
-        self._write_now()
+        if not self._is_slow:
+            self._write_now()
+        elif self._flush_queue is not None and self._flush_queue.empty():
+            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
     def _write_now(self) -> None:
         if self._pending_data_size > 0 and self.is_connected:

@@ -1,0 +1,145 @@
+"""Our changes to the client of nats-py, against servers that stop, go and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from agenthub.bus.connecting import connect
+from agenthub.bus.connection import Bus
+from agenthub.bus.nats_client import HeedingClient
+from agenthub.bus.server import NatsServer
+from tests.organization import until
+
+KIB = 1024
+
+
+@contextlib.contextmanager
+def frozen(server: NatsServer) -> Iterator[None]:
+    """A server that does nothing for the length of the block."""
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def fill(client: HeedingClient) -> None:
+    """Publish until no more is taken without waiting."""
+    while waiting_bytes(client) < 8 * KIB * KIB:
+        await client.publish("told", bytes(500 * KIB))
+        await asyncio.sleep(0)
+
+
+async def answers(bus: Bus) -> None:
+    async def answer(msg: Msg) -> None:
+        await msg.respond(msg.data)
+
+    await bus.nc.subscribe("asked", cb=answer)
+    await bus.flush()
+
+
+def waiting_bytes(client: HeedingClient) -> int:
+    """What is held for a server that does not read."""
+    writer: asyncio.StreamWriter = client._transport._io_writer  # type: ignore[union-attr]
+    return client.pending_data_size + writer.transport.get_write_buffer_size()
+
+
+async def test_what_one_taker_makes_of_a_message_does_not_make_the_client_deaf(bus: Bus) -> None:
+    def fails(msg: Msg) -> None:
+        raise ValueError(msg.data)
+
+    await bus.nc.subscribe_directly("odd", fails)
+    await answers(bus)
+    await bus.nc.publish("odd", b"nobody understands this")
+    assert (await bus.nc.request("asked", b"still here", timeout=3)).data == b"still here"
+
+
+async def test_questions_to_a_server_that_does_not_read_do_not_fill_the_memory(server: NatsServer, bus: Bus) -> None:
+    await answers(bus)
+    with frozen(server):
+        for _ in range(60):
+            with pytest.raises((NatsError, TimeoutError)):
+                await bus.nc.request("asked", bytes(500 * KIB), timeout=0.02)
+        most = waiting_bytes(bus.nc)
+    assert most < 12 * KIB * KIB
+    await until(lambda: waiting_bytes(bus.nc) == 0)
+    assert (await bus.nc.request("asked", b"and on", timeout=5)).data == b"and on"
+
+
+async def test_who_waits_for_a_server_that_does_not_read_can_be_cancelled(server: NatsServer, bus: Bus) -> None:
+    with frozen(server):
+        await fill(bus.nc)
+        waiting = asyncio.create_task(bus.nc.publish("told", bytes(500 * KIB)))
+        await asyncio.wait([waiting], timeout=0.1)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting], timeout=2)
+        assert waiting.cancelled()
+
+
+async def test_a_first_question_that_is_cancelled_does_not_leave_the_others_without_answers(
+    server: NatsServer, bus: Bus
+) -> None:
+    await answers(bus)
+    async with connect(server.url, name="asks", identity=bus.identity) as other:
+        with frozen(server):
+            await fill(other.nc)
+            first = asyncio.create_task(other.nc.request("asked", b"first", timeout=5))
+            await asyncio.wait([first], timeout=0.1)
+            first.cancel()
+            await asyncio.wait([first], timeout=2)
+            assert first.cancelled()
+        assert (await other.nc.request("asked", b"second", timeout=5)).data == b"second"
+
+
+async def test_a_flush_that_a_dead_server_had_not_read_is_answered_by_the_next(server: NatsServer, bus: Bus) -> None:
+    with frozen(server):
+        await fill(bus.nc)
+        flushing = asyncio.create_task(bus.nc.flush(timeout=5))
+        await asyncio.sleep(0)
+        await server.kill()
+    await server.start()
+    await flushing
+    assert not bus.nc._pongs
+
+
+async def test_ten_thousand_questions_at_once_are_each_answered_and_leave_nothing(bus: Bus) -> None:
+    await answers(bus)
+    asked = (bus.nc.request("asked", b"%d" % number, timeout=30) for number in range(10_000))
+    assert [int(answer.data) for answer in await asyncio.gather(*asked)] == list(range(10_000))
+    assert not bus.nc._asked
+
+
+async def test_questions_that_a_killed_server_took_along_leave_nothing_and_late_answers_hurt_nobody(
+    server: NatsServer, bus: Bus
+) -> None:
+    await answers(bus)
+    with frozen(server):
+        late = [asyncio.create_task(bus.nc.request("asked", b"late", timeout=0.2)) for _ in range(50)]
+        gone = [asyncio.create_task(bus.nc.request("asked", b"gone", timeout=9)) for _ in range(50)]
+        await asyncio.gather(*late, return_exceptions=True)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+    assert (await bus.nc.request("asked", b"now", timeout=5)).data == b"now"
+    with frozen(server):
+        lost = [asyncio.create_task(bus.nc.request("asked", b"lost", timeout=1)) for _ in range(50)]
+        await asyncio.sleep(0)
+        await server.kill()
+    await server.start()
+    await asyncio.gather(*lost, return_exceptions=True)
+    await until(lambda: bus.is_connected)
+    assert (await bus.nc.request("asked", b"again", timeout=5)).data == b"again"
+    assert not bus.nc._asked
+    assert len(bus.nc._takers) == 1
