@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import pty
+import re
+import select
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from agenthub import subjects
+from agenthub.auctions import Bid
 from agenthub.client import Client, open_client
 from agenthub.client.polls import vote
 from agenthub.messages import Completion, Outcome, now
 from agenthub.org.ledger import Ledger
+from agenthub.sessions.session import TurnEnd, TurnResult
 from agenthub.votes import Ballot
 from tests.organization import Hub, ScriptedSession, says, write_organization
+from tests.organization import until as until_it
 from tests.test_hub import Folder, until
 from tests.test_polls import votes
 
@@ -125,3 +133,65 @@ def _forges(hub: Hub) -> Any:
         return "too late"
 
     return script
+
+
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        (["vote", "Ship?", "--voters", "backend,qa,cto", "--within", "60s"], b"yes\n"),
+        (["auction", "Ship it", "--bidders", "@ceo", "--close", "60s"], b"qa\n"),
+    ],
+)
+async def test_who_waits_for_roles_at_a_terminal_sees_who_is_missing_until_when_and_nothing_of_it_stays(
+    hub: Hub, words: list[str], out: bytes
+) -> None:
+    goes_on, said = asyncio.Event(), bytearray()
+    ours, its = pty.openpty()
+
+    async def script(prompt: Any) -> TurnResult:
+        if prompt.task.type == "task_assignment":
+            return TurnResult(TurnEnd.FINISHED, Outcome.DONE, "it is done")
+        await goes_on.wait()
+        bid = Bid(cost_usd=1, eta_minutes=10, confidence=0.9)
+        return TurnResult(TurnEnd.FINISHED, Outcome.DONE, "me too", vote="yes", bid=bid)
+
+    def has_said(pattern: str) -> bool:
+        while select.select([ours], [], [], 0)[0]:
+            said.extend(os.read(ours, 65536))
+        return re.search(pattern, said.decode(errors="replace")) is not None
+
+    async with hub.role("backend", votes("yes")), hub.role("qa", ScriptedSession(script)):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agenthub", *words, "--nats", hub.server.url,
+            cwd=hub.folder, stdout=asyncio.subprocess.PIPE, stderr=its,
+            env=dict(os.environ) | {"TERM": "xterm", "COLUMNS": "120"},
+        )  # fmt: skip
+        await until_it(
+            lambda: has_said(
+                r"\r\x1b\[K1 of 3 have answered · missing: (qa ● working, )?cto ✖ down(, qa ● working)? "
+                r"· \d\ds left, until \d\d:\d\d:\d\d"
+            )
+        )
+        goes_on.set()
+        await until_it(lambda: has_said(r"\r\x1b\[K2 of 3 have answered · missing: cto ✖ down · "))
+        async with hub.role("cto", votes("yes")), asyncio.timeout(40):
+            found, _ = await process.communicate()
+    assert (process.returncode, found) == (0, out)
+    assert has_said(r"\r\x1b\[K(yes; yes: 3|qa: )")
+    os.close(ours)
+    os.close(its)
+
+
+async def test_in_a_pipe_a_vote_that_waits_says_nothing_but_what_comes_of_it(hub: Hub) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agenthub", "vote", "Ship?", "--voters", "qa", "--within", "2s", "--nats", hub.server.url,
+        cwd=hub.folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(40):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (7, b"")
+    assert err.decode().splitlines() == [
+        "asked qa; waiting 2s at the most",
+        "no decision (no quorum); yes: 0, no: 0; 0 of 1 voted, 1 needed",
+        "qa: no vote; no answer in time",
+    ]

@@ -10,6 +10,7 @@ from agenthub.cli import EXIT_OK, EXIT_PARTIAL
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import print_json, say
 from agenthub.cli.talk import File, PriorityName, Subject, Words, body_of
+from agenthub.cli.waiting import shown_while_polling
 from agenthub.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ async def vote(
     """
     from pydantic import ValidationError
 
-    from agenthub.client.polls import roles_of
+    from agenthub.client.polls import Progress, roles_of
     from agenthub.client.polls import vote as have_vote
     from agenthub.messages import Priority
     from agenthub.votes import Ballot
@@ -62,7 +63,11 @@ async def vote(
         asked = roles_of(client, voters)
         if not options.json:
             say(f"asked {', '.join(asked)}; waiting {within} at the most")
-        voted = await have_vote(client, body, ballot, asked, within_s=within_s, priority=Priority(priority))
+        progress = Progress()
+        async with shown_while_polling(client, progress):
+            voted = await have_vote(
+                client, body, ballot, asked, within_s=within_s, priority=Priority(priority), progress=progress
+            )
     if options.json:
         print_json(voted, options)
     else:
@@ -91,8 +96,8 @@ async def auction(
         priority: How urgent it is for them.
         file: Read the task from this file.
     """
+    from agenthub.client.polls import Progress, roles_of, skill_of
     from agenthub.client.polls import auction as have_bid
-    from agenthub.client.polls import roles_of, skill_of
     from agenthub.messages import Priority
 
     close_s = duration(close, "--close").total_seconds()
@@ -102,9 +107,12 @@ async def auction(
         asked = roles_of(client, bidders)
         if not options.json:
             say(f"asked {', '.join(asked)} for bids; waiting {close} at the most")
-        found = await have_bid(
-            client, subject, body, asked, close_within_s=close_s, skill=skill_of(bidders), priority=Priority(priority)
-        )
+        progress = Progress()
+        async with shown_while_polling(client, progress):
+            found = await have_bid(
+                client, subject, body, asked, close_within_s=close_s, skill=skill_of(bidders),
+                priority=Priority(priority), progress=progress,
+            )  # fmt: skip
     if options.json:
         print_json(found, options)
     else:

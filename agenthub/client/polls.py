@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pydantic import BaseModel
@@ -51,6 +52,24 @@ class Auctioned(BaseModel):
     """The directive that the winner got."""
 
 
+@dataclass
+class Progress:
+    """How far a poll is while it waits: for whoever shows it."""
+
+    asked: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+    """In the order of their answers."""
+    left_out: list[str] = field(default_factory=list)
+    """Who could not be asked, or whose answer is a forgery: nothing of them is waited for."""
+    deadline: datetime = field(default_factory=now)
+    """When it ends without the answers that are missing."""
+
+    @property
+    def missing(self) -> list[str]:
+        """Whose answers may still come."""
+        return [role for role in self.asked if role not in self.answered and role not in self.left_out]
+
+
 class _Asked(NamedTuple):
     ended: dict[str, Completion]
     no_answer: dict[str, str]
@@ -77,16 +96,19 @@ def roles_of(client: Client, targets: str) -> list[str]:
 
 async def vote(
     client: Client, question: str, ballot: Ballot, voters: Sequence[str], *, within_s: float,
-    priority: Priority = Priority.MEDIUM,
+    priority: Priority = Priority.MEDIUM, progress: Progress | None = None,
 ) -> Voted:  # fmt: skip
     """Have roles vote; what came of it when all have, or the time is over.
 
     A decision is said on the topic `decisions.vote`, and so becomes part of what the organization knows.
+
+    Args:
+        progress: Kept up to date while it waits.
     """
     voters = list(dict.fromkeys(voters))
     requests = [vote_request(voter, question, ballot, priority) for voter in voters]
     root = client.message(requests[0].type, question, subject=requests[0].subject, priority=priority)
-    asked = await _ask(client, root, requests, within_s=within_s)
+    asked = await _ask(client, root, requests, within_s=within_s, progress=progress)
     votes = {voter: end.vote for voter, end in asked.ended.items() if end.outcome is Outcome.DONE}
     found = tally(ballot, voters, votes.items())
     if found.decision is not None:
@@ -97,18 +119,19 @@ async def vote(
 
 async def auction(
     client: Client, subject: str, text: str, bidders: Sequence[str], *, close_within_s: float, skill: str = "",
-    priority: Priority = Priority.MEDIUM,
+    priority: Priority = Priority.MEDIUM, progress: Progress | None = None,
 ) -> Auctioned:  # fmt: skip
     """Have roles bid for a task; when all have answered, or the time is over, the best gets it as a directive.
 
     Args:
         skill: For which bidders are trusted as far as their work with it ended well. Empty: all their work.
+        progress: Kept up to date while it waits.
     """
     bidders = list(dict.fromkeys(bidders))
     tender = Tender(subject=subject, text=text, priority=priority, skill=skill, within_s=close_within_s)
     requests = [bid_request(bidder, tender) for bidder in bidders]
     root = client.message(requests[0].type, text, subject=requests[0].subject, priority=priority)
-    asked = await _ask(client, root, requests, within_s=close_within_s)
+    asked = await _ask(client, root, requests, within_s=close_within_s, progress=progress)
     bids: list[tuple[str, Bid]] = [
         (bidder, end.bid) for bidder, end in asked.ended.items() if end.outcome is Outcome.DONE and end.bid
     ]
@@ -127,10 +150,14 @@ def skill_of(targets: str) -> str:
     return next(iter(skills)) if len(skills) == 1 and targets.strip().startswith(_SKILL) else ""
 
 
-async def _ask(client: Client, root: Message, requests: Sequence[Request], *, within_s: float) -> _Asked:
+async def _ask(
+    client: Client, root: Message, requests: Sequence[Request], *, within_s: float, progress: Progress | None
+) -> _Asked:  # fmt: skip
     """Ask each, and wait for the ends that come in time. Who cannot be asked is silent; the others are asked."""
     deadline = root.timestamp + timedelta(seconds=within_s)
     no_answer: dict[str, str] = {}
+    progress = progress or Progress()
+    progress.asked, progress.deadline = [request.to for request in requests], deadline
 
     async def ask(request: Request) -> Completion | None:
         payload = root.payload.model_copy(update={"ballot": request.ballot})
@@ -140,17 +167,21 @@ async def _ask(client: Client, root: Message, requests: Sequence[Request], *, wi
             await client.put(request.to, message)
         except StreamFullError as error:
             no_answer[request.to] = f"Not asked: {error}"
+            progress.left_out.append(request.to)
             return None
         left_s = max(0.0, (deadline - now()).total_seconds())
         try:
-            return await client.completion(request.to, message.id, timeout_s=left_s)
+            end = await client.completion(request.to, message.id, timeout_s=left_s)
         except TimeoutError:
             return None
         except HubUnreachableError:
             raise
         except HubError as error:  # what ended it is not genuine: whoever did that, it is no vote of theirs
             no_answer[request.to] = str(error)
+            progress.left_out.append(request.to)
             return None
+        progress.answered.append(request.to)
+        return end
 
     ends = await asyncio.gather(*(ask(request) for request in requests))
     ended = {request.to: end for request, end in zip(requests, ends, strict=True) if end is not None}
