@@ -136,25 +136,27 @@ class Pull:
         self._waits = True
         """False: where nothing is there it does not ask to be told."""
         self._inbox = ""
+        self._questions = 0
+        """So many were asked, or are about to be. What the broker says of one that is not the last counts no more: it
+        would have another pull follow on each that it still knew of after a reconnect, for ever."""
         self._guard: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Begin to pull."""
         self._inbox = self._bus.nc.new_inbox()
-        self._subscription = await self._bus.nc.subscribe_directly(self._inbox, self._on_message)
+        self._subscription = await self._bus.nc.subscribe_directly(f"{self._inbox}.*", self._on_message)
         await self.pull()
 
     async def pull(self) -> None:
         """Ask for more, unless something is held or was asked for already."""
         if self._may_ask():
-            await self._ask(self._now, answer_within_s=ANSWER_WITHIN_S)
+            await self._ask(self._question(), self._now, answer_within_s=ANSWER_WITHIN_S)
 
     def pull_soon(self) -> None:
         """The same as soon as this process waits for anything: what is in hand goes first."""
         if self._may_ask():
-            self._outstanding = self._batch
-            self._spawn(self._ask(self._now, answer_within_s=ANSWER_WITHIN_S))
+            self._spawn(self._ask(self._question(), self._now, answer_within_s=ANSWER_WITHIN_S))
 
     def _may_ask(self) -> bool:
         if self._subscription is None or self.held or self._outstanding:
@@ -200,13 +202,18 @@ class Pull:
         for delivery in held if gives_back else ():
             await delivery.give_back()
 
-    async def _ask(self, how: bytes, *, answer_within_s: float) -> None:
-        if self._subscription is None:
-            return
+    def _question(self) -> int:
+        """The number of what is asked now, or as soon as it can be: nothing else is asked meanwhile."""
+        self._questions += 1
         self._outstanding = self._batch
+        return self._questions
+
+    async def _ask(self, question: int, how: bytes, *, answer_within_s: float) -> None:
+        if self._subscription is None or question != self._questions:
+            return
         self._guard_for(answer_within_s)
         with contextlib.suppress(NatsError):
-            await self._bus.nc.publish(self._next, how, self._inbox)
+            await self._bus.nc.publish(self._next, how, f"{self._inbox}.{question}")
 
     def _guard_for(self, seconds: float) -> None:
         self._stop_guard()
@@ -224,14 +231,17 @@ class Pull:
 
     def _on_message(self, msg: Msg) -> None:
         if msg.reply:
+            self.held.append(Delivery(self._bus, msg, asyncio.get_running_loop().time()))
             self._outstanding = max(0, self._outstanding - 1)
             if not self._outstanding:
                 self._stop_guard()
-            self.held.append(Delivery(self._bus, msg, asyncio.get_running_loop().time()))
             self._become_sure()
             return
         status = (msg.headers or {}).get("Status", "")
+        if not status or msg.subject != f"{self._inbox}.{self._questions}":
+            return
         self._outstanding = 0
+        self._stop_guard()
         if status in ("404", "408"):
             self._wait()
         else:
@@ -241,10 +251,10 @@ class Pull:
     def _wait(self) -> None:
         """Nothing is there: ask to be told of what comes, unless there is no room for it."""
         if not self.held and not self._outstanding and self._waits:
-            self._outstanding = self._batch  # from now on: who hears that nothing is there asks the same no more
+            question = self._question()  # who hears that nothing is there asks the same no more
             expires_s = until_next_s(PULL_EXPIRES_S)
             how = {"batch": self._batch, "expires": int(expires_s * 1e9)}
-            self._spawn(self._ask(json.dumps(how).encode(), answer_within_s=expires_s + _OVERDUE_S))
+            self._spawn(self._ask(question, json.dumps(how).encode(), answer_within_s=expires_s + _OVERDUE_S))
 
     async def _wait_later(self, status: str, description: str) -> None:
         if status == "503":  # nobody is there: the consumer's leader is not elected yet, or nothing can be stored
