@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.messages import new_id
+from agenthub.sessions.blocks import whole
 from agenthub.sessions.session import (
     ModelCalled,
     Prompt,
@@ -54,7 +55,7 @@ class _Heard(NamedTuple):
             number=self.number,
             kind=self.kind,
             at=self.at,
-            text=mask(self.text),
+            text=whole(mask(self.text)),
             message_id=self.message_id,
             **self.more,
         )

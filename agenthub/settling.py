@@ -26,6 +26,7 @@ from agenthub.letters import publisher, stand_in
 from agenthub.messages import Completion, Message, Outcome, Usage
 from agenthub.org.events import Events
 from agenthub.reassignment import may_have_moved, moved_to, pass_on, record_move
+from agenthub.sessions.blocks import whole
 from agenthub.sessions.journal import Journal
 from agenthub.sessions.session import TurnEnd, TurnResult
 
@@ -224,10 +225,11 @@ class Settling:
     def _completion(self, task: Message, result: TurnResult) -> Completion:
         account = self._journal.account(task.id)
         return Completion(
-            message_id=task.id, role=self._role, outcome=result.outcome, subject=task.title, text=result.text,
-            evidence=list(result.evidence), implicit=result.end is TurnEnd.STOPPED, from_role=task.from_role,
-            check=result.check, verified_by=result.verified_by, attachments=list(result.attachments),
-            type=task.type, vote=result.vote, bid=result.bid, verifies=task.payload.verifies or "",
+            message_id=task.id, role=self._role, outcome=result.outcome, subject=task.title, text=whole(result.text),
+            evidence=[whole(one) for one in result.evidence], implicit=result.end is TurnEnd.STOPPED,
+            from_role=task.from_role, check=result.check, verified_by=result.verified_by,
+            attachments=list(result.attachments), type=task.type, vote=result.vote, bid=result.bid,
+            verifies=task.payload.verifies or "",
             trace_id=task.trace_id, causation_id=task.causation_id, priority=task.payload.priority,
             started_at=account.started_at or self._clock(), ended_at=self._clock(), turns=account.turns,
             usage=account.usage,

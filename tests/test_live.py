@@ -97,6 +97,14 @@ async def test_who_watches_reads_words_tools_and_the_end_each_once_and_in_order(
         assert (end.outcome, end.text, end.message_id) == ("done", "read it", message)
 
 
+async def test_half_a_character_ends_neither_the_role_nor_the_watching(hub: Hub) -> None:
+    async with hub.role("backend", says("one \ud83d half, \ud83d\ude00 two")), Watcher(hub) as watcher:
+        end = await hub.completion("backend", await hub.send("backend", "smile"))
+        await until(lambda: watcher.has("ended"))
+    assert (end.outcome, end.text) == (Outcome.DONE, "one \ufffd half, \U0001f600 two")
+    assert watcher.heard[-1].text == end.text
+
+
 async def test_nothing_is_published_while_nobody_watches(hub: Hub) -> None:
     session = TalkingSession()
     session.goes_on.set()

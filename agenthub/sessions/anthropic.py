@@ -27,6 +27,7 @@ from anthropic.types import Message as ApiMessage
 from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
 from agenthub.organization_file import Price
+from agenthub.sessions.blocks import whole
 from agenthub.sessions.caching import MARK, Diagnosis, marked
 from agenthub.sessions.model_calls import Answer
 from agenthub.sessions.prices import cost_usd
@@ -136,7 +137,7 @@ class AnthropicModel:
                         begun = stream.current_message_snapshot
                         if event.type == "text":
                             has_streamed = True
-                            yield TextDelta(event.text)
+                            yield TextDelta(whole(event.text))
                         elif event.type in ("thinking", "input_json"):
                             yield TextDelta("")  # it gets on, though nobody reads this
                     message = await stream.get_final_message()
@@ -175,6 +176,9 @@ class AnthropicModel:
 
     def _read(self, message: ApiMessage) -> Answer:
         blocks = [block.to_dict(mode="json") for block in message.content]
+        for block in blocks:
+            if block.get("type") == "text":
+                block["text"] = whole(str(block.get("text", "")))
         if message.stop_reason == "max_tokens" and blocks and blocks[-1].get("type") == "tool_use":
             blocks.pop()  # its input may be cut off
         # The API does not take back a text of nothing but spaces.

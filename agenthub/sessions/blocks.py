@@ -11,6 +11,18 @@ def said(blocks: Sequence[Block]) -> str:
     return "\n".join(str(block["text"]) for block in blocks if block.get("type") == "text").strip()
 
 
+def whole(text: str) -> str:
+    """The text with halves of characters joined, or replaced: nobody can be sent them.
+
+    Models write such in their JSON, and a stream may break between two that belong together.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def text(text: str) -> Block:
     return {"type": "text", "text": text}
 

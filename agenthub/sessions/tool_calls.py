@@ -17,6 +17,7 @@ from agenthub.auctions import Bid
 from agenthub.errors import AgenthubError, HubUnreachableError, LeaseLostError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Attachment, Check, Message, Outcome
+from agenthub.sessions.blocks import whole
 from agenthub.sessions.journal import Block, Journal
 from agenthub.sessions.session import Granted, MayCall, Repeat, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
 
@@ -188,7 +189,7 @@ async def _made(tool: Tool, arguments: object, circumstances: ToolCall) -> ToolO
         raise
     except (AgenthubError, OSError, ValueError) as error:
         outcome = ToolOutcome(str(error) or type(error).__name__, is_error=True)
-    content = outcome.content.encode(errors="replace").decode()  # half a surrogate pair would spoil every request
+    content = whole(outcome.content)  # half a character would spoil every request
     if len(content) > MAX_RESULT_CHARACTERS:
         half = MAX_RESULT_CHARACTERS // 2
         content = f"{content[:half]}\n[... {len(content) - 2 * half:,} characters left out ...]\n{content[-half:]}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -258,6 +260,37 @@ async def test_an_error_amid_a_stream_that_waiting_does_not_mend_fails_the_turn(
 async def test_a_request_that_cannot_be_encoded_fails_the_turn_instead_of_the_process(models: Models) -> None:
     with pytest.raises(SessionError, match="could not be read"):
         await asked(models(), [{"role": "user", "content": [{"type": "text", "text": "\ud800"}]}])
+
+
+@contextlib.asynccontextmanager
+async def streaming(*texts: str) -> AsyncIterator[str]:
+    """The address of a provider that streams one text in these parts, half characters and all."""
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    begun = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": usage}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": begun},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": one}} for one in texts),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    ]
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        writer.write("".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in events).encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answers, "127.0.0.1", 0) as provider:
+        yield f"http://127.0.0.1:{provider.sockets[0].getsockname()[1]}"
+
+
+async def test_half_a_character_in_an_answer_does_not_spoil_what_follows(models: Models) -> None:
+    async with streaming("a \ud83d", "\ude00 and half of one: \ud83d") as url:
+        answer, _ = await asked(models(base_url=url))
+    assert [block["text"] for block in answer.blocks] == ["a \U0001f600 and half of one: \ufffd"]
 
 
 async def test_a_refusal_is_an_answer_without_words_and_is_paid(endpoint: Endpoint, models: Models) -> None:
