@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -80,6 +82,22 @@ async def test_a_replica_that_is_busy_asks_once_for_each_probe(hub: Hub, pull: P
     asked = hub.bus.nc.stats["out_msgs"]
     await asyncio.sleep(2.5 * deliveries.ANSWER_WITHIN_S)
     assert hub.bus.nc.stats["out_msgs"] == asked
+
+
+async def test_a_pull_that_is_closed_in_any_moment_can_be_opened_again_and_leaves_nothing(hub: Hub, pull: Pull) -> None:
+    takers = len(hub.bus.nc._takers)
+    pid = hub.server.pid  # type: ignore[union-attr]
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    closing = asyncio.create_task(pull.close())
+    await asyncio.wait([closing], timeout=0.1)
+    closing.cancel()
+    await asyncio.wait([closing])
+    os.kill(pid, signal.SIGCONT)
+    await pull.open()
+    assert len(hub.bus.nc._takers) == takers
+    await hub.bus.publish(LANE, b"{}")
+    await until(lambda: pull.held, within_s=5)
 
 
 async def test_a_pull_that_is_lost_without_a_word_is_sent_again_when_its_time_is_over(

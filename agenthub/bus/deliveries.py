@@ -144,7 +144,7 @@ class Pull:
 
     async def open(self) -> None:
         """Begin to pull."""
-        self._inbox = self._bus.nc.new_inbox()
+        self._inbox, self._outstanding = self._bus.nc.new_inbox(), 0
         self._subscription = await self._bus.nc.subscribe_directly(f"{self._inbox}.*", self._on_message)
         await self.pull()
 
@@ -197,7 +197,10 @@ class Pull:
         if subscription is not None:
             with contextlib.suppress(NatsError, TimeoutError):
                 leave = subscription.drain if self._bus.is_connected else subscription.unsubscribe
-                await leave()  # type: ignore[no-untyped-call]
+                try:
+                    await leave()  # type: ignore[no-untyped-call]
+                finally:
+                    self._bus.nc._remove_sub(subscription._id)  # nats-py keeps one of which draining was given up
         held, self.held = self.held, []
         for delivery in held if gives_back else ():
             await delivery.give_back()
