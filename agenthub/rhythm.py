@@ -13,8 +13,9 @@ import zlib
 
 _GOLDEN = 0.6180339887  # spreads processes, whose ids are neighbours, over the time between two moments
 _SPREAD_S = 5.0
-_SAME = 0.01
-"""Whoever asks so shortly before a moment, as a share of the distance, was woken for it, a little early."""
+_SAME, _SAME_S = 0.01, 0.01
+"""Whoever asks so shortly before a moment, as a share of the distance and in seconds, was woken for it, a little early.
+No more: what must be done again before its time is over may be set to hardly less than that."""
 
 
 def until_next_s(every_s: float) -> float:
@@ -25,7 +26,7 @@ def until_next_s(every_s: float) -> float:
     """
     shift_s = _share(socket.gethostname(), os.getpid()) * _SPREAD_S
     left_s = every_s - (asyncio.get_running_loop().time() - shift_s) % every_s
-    return left_s if left_s > _SAME * every_s else left_s + every_s
+    return left_s if left_s > min(_SAME * every_s, _SAME_S) else left_s + every_s
 
 
 @functools.cache

@@ -44,6 +44,19 @@ async def test_processes_of_one_number_in_containers_have_moments_of_their_own(
     assert len(found) == 3
 
 
+@pytest.mark.parametrize("every_s", [0.001, 0.3, 5, 19.9, 1e6])
+async def test_between_two_moments_is_no_more_time_than_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, every_s: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    moment_s = loop.time() + until_next_s(every_s)
+    gaps = []
+    for early in (0, 1e-9, 0.001, 0.005, 0.0099, 0.02, 0.5):
+        monkeypatch.setattr(loop, "time", lambda early=early: moment_s - early * every_s)
+        gaps.append(until_next_s(every_s))
+    assert 0 < min(gaps) <= max(gaps) <= every_s + 0.02
+
+
 async def test_processes_have_moments_of_their_own(
     at: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
