@@ -10,8 +10,8 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from agenthub.permission_rules import PermissionRules
+from agenthub.role_files import DEFAULT_GLOBS
 from agenthub.role_settings import Amounts, Dollars, RoleName, RoleSettings, Schedule, SessionKind, Spend
-from agenthub.roles import DEFAULT_GLOBS
 from agenthub.times import cron, zone_of
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, SecretStr
 
 from agenthub.organization import Organization
-from agenthub.roles import DEFAULT_GLOBS
-from agenthub.settings import ENV_PREFIX, FILE_KEYS, Settings, variable_of
+from agenthub.places import ENV_PREFIX, variable_of
+from agenthub.role_files import DEFAULT_GLOBS
+from agenthub.settings import FILE_KEYS, Settings
 from agenthub.toml_files import TomlFile, read_toml
 
 FLAGS: Mapping[str, str] = {

@@ -25,9 +25,8 @@ from agenthub import subjects
 from agenthub.errors import unknown
 from agenthub.front_matter import FrontMatter, FrontMatterError
 from agenthub.permission_rules import is_known_tool, split_rules
+from agenthub.role_files import COMPANY_FILE, DEFAULT_GLOBS, identity_of, role_paths
 from agenthub.role_settings import MODEL_ALIASES, NAME_RULE, RoleSettings
-
-DEFAULT_GLOBS = ("roles/*.md", ".claude/agents/**/*.md", "agents/*/AGENTS.md")
 
 
 class Problem(NamedTuple):
@@ -89,12 +88,12 @@ def read_roles(folder: Path, globs: Iterable[str] = DEFAULT_GLOBS) -> RoleFiles:
     seen: set[Path] = set()
     for pattern in globs:
         try:
-            paths = sorted(path for path in folder.glob(_relative(pattern)) if path.is_file())
+            paths = role_paths(folder, pattern)
         except ValueError as error:
             problems.append(Problem(pattern, None, "error", f"is not a glob below {folder}: {error}"))
             continue
         for path in paths:
-            if path.resolve() in seen or path.name.lower() == "readme.md":
+            if path.resolve() in seen:
                 continue
             seen.add(path.resolve())
             role, found = read_role(path, folder)
@@ -114,12 +113,6 @@ def _meant(model: str | None) -> str:
     """The short name that this one is nearly; empty: it is one, or it is a name of its own, of a server elsewhere."""
     names = (*MODEL_ALIASES, "inherit")
     return "" if not model or model in names else next(iter(difflib.get_close_matches(model, names, 1, 0.8)), "")
-
-
-def _relative(pattern: str) -> str:
-    if Path(pattern).is_absolute():
-        raise ValueError("it is absolute")
-    return pattern
 
 
 def read_role(path: Path, folder: Path) -> tuple[Role | None, list[Problem]]:
@@ -184,9 +177,9 @@ def _role(path: Path, place: str, front: FrontMatter) -> tuple[Role | None, list
             wrong(key, f"`{key}` must be text; found {value!r}")
         return "" if value is None else str(value).strip()
 
-    is_company_file = path.name == "AGENTS.md"  # agentcompanies: names are titles; slug or folder is the identity
-    stem = path.parent.name if is_company_file else path.stem
-    name = (word("slug") if is_company_file else word("name")) or stem
+    is_company_file = path.name == COMPANY_FILE
+    key, place_name = identity_of(path)
+    name = word(key) or place_name
     if not subjects.token(name):
         wrong("name", f"`{name}` cannot be a role's name: {NAME_RULE}. Write `name: {as_token(name) or 'a-word'}`")
     model = word("model")

@@ -17,14 +17,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from agenthub.errors import ConfigError, unknown
 from agenthub.logs import LogFormat
 from agenthub.nats_contexts import FIELDS, WEAKEST, Said, reach, read_context
+from agenthub.places import ENV_PREFIX, find_places, variable_of
 from agenthub.secret_sources import FILE_SUFFIX, Secret, find_secret
 from agenthub.toml_files import TomlFile, read_toml
 from agenthub.transport import Transport
-
-ENV_PREFIX = "AGENTHUB_"
-
-CONFIG_NAMES = ("agenthub.toml", "config/agenthub.toml")
-"""Where the file of an organization is looked for, in each folder from the current one upwards."""
 
 FILE_KEYS: Mapping[str, str] = {
     "nats_url": "nats.url",
@@ -232,7 +228,7 @@ class Settings(BaseSettings):
         """
         flags = {name: value for name, value in flags.items() if value is not None}
         _refuse_unknown(flags)
-        values: dict[str, Any] = flags | _places(flags)
+        values: dict[str, Any] = flags | find_places(flags)
         file = read_toml(values["config"], values["folder"]) if values["config"] else TomlFile("", {}, {})
         for field, key in FILE_KEYS.items():
             if field not in flags and not variable_of(field) and (value := file.get(key)) is not None:
@@ -250,12 +246,6 @@ class Settings(BaseSettings):
         made._origins = {_REACH[field]: origin for field, origin in origins.items()}
         made._origins |= {name: one.origin for name, one in secrets.items() if name not in _REACH.values()}
         return made
-
-
-def variable_of(field: str) -> str:
-    """Value of the field's variable; names are not case-sensitive, as in pydantic-settings."""
-    name = f"{ENV_PREFIX}{field}".upper()
-    return next((value for key, value in os.environ.items() if key.upper() == name and value), "")
 
 
 def _secrets(flags: Mapping[str, object]) -> dict[str, Secret]:
@@ -298,24 +288,6 @@ def _refuse_unknown(flags: Mapping[str, object]) -> None:
     ]
     if problems:
         raise ConfigError("\n".join(problems))
-
-
-def _places(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Config file, folder and state, absolute: as told, or found from the current folder upwards."""
-    told = {field: flags.get(field) or variable_of(field) for field in ("config", "folder", "state")}
-    places = {field: Path(value).expanduser().absolute() for field, value in told.items() if value}
-    config = places.get("config")
-    if config is None:
-        here = (places["folder"],) if "folder" in places else (Path.cwd(), *Path.cwd().parents)
-        config = next((path for folder in here for name in CONFIG_NAMES if (path := folder / name).is_file()), None)
-    elif not config.is_file():
-        raise ConfigError(f"There is no file {config}. Correct `--config` or AGENTHUB_CONFIG.")
-    if "folder" not in places:
-        beside = config.parent if config else Path.cwd()
-        places["folder"] = beside.parent if config and beside.name == "config" else beside
-    elif not places["folder"].is_dir():
-        raise ConfigError(f"There is no folder {places['folder']}. Correct `--folder` or AGENTHUB_FOLDER.")
-    return {**places, "config": config}
 
 
 def _reasons(error: ValidationError, flags: Mapping[str, object], file: TomlFile) -> list[str]:

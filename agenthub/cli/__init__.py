@@ -39,6 +39,8 @@ Lengths of time are written as 90s, 10m, 2h or 7d; a bare number is seconds.
 """
 
 HELP_FLAGS = ("--help", "-h")
+COMPLETE = "__complete"
+"""The command by which a shell asks what may stand where somebody types; people have no use for it."""
 GROUP_NAMES = ("Run", "Talk", "Steer", "See", "Fix", "Admin")
 FAMILIES = {
     "inbox": "Look into inboxes, and rearrange what waits.",
@@ -82,7 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not found, 4 hub unreachable, 5 timed out
     waiting, 6 refused, 7 partial, 130 interrupted.
     """
-    words = _with_fields(list(sys.argv[1:] if arguments is None else arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [COMPLETE]:
+        from agenthub.cli.completing import print_candidates
+
+        sys.exit(print_candidates(*words[1:]))
+    words = _with_fields(words)
     _heed_color(words)
     status: int
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
+from agenthub.cli.names import AnyRole
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, console, escaped, length, print_json, say, table
 from agenthub.errors import ConfigError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agenthub.asks import Ask
 
 
-async def approvals(identity: str | None = None, /, *, role: str | None = None, options: Options = DEFAULT) -> int:
+async def approvals(identity: str | None = None, /, *, role: AnyRole = None, options: Options = DEFAULT) -> int:
     """List what waits for your decision, or show one in full.
 
     Args:

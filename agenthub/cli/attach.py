@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.lines import OUTCOME_STYLES
+from agenthub.cli.names import RoleName
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.errors import ConfigError, NotFoundError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def attach(
-    role: str, /, *, claude: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT
+    role: RoleName, /, *, claude: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT
 ) -> int:
     """Show what a role says and does, as it happens. Ctrl-C ends the watching, never the work.
 

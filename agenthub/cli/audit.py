@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.letter import short
+from agenthub.cli.names import AnyBody
 from agenthub.cli.options import DEFAULT, Last, Options, duration
 from agenthub.cli.output import ago, console, counted, escaped, print_json, say, table
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def ls(
-    *, who: str | None = None, what: str | None = None, since: str | None = None,
+    *, who: AnyBody = None, what: str | None = None, since: str | None = None,
     last: Last = 50, options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """List who did what, oldest first.

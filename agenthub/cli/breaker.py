@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
+from agenthub.cli.names import AccountWord
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, length, print_json, say, table
 from agenthub.errors import NotFoundError, unknown
@@ -36,7 +37,7 @@ async def breaker_ls(*, options: Options = DEFAULT) -> int:
     return EXIT_OK
 
 
-async def breaker_reset(name: str, /, *, options: Options = DEFAULT) -> int:
+async def breaker_reset(name: AccountWord, /, *, options: Options = DEFAULT) -> int:
     """Close a circuit breaker; what waits for it is looked at at once.
 
     Args:
@@ -54,7 +55,7 @@ async def breaker_reset(name: str, /, *, options: Options = DEFAULT) -> int:
 
 
 async def breaker_trip(
-    name: str, /, *, for_: Annotated[str, Parameter(name="--for")] = "10m", reason: str = "a person did it",
+    name: AccountWord, /, *, for_: Annotated[str, Parameter(name="--for")] = "10m", reason: str = "a person did it",
     options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Open a circuit breaker: no new turn and no model call, then one message is tried.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK, EXIT_PARTIAL
+from agenthub.cli.names import Target
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
 from agenthub.cli.talk import File, PriorityName, Subject, Words, body_of
@@ -19,7 +20,7 @@ async def broadcast(
     text: Words = "-",
     /,
     *,
-    to: str = "@all",
+    to: Target = "@all",
     subject: Subject = "",
     priority: PriorityName = "medium",
     file: File = None,

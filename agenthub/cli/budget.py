@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
+from agenthub.cli.names import AccountWord
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import dollars, escaped, length, print_json, say, table, tokens
 from agenthub.errors import NotFoundError, unknown
@@ -66,7 +67,7 @@ async def budget_ls(*, rehearsal: Rehearsal = None, options: Options = DEFAULT) 
 
 
 async def budget_set(
-    account: str, limits: list[str], /, *, rehearsal: Rehearsal = None, options: Options = DEFAULT
+    account: AccountWord, limits: list[str], /, *, rehearsal: Rehearsal = None, options: Options = DEFAULT
 ) -> int:
     """Set limits of an account from now on, above what the files say.
 
@@ -89,7 +90,7 @@ async def budget_set(
 
 
 async def budget_allow(
-    account: str, extra: list[str], /, *, for_: Annotated[str | None, Parameter(name="--for")] = None,
+    account: AccountWord, extra: list[str], /, *, for_: Annotated[str | None, Parameter(name="--for")] = None,
     rehearsal: Rehearsal = None, options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Allow an extra amount for the current window, on top of the limit.

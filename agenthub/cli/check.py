@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK
+from agenthub.cli.names import AnyRole
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json
 from agenthub.health_files import LIVE_WITHIN_S, HealthFile
@@ -28,7 +29,7 @@ class Found(NamedTuple):
 
 
 async def check(
-    *, role: str | None = None, ready: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT
+    *, role: AnyRole = None, ready: Annotated[bool, Parameter(negative="")] = False, options: Options = DEFAULT
 ) -> int:
     """Say in one line whether the processes are well; for monitors and HEALTHCHECK.
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.letter import first_line, print_letter, short
+from agenthub.cli.names import AnyRole
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, console, escaped, print_json, say, table
 from agenthub.errors import ConfigError, MessageError, RefusedError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Flag = Annotated[bool, Parameter(negative="")]
 
 
-async def ls(*, role: str | None = None, since: str | None = None, options: Options = DEFAULT) -> int:
+async def ls(*, role: AnyRole = None, since: str | None = None, options: Options = DEFAULT) -> int:
     """List the dead letters, oldest first.
 
     Args:
@@ -53,7 +54,7 @@ async def ls(*, role: str | None = None, since: str | None = None, options: Opti
     return EXIT_OK
 
 
-async def late(*, role: str | None = None, options: Options = DEFAULT) -> int:
+async def late(*, role: AnyRole = None, options: Options = DEFAULT) -> int:
     """List results that came too late: another process had ended the message, or had taken the role.
 
     Args:
@@ -73,7 +74,7 @@ async def late(*, role: str | None = None, options: Options = DEFAULT) -> int:
     return EXIT_OK
 
 
-async def show(id_: str, /, *, role: str | None = None, body: Flag = False, options: Options = DEFAULT) -> int:
+async def show(id_: str, /, *, role: AnyRole = None, body: Flag = False, options: Options = DEFAULT) -> int:
     """Print everything about one dead letter.
 
     Args:
@@ -94,7 +95,7 @@ async def show(id_: str, /, *, role: str | None = None, body: Flag = False, opti
 
 
 async def replay(
-    *ids: str, all_: Annotated[bool, Parameter(name="--all", negative="")] = False, role: str | None = None,
+    *ids: str, all_: Annotated[bool, Parameter(name="--all", negative="")] = False, role: AnyRole = None,
     body: Path | None = None, again: Flag = False, options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Give dead letters another life: each goes into its role's inbox as a new message of the same sender.
@@ -141,7 +142,7 @@ async def replay(
 
 
 async def drop(
-    *ids: str, all_: Annotated[bool, Parameter(name="--all", negative="")] = False, role: str | None = None,
+    *ids: str, all_: Annotated[bool, Parameter(name="--all", negative="")] = False, role: AnyRole = None,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False, options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Throw dead letters away for good.

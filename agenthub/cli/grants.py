@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from agenthub.cli import EXIT_OK
 from agenthub.cli.budget import Rehearsal, is_rehearsal
 from agenthub.cli.choices import GrantKind
+from agenthub.cli.names import AnyRole, RoleName
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, length, print_json, say, table
 from agenthub.errors import ConfigError, problems
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def grants_ls(
-    *, role: str | None = None, all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    *, role: AnyRole = None, all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """List what roles may do beyond their files.
@@ -52,8 +53,8 @@ async def grants_ls(
 
 
 async def grants_add(
-    role: str, kind: GrantKind, what: str, /, *, for_: Annotated[str, Parameter(name="--for")] = "1d", reason: str = "",
-    rehearsal: Rehearsal = None, options: Options = DEFAULT,
+    role: RoleName, kind: GrantKind, what: str, /, *, for_: Annotated[str, Parameter(name="--for")] = "1d",
+    reason: str = "", rehearsal: Rehearsal = None, options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Let a role do something beyond its files, for a while.
 

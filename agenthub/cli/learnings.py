@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
+from agenthub.cli.names import AnyRole, role_names
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, console, escaped, print_json, say, table
 from agenthub.errors import ConfigError, problems
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from agenthub.client.learnings import Shared
     from agenthub.org.trust_states import Opinion
 
-_Roles = Annotated[tuple[str, ...], Parameter(name="--role", negative="")]
+_Roles = Annotated[tuple[str, ...], Parameter(name="--role", negative="", completer=role_names)]
 _STYLE = {"quarantined": "[bold red]", "promoted": "[green]", "archived": "[dim]", "hint": "["}
 
 
 async def learnings_ls(
-    *, standing: str | None = None, role: str | None = None, domain: str | None = None, options: Options = DEFAULT
+    *, standing: str | None = None, role: AnyRole = None, domain: str | None = None, options: Options = DEFAULT
 ) -> int:
     """List what was learned, what waits for a person first.
 

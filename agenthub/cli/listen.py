@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK
+from agenthub.cli.names import OperatorName
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import print_json, say
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def listen(
-    name: str,
+    name: OperatorName,
     /,
     *,
     once: Annotated[bool, Parameter(negative="")] = False,

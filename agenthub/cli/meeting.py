@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenthub.cli import EXIT_OK
 from agenthub.cli.choices import MeetingKind
+from agenthub.cli.names import RoleName, RolesBetweenCommas
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import ago, escaped, print_json, say, table
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 
 async def meeting_start(
-    kind: MeetingKind, subject: str, /, *, members: str = "", chair: str = "", within: str | None = None,
-    options: Options = DEFAULT,
+    kind: MeetingKind, subject: str, /, *, members: RolesBetweenCommas = "", chair: RoleName = "",
+    within: str | None = None, options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Convene a meeting; it is held without you, and nobody who is missing holds it up.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from agenthub.cli.names import context_names
 from agenthub.errors import ConfigError
 
 if TYPE_CHECKING:  # imported when it is used: `--help` needs none of it
@@ -55,9 +56,10 @@ class Options:
     context: Annotated[
         str | None,
         Parameter(
-            name="--context", group=_COMMON, help="Context of the `nats` command that says how to reach the server."
+            name="--context", group=_COMMON, completer=context_names,
+            help="Context of the `nats` command that says how to reach the server.",
         ),
-    ] = None
+    ] = None  # fmt: skip
 
     def settings(self, **flags: Any) -> Settings:
         """Settings with these flags on top.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from agenthub.cli import EXIT_OK
+from agenthub.cli.names import AnyBody
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, escaped, length, print_json, say, table
 from agenthub.errors import NotFoundError, unknown
@@ -22,7 +23,7 @@ app = App(name="pending")
 @app.default
 async def pending(
     *,
-    role: str | None = None,
+    role: AnyBody = None,
     overdue: Annotated[bool, Parameter(negative="")] = False,
     options: Options = DEFAULT,
 ) -> int:

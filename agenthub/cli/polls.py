@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_OK, EXIT_PARTIAL
+from agenthub.cli.names import Target
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import print_json, say
 from agenthub.cli.talk import File, PriorityName, Subject, Words, body_of
@@ -23,7 +24,7 @@ async def vote(
     question: Words = "-",
     /,
     *,
-    voters: str = "@all",
+    voters: Target = "@all",
     choices: Annotated[str, Parameter(name="--options")] = "yes,no",
     quorum: str = "1/2",
     within: str = "5m",
@@ -79,7 +80,7 @@ async def auction(
     task: Words = "-",
     /,
     *,
-    bidders: str = "@all",
+    bidders: Target = "@all",
     close: str = "5m",
     subject: Subject = "",
     priority: PriorityName = "medium",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from agenthub.cli import EXIT_FAILED
 from agenthub.cli.choices import PriorityWord
+from agenthub.cli.names import RoleName
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import say
 from agenthub.cli.steer import Yes, confirmed, said
 
 
-async def move(role: str, id_: str, /, *, to: str, reason: str = "", options: Options = DEFAULT) -> int:
+async def move(role: RoleName, id_: str, /, *, to: RoleName, reason: str = "", options: Options = DEFAULT) -> int:
     """Have another role do what waits for this one; who asked is answered on its behalf.
 
     Args:
@@ -24,7 +25,7 @@ async def move(role: str, id_: str, /, *, to: str, reason: str = "", options: Op
     return said(effect, f"{short} is for {to} now", f"agenthub trace {short}", options)
 
 
-async def requeue(role: str, id_: str, /, *, reason: str = "", options: Options = DEFAULT) -> int:
+async def requeue(role: RoleName, id_: str, /, *, reason: str = "", options: Options = DEFAULT) -> int:
     """Put a waiting message behind the others of its priority.
 
     Args:
@@ -38,7 +39,7 @@ async def requeue(role: str, id_: str, /, *, reason: str = "", options: Options 
 
 
 async def reprioritize(
-    role: str, id_: str, priority: PriorityWord, /, *, reason: str = "", options: Options = DEFAULT
+    role: RoleName, id_: str, priority: PriorityWord, /, *, reason: str = "", options: Options = DEFAULT
 ) -> int:
     """Give a waiting message another priority.
 
@@ -55,7 +56,7 @@ async def reprioritize(
     return said(effect, f"{effect.control.message_id[:8]} is {priority} now", f"agenthub inbox ls {role}", options)
 
 
-async def cancel(role: str, id_: str, /, *, reason: str = "", yes: Yes = False, options: Options = DEFAULT) -> int:
+async def cancel(role: RoleName, id_: str, /, *, reason: str = "", yes: Yes = False, options: Options = DEFAULT) -> int:
     """End a waiting message as failed; who sent it is told why.
 
     Args:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from agenthub import subjects
 from agenthub.cli import EXIT_OK, EXIT_REFUSED
+from agenthub.cli.names import AnyBody, RoleName
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import console, escaped, print_json, say
 from agenthub.cli.setup import print_written
@@ -25,7 +26,7 @@ You are the {name}. {description}
 Say here what this role does, how it decides, what counts as done, and what it must never do."""
 
 
-async def roles_show(name: str, /, *, options: Options = DEFAULT) -> int:
+async def roles_show(name: RoleName, /, *, options: Options = DEFAULT) -> int:
     """Print a role as it works: its file, its terms with all defaults filled in, what it is told.
 
     Args:
@@ -70,7 +71,7 @@ async def roles_new(
     /,
     *,
     description: str = "",
-    reports_to: str | None = None,
+    reports_to: AnyBody = None,
     skills: str = "",
     model: str | None = None,
     force: Annotated[bool, Flag] = False,
@@ -132,7 +133,7 @@ async def roles_import(
 
 
 async def roles_export(
-    *names: str,
+    *names: RoleName,
     to: Path = Path(".claude/agents"),
     force: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,

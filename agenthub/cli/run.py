@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_TIMEOUT
+from agenthub.cli.names import RoleName
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import print_json, say
 from agenthub.cradle import RUN_VARIABLE, Nursery, begin_nursery
@@ -177,7 +178,7 @@ async def _detached(settings: Settings, organization: Organization, *, wait: boo
     return EXIT_TIMEOUT
 
 
-async def role(name: str, /, *, replica: int | None = None, options: Options = DEFAULT) -> int:
+async def role(name: RoleName, /, *, replica: int | None = None, options: Options = DEFAULT) -> int:
     """Run one role in the foreground against a NATS server, as a container does. SIGTERM lets it finish.
 
     Args:

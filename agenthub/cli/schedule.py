@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agenthub import subjects
 from agenthub.cli import EXIT_OK
 from agenthub.cli.choices import Misfire, PriorityWord, WhileBusy
+from agenthub.cli.names import AnyRole, RoleName, RolesBetweenCommas
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, escaped, print_json, say, table
 from agenthub.errors import ConfigError, problems
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from agenthub.schedules import Planned
 
 
-async def schedule_ls(*, role: str | None = None, options: Options = DEFAULT) -> int:
+async def schedule_ls(*, role: AnyRole = None, options: Options = DEFAULT) -> int:
     """List schedules with their next five times.
 
     Args:
@@ -49,7 +50,7 @@ async def schedule_add(
     name: str,
     /,
     *,
-    to: str,
+    to: RoleName,
     cron: str | None = None,
     every: str | None = None,
     at: str | None = None,
@@ -59,7 +60,7 @@ async def schedule_add(
     misfire: Misfire = "once",
     while_busy: WhileBusy = "wait",
     news: str = "",
-    news_of: str = "",
+    news_of: RolesBetweenCommas = "",
     options: Options = DEFAULT,
 ) -> int:
     """Add a schedule.

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from agenthub import subjects
 from agenthub.cli import EXIT_OK
 from agenthub.cli.lines import as_markup, who_width
+from agenthub.cli.names import AnyRole, LogName, RoleName
 from agenthub.cli.options import DEFAULT, Last, Options, duration
 from agenthub.cli.output import (
     PRIORITY_STYLE,
@@ -46,7 +47,7 @@ async def tail(
     follow: Follow = False,
     last: Last = 50,
     since: str | None = None,
-    role: str | None = None,
+    role: AnyRole = None,
     kind: str | None = None,
     all_: Annotated[bool, Parameter(name=["--all", "-a"], negative="")] = False,
     options: Options = DEFAULT,
@@ -85,7 +86,7 @@ async def tail(
     return EXIT_OK
 
 
-async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT) -> int:
+async def inbox_ls(role: RoleName, /, *, last: Last = 50, options: Options = DEFAULT) -> int:
     """List what waits in a role's inbox, most urgent first, oldest first, then what is put off. Nothing is taken.
 
     Args:
@@ -115,7 +116,7 @@ async def inbox_ls(role: str, /, *, last: Last = 50, options: Options = DEFAULT)
     return EXIT_OK
 
 
-async def inbox_peek(role: str, /, *, last: Last = 1, options: Options = DEFAULT) -> int:
+async def inbox_peek(role: RoleName, /, *, last: Last = 1, options: Options = DEFAULT) -> int:
     """Print the next messages of a role's inbox in full, or one that waits by its id. Nothing is taken.
 
     Args:
@@ -191,7 +192,7 @@ def _waiting_data(item: WaitingMessage) -> dict[str, object]:
     return item.message.model_dump(mode="json") | {"stored": data}
 
 
-async def logs(role: str, /, *, follow: Follow = False, last: Last = 100, options: Options = DEFAULT) -> int:
+async def logs(role: LogName, /, *, follow: Follow = False, last: Last = 100, options: Options = DEFAULT) -> int:
     """Show the log of a role's process; also of `supervisor`, `rehearsal` and `nats` (of a cluster `nats.n0`).
 
     Args:

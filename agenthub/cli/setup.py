@@ -162,18 +162,18 @@ async def schema(*words: str, options: Options = DEFAULT) -> int:
 
 
 async def completion(shell: Literal["bash", "zsh", "fish"], /, *, options: Options = DEFAULT) -> int:
-    """Print what makes a shell complete commands and options.
+    """Print what makes a shell complete commands, options, and names: of roles, teams, skills, contexts.
 
     Args:
         shell: Which one.
     """
-    from agenthub.cli import make_app
+    from agenthub.cli.shell_scripts import SCRIPTS
 
-    script = make_app().generate_completion(shell=shell)
+    script = SCRIPTS[shell]
     if options.json:
         print_json({"shell": shell, "script": script}, options)
     else:
-        print(script)
+        print(script, end="")
         where = {"bash": "~/.bashrc", "zsh": "~/.zshrc", "fish": "~/.config/fish/config.fish"}[shell]
         if console().is_terminal:
             say(

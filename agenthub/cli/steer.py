@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from agenthub.cli.names import AnyRole, RoleName
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, print_json, say
 from agenthub.errors import ConfigError, HubError
@@ -22,7 +23,7 @@ Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
 All = Annotated[bool, Parameter(name="--all", negative="")]
 
 
-async def pause(role: str | None = None, /, *, all_: All = False, reason: str = "", options: Options = DEFAULT) -> int:
+async def pause(role: AnyRole = None, /, *, all_: All = False, reason: str = "", options: Options = DEFAULT) -> int:
     """Have a role take nothing new; it finishes what it works on.
 
     Args:
@@ -36,7 +37,7 @@ async def pause(role: str | None = None, /, *, all_: All = False, reason: str = 
     return said(effect, f"{role or 'every role'} is paused", f"agenthub resume {role or '--all'}", options)
 
 
-async def resume(role: str | None = None, /, *, all_: All = False, reason: str = "", options: Options = DEFAULT) -> int:
+async def resume(role: AnyRole = None, /, *, all_: All = False, reason: str = "", options: Options = DEFAULT) -> int:
     """Let a paused role go on.
 
     Args:
@@ -53,7 +54,7 @@ async def resume(role: str | None = None, /, *, all_: All = False, reason: str =
     return said(effect, what, "agenthub ps", options)
 
 
-async def estop(role: str | None = None, /, *, reason: str = "", options: Options = DEFAULT) -> int:
+async def estop(role: AnyRole = None, /, *, reason: str = "", options: Options = DEFAULT) -> int:
     """Stop everything, or one role, at its next step: no model is called any more, and nothing is lost.
 
     Args:
@@ -65,7 +66,7 @@ async def estop(role: str | None = None, /, *, reason: str = "", options: Option
     return said(effect, f"{role or 'everything'} is stopped", f"agenthub thaw {role or ''}".strip(), options)
 
 
-async def thaw(role: str | None = None, /, *, reason: str = "", options: Options = DEFAULT) -> int:
+async def thaw(role: AnyRole = None, /, *, reason: str = "", options: Options = DEFAULT) -> int:
     """Let everything, or one role, go on where it was stopped.
 
     Args:
@@ -85,7 +86,7 @@ async def thaw(role: str | None = None, /, *, reason: str = "", options: Options
 
 
 async def cancel(
-    role: str, /, *, requeue: Annotated[bool, Parameter(negative="")] = False, reason: str = "", yes: Yes = False,
+    role: RoleName, /, *, requeue: Annotated[bool, Parameter(negative="")] = False, reason: str = "", yes: Yes = False,
     options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """End the message that a role works on, as failed; or put it back behind the others.
@@ -106,7 +107,7 @@ async def cancel(
     return said_all(effects, what, f"agenthub trace {effects[0].control.message_id[:8]}", options)
 
 
-async def nudge(role: str, words: str = "", /, *, options: Options = DEFAULT) -> int:
+async def nudge(role: RoleName, words: str = "", /, *, options: Options = DEFAULT) -> int:
     """Have the model of a role that works read some words at its next step. It wakes nobody.
 
     Args:
@@ -119,7 +120,7 @@ async def nudge(role: str, words: str = "", /, *, options: Options = DEFAULT) ->
 
 
 async def restart(
-    role: str | None = None, /, *, all_: All = False, now: Annotated[bool, Parameter(negative="")] = False,
+    role: AnyRole = None, /, *, all_: All = False, now: Annotated[bool, Parameter(negative="")] = False,
     reason: str = "", options: Options = DEFAULT,
 ) -> int:  # fmt: skip
     """Have the processes of a role end after their message, and be started again under its file as it is now.

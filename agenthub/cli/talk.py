@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, EXIT_REFUSED
 from agenthub.cli.choices import PriorityWord
+from agenthub.cli.names import RoleName, RoleOrOperator, Target
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import counted, length, print_json, say
 from agenthub.cli.waiting import shown_while_waiting
@@ -31,7 +32,7 @@ File = Annotated[Path | None, Parameter(name="--file")]
 
 
 async def send(
-    to: str,
+    to: Target,
     text: Words = "-",
     /,
     *,
@@ -40,7 +41,7 @@ async def send(
     file: File = None,
     attach: Attach = (),
     check: str = "",
-    verify: str = "",
+    verify: RoleOrOperator = "",
     evidence: Annotated[bool, Parameter(negative="")] = False,
     wait: Annotated[bool, Parameter(negative="")] = False,
     timeout: str | None = None,
@@ -132,7 +133,7 @@ async def send(
 
 
 async def ask(
-    to: str,
+    to: RoleName,
     text: Words = "-",
     /,
     *,

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from agenthub.cli import EXIT_OK
+from agenthub.cli.names import RoleName, Target
 from agenthub.cli.options import DEFAULT, Options, duration
 from agenthub.cli.output import console, escaped, length, print_json, table
 from agenthub.cli.ps import marked
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from agenthub.presence import Heartbeat
 
 
-async def who(target: str = "@all", /, *, options: Options = DEFAULT) -> int:
+async def who(target: Target = "@all", /, *, options: Options = DEFAULT) -> int:
     """List the people and roles of the organization.
 
     Args:
@@ -43,7 +44,7 @@ async def who(target: str = "@all", /, *, options: Options = DEFAULT) -> int:
     return EXIT_OK
 
 
-async def ping(role: str, /, *, timeout: str = "5s", times: int = 1, options: Options = DEFAULT) -> int:
+async def ping(role: RoleName, /, *, timeout: str = "5s", times: int = 1, options: Options = DEFAULT) -> int:
     """Have a role's process answer, and print how long it took.
 
     Args:

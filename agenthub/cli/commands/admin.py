@@ -206,10 +206,13 @@ Exit codes: 0 whole, 1 gaps, 2 the file cannot be read, 4 no hub.""",
         "completion",
         "Admin",
         "setup:completion",
-        """Print what makes a shell complete commands and options.
+        """Print what makes a shell complete commands, options, and names: of roles, teams, skills, contexts.
 
 $ eval "$(agenthub completion bash)"           in ~/.bashrc; zsh likewise
-$ agenthub completion fish | source            in ~/.config/fish/config.fish""",
+$ agenthub completion fish | source            in ~/.config/fish/config.fish
+
+Names are those of the role files from the current folder up; no hub need run. A script that an earlier version printed
+into a file completes no names: print it anew.""",
     ),
     Command(
         "cheat",
