@@ -66,13 +66,23 @@ async def test_words_on_a_pull_of_before_do_not_make_two_of_one(hub: Hub, monkey
     await pull.close()
 
 
-async def test_a_server_that_was_away_for_long_is_asked_once_when_it_is_back(hub: Hub, pull: Pull) -> None:
+async def test_a_server_that_was_away_for_long_is_asked_once_when_it_is_back(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "PULL_EXPIRES_S", 1.0)
+    monkeypatch.setattr(deliveries, "_OVERDUE_S", 0.1)
+    pull = Pull(hub.bus, subjects.AGENTS, CONSUMER, lambda: None)
     hub.bus.on_reconnect(pull.pull_again)
+    await pull.open()
     await hub.server.kill()
-    await asyncio.sleep(4.5 * deliveries.ANSWER_WITHIN_S)
+    await until(lambda: not hub.bus.is_connected)
+    await asyncio.sleep(3.5 * deliveries.ANSWER_WITHIN_S)
+    assert not hub.bus.nc.pending_data_size
+    monkeypatch.setattr(deliveries, "PULL_EXPIRES_S", 40.0)
     await hub.server.start()
     await until(lambda: hub.bus.is_connected)
     assert max(await seen(hub)) == 1
+    await pull.close()
 
 
 async def test_a_replica_that_is_busy_asks_once_for_each_probe(hub: Hub, pull: Pull) -> None:

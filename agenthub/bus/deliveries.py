@@ -215,6 +215,8 @@ class Pull:
         if self._subscription is None or question != self._questions:
             return
         self._guard_for(answer_within_s)
+        if not self._bus.is_connected:
+            return  # it would wait here, with one of each second, until a server is back; and then it is asked again
         with contextlib.suppress(NatsError):
             await self._bus.nc.publish(self._next, how, f"{self._inbox}.{question}")
 
