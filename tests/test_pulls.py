@@ -50,7 +50,7 @@ async def test_a_message_that_is_no_delivery_does_not_end_the_pulling(hub: Hub, 
     await hub.bus.flush()
     assert not pull.held
     await hub.bus.publish(LANE, b"{}")
-    await until(lambda: pull.held, within_s=5)
+    await until(lambda: pull.held)
     assert await waiting(hub) == 0
 
 
@@ -107,7 +107,7 @@ async def test_a_pull_that_is_closed_in_any_moment_can_be_opened_again_and_leave
     await pull.open()
     assert len(hub.bus.nc._takers) == takers
     await hub.bus.publish(LANE, b"{}")
-    await until(lambda: pull.held, within_s=5)
+    await until(lambda: pull.held)
 
 
 async def test_a_pull_that_is_lost_without_a_word_is_sent_again_when_its_time_is_over(
@@ -124,7 +124,7 @@ async def test_a_pull_that_is_lost_without_a_word_is_sent_again_when_its_time_is
     await hub.bus.publish(LANE, b"{}")
     await until(lambda: _is_lost(hub))
     await hub.bus.nc._send_subscribe(subscription)
-    await until(lambda: pull.held, within_s=3)
+    await until(lambda: pull.held)
     await pull.close()
 
 
