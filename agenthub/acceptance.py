@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from agenthub.approvals import Approval
-from agenthub.asks import Ask
-from agenthub.coordination import Coordination, Request
+from agenthub.asks import Ask, Request
+from agenthub.coordination import Coordination
 from agenthub.errors import RefusedError
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Attachment, Check, Message, Outcome

@@ -6,6 +6,7 @@ Delegation, fan-out, vote and auction are the same: ask N roles, gather until co
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +18,28 @@ from agenthub.votes import Ballot, Tally
 
 MAX_ANSWERS_CHARACTERS = 120_000
 """Of all answers to one ask together; a ledger entry holds the task as well and has at most 1 MB."""
+
+
+class Request(NamedTuple):
+    """One thing that is asked of one role."""
+
+    to: str
+    subject: str
+    text: str
+    priority: Priority
+    attachments: tuple[Attachment, ...] = ()
+    """Files that go with it."""
+    check: str | None = None
+    """Command that must succeed when it is done."""
+    verify: str | None = None
+    """Role that must approve of what was done."""
+    verifies: str | None = None
+    """Id of the task whose result is to be verified."""
+    type: str = "task_assignment"
+    ballot: Ballot | None = None
+    """What may be voted for."""
+    tender: str | None = None
+    """Of what was auctioned: id of the message that asked the recipient for its bid."""
 
 
 class Answer(BaseModel):

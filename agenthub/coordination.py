@@ -11,16 +11,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from agenthub import subjects
 from agenthub.approvals import APPROVAL, DECISION, Approval, check_decider
-from agenthub.asks import Answer, Ask, Part, Tender
-from agenthub.bus.connection import Bus, StreamFullError
+from agenthub.asks import Answer, Ask, Part, Request, Tender
+from agenthub.bus.connection import Bus, NoStreamError, StreamFullError
 from agenthub.errors import RateExceededError, RefusedError, unknown
 from agenthub.failpoints import Failpoint, reach
 from agenthub.guards.rate_gate import RateGate
-from agenthub.messages import Attachment, Completion, Message, Outcome, Payload, Priority, derived_id
+from agenthub.messages import Completion, Message, Outcome, Payload, derived_id
 from agenthub.org.events import Events
 from agenthub.org.ledger import Ledger
 from agenthub.organization import Organization
@@ -28,30 +27,9 @@ from agenthub.reassignment import reply_id, stands_in
 from agenthub.verification import Verification
 from agenthub.votes import Ballot
 
+_NOT_TAKEN = (StreamFullError, NoStreamError)
 ASK_DEADLINE = "ask.deadline"
 """Subject of the system event by which a schedule says that an ask's time is over."""
-
-
-class Request(NamedTuple):
-    """One thing that is asked of one role."""
-
-    to: str
-    subject: str
-    text: str
-    priority: Priority
-    attachments: tuple[Attachment, ...] = ()
-    """Files that go with it."""
-    check: str | None = None
-    """Command that must succeed when it is done."""
-    verify: str | None = None
-    """Role that must approve of what was done."""
-    verifies: str | None = None
-    """Id of the task whose result is to be verified."""
-    type: str = "task_assignment"
-    ballot: Ballot | None = None
-    """What may be voted for."""
-    tender: str | None = None
-    """Of what was auctioned: id of the message that asked the recipient for its bid."""
 
 
 class Coordination:
@@ -100,7 +78,10 @@ class Coordination:
         """
         self._check_recipient(request.to, or_operator=True)
         message = self.message("direct_message", request, about=about, message_id=derived_id(self._role, key))
-        await self._send(request.to, message)
+        try:
+            await self._send(request.to, message)
+        except NoStreamError as error:
+            raise _refusal(request.to) from error
         return message
 
     async def publish(self, topic: str, text: str, *, about: Message, key: str) -> Message:
@@ -202,14 +183,15 @@ class Coordination:
         sending = [self._send(part.role, message) for part, message in zip(ask.parts, messages, strict=True)]
         came = await asyncio.gather(*sending, return_exceptions=True)
         failed = [(part, error) for part, error in zip(ask.parts, came, strict=True) if error is not None]
-        hard = [error for _, error in failed if not isinstance(error, StreamFullError)]
+        hard = [error for _, error in failed if not isinstance(error, _NOT_TAKEN)]
         if hard or (failed and len(failed) == len(ask.parts)):
             reason = hard[0] if hard else failed[0][1]
-            if isinstance(reason, RefusedError | StreamFullError):
+            if isinstance(reason, RefusedError | StreamFullError | NoStreamError):
                 await self.close(ask)  # the model hears of it and decides anew: nothing waits for these answers
-            raise reason
+            raise _refusal(ask.parts[0].role) if isinstance(reason, NoStreamError) else reason
         for part, error in failed:
-            no = Answer(outcome=Outcome.REFUSED, text=f"Not asked: {error}")
+            said = _refusal(part.role) if isinstance(error, NoStreamError) else error
+            no = Answer(outcome=Outcome.REFUSED, text=f"Not asked: {said}")
             await self._ledger.record(self._role, ask.id, message_id=part.message_id, by=part.role, answer=no)
 
     def _note_open(self, ask: Ask) -> None:
@@ -315,6 +297,8 @@ class Coordination:
         )  # fmt: skip
         try:
             await self._send(to, reply)
+        except NoStreamError:  # it has ended for good since it asked
+            await self._events.tell("undelivered", f"{to} has no inbox any more", task)
         except StreamFullError:
             if to in self._organization.roles and completion.outcome is not Outcome.REFUSED:
                 raise
@@ -397,3 +381,8 @@ class Coordination:
             raise RefusedError(f"`{to}` is the person you work for. Call `ask_human` to have them decide.")
         if not self._has_inbox(to):
             raise RefusedError(unknown("role", to, self._organization.roles))
+
+
+def _refusal(to: str) -> RefusedError:
+    """Of what was for a role that has ended since this one was started."""
+    return RefusedError(f"`{to}` has no inbox any more: it has ended for good. Do it yourself, or ask somebody else.")

@@ -10,6 +10,7 @@ from agenthub.bus.access import Access
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import Keyring
 from agenthub.client import access_of
+from agenthub.client.strays import keep_keys
 from agenthub.errors import HubError
 from agenthub.grants import topics_of
 from agenthub.messages import now
@@ -40,7 +41,8 @@ async def keep_granted(
                 found, at = await grants.all(), now()
                 topics = topics_of(found, at)
                 if topics != last:
-                    await admit(access_of(organization(), settings, topics=topics))
+                    besides = await keep_keys(bus, organization(), settings)
+                    await admit(access_of(organization(), settings, topics=topics, besides=besides))
                     last = topics
             except (HubError, OSError) as error:
                 logger.error("what is granted cannot be brought to the broker: %s", error)

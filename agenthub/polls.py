@@ -10,10 +10,10 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from agenthub.asks import Ask, Part, Tender
+from agenthub.asks import Ask, Part, Request, Tender
 from agenthub.auctions import TENDER, UNKNOWN_TRUST, award
 from agenthub.bus.connection import StreamFullError
-from agenthub.coordination import Coordination, Request
+from agenthub.coordination import Coordination
 from agenthub.failpoints import Failpoint, reach
 from agenthub.messages import Message, Priority, derived_id
 from agenthub.org.events import Events

@@ -22,7 +22,7 @@ KILL_AFTER_S = 5.0
 
 
 async def obey_restarts(
-    bus: Bus, senders: Senders, operator: str, children: Mapping[str, Child], start: Callable[[Child], None],
+    bus: Bus, senders: Senders, operator: str, children: Mapping[str, Child], start: Callable[[Child], Awaitable[None]],
     send: Callable[[list[Child], int], None], new: Callable[[str], Awaitable[Sequence[Child]]],
 ) -> None:  # fmt: skip
     """Start what was left alone, or waits for its next start, when a person asks for it; runs until cancelled.
@@ -30,6 +30,7 @@ async def obey_restarts(
     What works hears of it and ends itself; only if it should at once and does not, it is killed.
 
     Args:
+        start: Starts one; or ends it for good, if its role's file is gone.
         new: Reads the files again; processes that the role has by them, and which are not there yet.
     """
     async with bus.listen(subjects.ALL_CONTROL_STATES) as heard, asyncio.TaskGroup() as group:
@@ -46,12 +47,12 @@ async def obey_restarts(
                 continue
             for child in await new(control.role):
                 logger.info("%s is started for the first time %s", child.key, control.words)
-                start(child)
+                await start(child)
             for child in [child for child in children.values() if child.role == control.role]:
                 if child.state in (RoleState.QUARANTINED, RoleState.WAITING):
-                    logger.info("%s is started again %s", child.key, control.words)
+                    logger.info("%s is not running, and asked to restart %s", child.key, control.words)
                     child.forgive()
-                    start(child)
+                    await start(child)
                 elif control.at_once:
                     group.create_task(_kill_late(child, control, send), name=f"restart {child.key}")
 

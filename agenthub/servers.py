@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -187,3 +188,10 @@ class Servers:
 
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 1024**2:,.0f} MiB"
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from agenthub.bus.connection import Bus
-from agenthub.children import Child, is_stuck
+from agenthub.children import Child, RoleState, is_stuck
 from agenthub.errors import AgenthubError, HubError
 from agenthub.messages import now
 from agenthub.org.registry import Registry, Sightings, beat_ttl_s
@@ -19,6 +19,24 @@ from agenthub.settings import Settings
 LOOK_WITHIN_S = 2.0
 _LOOK_EVERY_S = 2.5
 _SIGN_OFF_WITHIN_S = 0.5
+
+
+async def until_all_beat(
+    bus: Bus, children: Mapping[str, Child], *, within_s: float, may_go_on: Callable[[], bool]
+) -> list[str]:
+    """Return when every process of a role beats that is not left alone, or `may_go_on` says no; who is late."""
+    registry = Registry(bus)
+    deadline = time.monotonic() + within_s
+    while may_go_on():
+        mine = {child.pid: key for key, child in children.items()}
+        beating = {key for key, beat in (await registry.all()).items() if mine.get(beat.pid) == key}
+        expected = {key for key, child in children.items() if child.role and child.state is not RoleState.QUARANTINED}
+        if expected <= beating:
+            break
+        if time.monotonic() > deadline:
+            return sorted(expected - beating)
+        await asyncio.sleep(0.05)
+    return []
 
 
 async def watch_beats(

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from multiprocessing.connection import Connection
@@ -22,25 +21,24 @@ from agenthub import forks
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM, Keyring
-from agenthub.bus.topology import provision, topology_of
 from agenthub.children import Child, RoleState, Verdict, children_of
-from agenthub.client import access_of, ensure_signers, role_queues
+from agenthub.client import access_of, ensure_signers
 from agenthub.client.steering import Steering
+from agenthub.client.strays import provision_for
 from agenthub.control import holdings
 from agenthub.cradle import RUN_VARIABLE, Nursery
-from agenthub.errors import AgenthubError, HubError
+from agenthub.errors import HubError
 from agenthub.granting import keep_granted
 from agenthub.guards.senders import Senders
 from agenthub.messages import now
 from agenthub.org.events import Events
-from agenthub.org.registry import Registry
 from agenthub.organization import Organization
-from agenthub.rereading import read_again
+from agenthub.rereading import Files
 from agenthub.restarts import obey_restarts
 from agenthub.run_file import RunFile, lock
-from agenthub.servers import Servers
+from agenthub.servers import Servers, free_port
 from agenthub.settings import Settings
-from agenthub.silent_children import LOOK_WITHIN_S, sign_off, watch_beats
+from agenthub.silent_children import LOOK_WITHIN_S, sign_off, until_all_beat, watch_beats
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ class Supervisor:
         self, settings: Settings, organization: Organization, nursery: Nursery, *, say: Callable[[str], None]
     ) -> None:
         """`say` gets one line for each thing that a person should know."""
-        self.settings, self.organization = settings, organization
+        self.settings, self._files = settings, Files(organization, say=say)
         self._say = say
         self._servers: Servers | None = None
         self._bus: Bus | None = None
@@ -71,7 +69,11 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self.run_id = nursery.run_id
         self._failed: asyncio.Future[None] | None = None
-        self._reading = asyncio.Lock()
+
+    @property
+    def organization(self) -> Organization:
+        """By its files as they were taken in last."""
+        return self._files.organization
 
     @property
     def is_rehearsal(self) -> bool:
@@ -96,10 +98,11 @@ class Supervisor:
                 identity = Keyring(self.settings.keys).find(SYSTEM)
                 async with connect(self.settings.transport, name="agenthub supervisor", identity=identity) as bus:
                     self._bus = bus
-                    queues = role_queues(self.organization, self.settings)
-                    wanted = await topology_of(bus, queues, replicas=self.settings.nats_replicas)
-                    for change in await provision(bus, wanted):
+                    changes, kept = await provision_for(bus, self.organization, self.settings)
+                    for change in changes:
                         logger.info("%s %s %s %s", *change)
+                    for stray in kept:
+                        self._say(f"{stray.words}: {stray.remedy}")
                     if await self._nursery_imported(stop):
                         await self._start_children()
                         self._in_background(
@@ -113,9 +116,10 @@ class Supervisor:
                         senders = Senders(Keyring(self.settings.keys), operator=operator)
                         self._in_background(
                             obey_restarts(
-                                bus, senders, operator, self._children, self._start, self._signal, self._new_children
+                                bus, senders, operator, self._children, self._start_or_end, self._signal,
+                                self._new_children,
                             )
-                        )
+                        )  # fmt: skip
                         await self._until_ready(stop)
                     if not stop.is_set():
                         alone = [key for key, state in self.states().items() if state is RoleState.QUARANTINED]
@@ -151,6 +155,7 @@ class Supervisor:
             access=access_of(self.organization, self.settings),
             say=self._say, tell=lambda kind, text: self._tell(HUB, kind, text), fail=self._fail,
         )  # fmt: skip
+        self._files.admit = self._servers.nats.admit
         async with self._servers.running() as url:
             yield url
 
@@ -213,7 +218,7 @@ class Supervisor:
 
     async def _start_children(self) -> None:
         if self.is_rehearsal:
-            port = _free_port()
+            port = free_port()
             url = f"http://127.0.0.1:{port}"
             self.settings = self.settings.model_copy(update={"model_url": url, "api_key": SecretStr("rehearsal")})
             self._start(Child(REHEARSAL, "", replica=port))
@@ -225,19 +230,22 @@ class Supervisor:
         await self._read_again()
         return [
             child for child in children_of(self.organization)
-            if child.role == role and child.key not in self._children
+            if child.role == role and role not in self._files.gone
+            and (child.key not in self._children or self._children[child.key].state is RoleState.STOPPED)
         ]  # fmt: skip
 
     async def _read_again(self) -> None:
-        """Have the next start be under what the files say now; if that is wrong, under what they said before."""
         assert self._bus is not None
-        admit = self._servers.nats.admit if self._servers is not None else None
-        try:
-            async with self._reading:
-                self.organization = await read_again(self._bus, self.settings, self.organization, admit)
-        except (AgenthubError, OSError) as error:
-            logger.error("%s; what the files said before holds", error)
-            self._say(f"{error}; what the files said before holds")
+        await self._files.read(self._bus, self.settings)
+
+    async def _start_or_end(self, child: Child) -> None:
+        """Start a process again that has ended; but not if its role's file is gone."""
+        assert self._bus is not None
+        if child.role not in self._files.gone:
+            self._start(child)
+            return
+        others = [one for one in self._children.values() if one.role == child.role and one is not child]
+        await self._files.end(self._bus, self.settings, child, others, start=self._start, report=self._report)
 
     def _start(self, child: Child) -> None:
         assert self._connection is not None
@@ -257,23 +265,13 @@ class Supervisor:
 
     async def _until_ready(self, stop: asyncio.Event) -> None:
         assert self._bus is not None
-        registry = Registry(self._bus)
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not stop.is_set() and not self._has_failed:
-            mine = {child.pid: key for key, child in self._children.items()}
-            beating = {key for key, beat in (await registry.all()).items() if mine.get(beat.pid) == key}
-            expected = {
-                key for key, child in self._children.items()
-                if key != REHEARSAL and child.state is not RoleState.QUARANTINED
-            }  # fmt: skip
-            if expected <= beating:
-                return
-            if time.monotonic() > deadline:
-                late = sorted(expected - beating)
-                self._fail(
-                    HubError(f"Not ready after {READY_WITHIN_S:.0f} s: {', '.join(late)}; `agenthub logs {late[0]}`")
-                )
-            await asyncio.sleep(0.05)
+
+        def waits() -> bool:
+            return not stop.is_set() and not self._has_failed
+
+        if late := await until_all_beat(self._bus, self._children, within_s=READY_WITHIN_S, may_go_on=waits):
+            names = ", ".join(late)
+            self._fail(HubError(f"Not ready after {READY_WITHIN_S:.0f} s: {names}; `agenthub logs {late[0]}`"))
 
     # ── keeping ────────────────────────────────────────────────────────────────────────────────────
     def _has_ended(self, child: Child, status: int) -> None:
@@ -325,7 +323,10 @@ class Supervisor:
         if read and not self._is_stopping:
             await self._read_again()
         if not self._is_stopping and child.state is RoleState.WAITING:  # else a person was faster
-            self._start(child)
+            if read:
+                await self._start_or_end(child)
+            else:
+                self._start(child)
 
     def _report(self, child: Child, kind: str, text: str) -> None:
         logger.warning("%s %s", child.key, text)
@@ -389,9 +390,3 @@ class Supervisor:
                 async with asyncio.timeout(self.settings.grace_s + 15):
                     await asyncio.to_thread(self._nursery.process.wait)
         self._nursery.end()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

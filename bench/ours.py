@@ -9,7 +9,8 @@ from unittest import mock
 
 from pydantic import BaseModel
 
-from agenthub.coordination import Coordination, Request
+from agenthub.asks import Request
+from agenthub.coordination import Coordination
 from agenthub.messages import Outcome, Priority, Usage
 from agenthub.organization import Organization
 from agenthub.runtime import RolePlace, run_role

@@ -10,15 +10,19 @@ import re
 import select
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from agenthub import subjects
+from agenthub.asks import Ask
+from agenthub.bus.inboxes import inboxes
+from agenthub.client import Client
 from agenthub.cradle import RUN_VARIABLE
-from agenthub.messages import Event
+from agenthub.messages import Event, Message, Payload, now
+from agenthub.org.ledger import Ledger
 from agenthub.sessions.session import TurnEnd, TurnResult
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
 
@@ -292,15 +296,57 @@ async def test_a_role_whose_file_is_gone_is_seen_while_it_runs_and_nothing_is_ta
         table = await in_hub(hub, "ps")
         assert "▲ no file" in table.out and "no file: qa" in table.err
         said = (await in_hub(hub, "doctor")).out
-        assert (
-            "qa still runs, and its file is gone" in said and "agenthub down, then agenthub up -d: that ends qa" in said
-        )
+        assert "`qa` has no file, but runs" in said and "`agenthub restart qa` ends it; or put its file back" in said
         assert "as the role files ask" in said and "agenthub provision" not in said
+        for words in (["provision", "--dry-run"], ["provision"]):
+            ran = await in_hub(hub, *words)
+            assert (ran.code, ran.out) == (0, "")
+            assert "`qa` has no file, but runs: its queues" in ran.err and "`agenthub restart qa` ends it" in ran.err
+        assert (await hub.completion("qa", await hub.send("qa", "Are you there?"))).outcome == "done"
         await hub.bus.js.delete_consumer(subjects.AGENTS, "ceo-low")
         said = (await in_hub(hub, "doctor")).out
-        assert "1 differ: create GENBRAIN_AGENTS/ceo-low" in said and "agenthub restart --all" in said
+        assert "1 differ: create GENBRAIN_AGENTS/ceo-low" in said and "agenthub provision" in said
         gone.write_text(as_it_was.replace("agenthub:\n", "agenthub:\n  bugdet: 1\n"))
         assert "qa runs on as its file was: it is wrong now" in (await in_hub(hub, "doctor")).out
+
+
+@pytest.mark.parametrize("where", ["inbox", "put off", "parked"])
+async def test_queues_stay_as_long_as_something_waits_in_them(hub: Hub, where: str) -> None:
+    await in_hub(hub, "provision")
+    gone = hub.folder / "roles" / "qa.md"
+    as_it_was = gone.read_text()
+    gone.unlink()
+    if where == "inbox":
+        message = await hub.send("qa", "Look at it")
+    elif where == "put off":
+        message = "m1"
+        await hub.bus.publish_at(
+            now() + timedelta(hours=1), subjects.schedule("qa", "GENBRAIN_AGENTS-1"), subjects.due("qa"),
+            json.dumps(directive("Look at it", id=message)).encode(), message_id="later",
+            headers={subjects.ATTEMPTS: "1", subjects.ID: message},
+        )  # fmt: skip
+    else:
+        task = Message(id="t1", from_role="you", type="task_assignment", payload=Payload(message="x"), timestamp=now())
+        await Ledger(hub.bus).open(Ask(id="a1", role="qa", task=task, opened_at=now(), deadline=now(), parts=[]))
+    for words in (["provision", "--dry-run"], ["provision"]):
+        ran = await in_hub(hub, *words)
+        assert (ran.code, ran.out) == (0, "")
+        left = "waits for 1 answer of others" if where == "parked" else "has 1 message waiting"
+        assert f"`qa` has no file, but {left}: its queues" in ran.err
+    assert left in (await in_hub(hub, "doctor")).out
+    if where != "parked":
+        assert "agenthub inbox move qa --all --to ROLE" in ran.err
+        assert message[:8] in (await in_hub(hub, "inbox", "ls", "qa")).out
+        async with hub.role("backend", says("seen")):
+            assert (await in_hub(hub, "inbox", "move", "qa", "--all", "--to", "qa", "--reason", "x")).code == 3
+            assert (await in_hub(hub, "inbox", "move", "qa", "--to", "backend")).code == 2
+            assert (await in_hub(hub, "inbox", "move", "qa", "--all", "--to", "backend")).code == 0
+            assert (await Client(hub.bus, hub.organization).completion("qa", message, timeout_s=20)).text == "seen"
+        ran = await in_hub(hub, "provision")
+        assert "- consumer GENBRAIN_AGENTS/qa-high" in ran.out and "qa" not in await inboxes(hub.bus)
+        gone.write_text(as_it_was)
+        assert (await in_hub(hub, "provision")).code == 0
+        assert (await hub.completion("qa", message)).reassigned_to == "backend"
 
 
 async def test_doctor_in_an_empty_folder_names_one_fault_and_what_begins_an_organization(tmp_path: Path) -> None:

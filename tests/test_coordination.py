@@ -11,9 +11,11 @@ from datetime import timedelta
 import pytest
 
 from agenthub import subjects
-from agenthub.asks import Answer, Ask, Part
+from agenthub.asks import Answer, Ask, Part, Request
 from agenthub.bus.connection import StreamFullError
-from agenthub.coordination import Coordination, Request
+from agenthub.bus.topology import provision, topology_of
+from agenthub.client import role_queues
+from agenthub.coordination import Coordination
 from agenthub.errors import RefusedError
 from agenthub.messages import Message, Outcome, Payload, Priority, now
 from agenthub.org.events import Events
@@ -281,3 +283,37 @@ async def test_if_nobody_can_be_asked_the_model_hears_of_it(hub: Hub) -> None:
     with pytest.raises(StreamFullError):
         await mine.ask([to("qa")], about=about, key="t~1", within_s=60)
     assert mine.parked == 0
+
+
+async def take_away(hub: Hub, role: str) -> None:
+    """Delete the queues of a role, as when it has ended for good."""
+    roles = {name: one for name, one in hub.organization.roles.items() if name != role}
+    rest = replace(hub.organization, roles=roles)
+    await provision(hub.bus, await topology_of(hub.bus, role_queues(rest, hub.settings)))
+
+
+async def test_who_still_knows_a_role_that_has_ended_for_good_hears_that_nobody_takes_what_is_for_it(hub: Hub) -> None:
+    manager = Manager(hub, "cto", "backend", "qa")
+    async with hub.role("cto", manager), hub.role("backend", says("built")):
+        await take_away(hub, "qa")
+        done = await hub.completion("cto", await hub.send("cto", "ship it"))
+        assert "built" in done.text and "Not asked: `qa` has no inbox any more" in done.text
+        about = manager.prompts[0].task
+        with pytest.raises(RefusedError, match="`qa` has no inbox any more: it has ended for good"):
+            await manager.coordination.tell(to("qa"), about=about, key="k~1")
+        with pytest.raises(RefusedError, match="`qa` has no inbox any more: it has ended for good"):
+            await manager.coordination.ask([to("qa")], about=about, key="k~2", within_s=60)
+    assert await Ledger(hub.bus).of("cto") == []
+
+
+async def test_a_reply_to_a_role_that_has_ended_for_good_holds_up_nobody(hub: Hub) -> None:
+    async with hub.role("backend", says("built")):
+        await take_away(hub, "cto")
+        asked = directive("build it", sender="cto")
+        lane = subjects.lane("backend", "medium", "cto")
+        await hub.bus.publish(lane, json.dumps(asked).encode(), message_id=str(asked["id"]))
+        assert (await hub.completion("backend", str(asked["id"]))).outcome is Outcome.DONE
+        assert (await hub.completion("backend", await hub.send("backend", "and this"))).outcome is Outcome.DONE
+    assert await hub.waiting("backend") == []
+    told = await hub.bus.history(subjects.EVENTS, subjects.event("undelivered", "backend"))
+    assert ["cto has no inbox any more" in one.data.decode() for one in told] == [True]

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenthub import subjects
-from agenthub.coordination import Coordination, Request
+from agenthub.asks import Request
+from agenthub.coordination import Coordination
 from agenthub.errors import RateExceededError
 from agenthub.guards.rate_gate import RateGate, in_window, wait_s
 from agenthub.messages import Completion, Event, Message, Outcome, Priority, now

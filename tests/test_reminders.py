@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from agenthub import subjects
-from agenthub.asks import Ask
+from agenthub.asks import Ask, Request
 from agenthub.client import Client, Replies
 from agenthub.client.replies import Question
-from agenthub.coordination import Coordination, Request
+from agenthub.coordination import Coordination
 from agenthub.errors import NotFoundError, RefusedError
 from agenthub.leader import lead
 from agenthub.messages import Completion, Event, Message, Outcome, Priority, now

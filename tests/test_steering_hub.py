@@ -13,11 +13,17 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from agenthub import subjects
 from agenthub.bus.cluster import start_cluster
 from agenthub.bus.connecting import connect
+from agenthub.bus.inboxes import inboxes
+from agenthub.children import Child, RoleState
 from agenthub.cli import main
 from agenthub.cli.schemas import schema_of
 from agenthub.client import Client
+from agenthub.org.registry import Registry
+from agenthub.rereading import Files
+from agenthub.run_file import processes_of
 from tests.organization import Hub, ScriptedSession, says, write_organization
 from tests.organization import until as until_async
 from tests.test_hub import Folder, until
@@ -147,6 +153,103 @@ def test_restarts_that_come_one_right_after_the_other_miss_nobody(folder: Folder
     assert folder.look(twice) == []
     assert [one["role"] for one in folder.json("restart", "--all")] == ["backend", "ceo", "cto", "qa"]
     assert folder.json("send", "backend", "rehearse: say hello", "--wait")["text"] == "hello"
+
+
+def processes_like(folder: Folder, name: str) -> list[str]:
+    """Processes of the hub whose name begins so."""
+    return [p.name() for p in processes_of(folder.hub().run_id) if p.name().startswith(name)]
+
+
+def test_a_role_whose_file_is_gone_ends_behind_its_message_and_its_queues_with_it(folder: Folder) -> None:
+    qa = folder.path / "roles" / "qa.md"
+    as_it_was = qa.read_text()
+    qa.write_text(as_it_was.replace("agenthub:\n", "agenthub:\n  replicas: 2\n", 1))
+    folder.up()
+    message = folder.json("send", "qa", "rehearse: slow 3")["id"]
+    until(lambda: any(row["state"] == "working" for row in folder.json("ps") if row["role"].startswith("qa")))
+    qa.unlink()
+    said = folder.popen("restart", "qa", "--now").communicate(timeout=60)[1]
+    assert "`qa` has no file, and nobody would go on with the message that it works on. Leave `--now` out" in said
+    process = folder.popen("restart", "qa")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0 and ": ends after its message" in said and "qa ends for good" in said
+    assert "the other roles know qa until they are started again: `agenthub restart --all`" in said
+    until(lambda: folder.events("ended"))
+    (end,) = folder.completions(message)
+    assert end.data["outcome"] == "done"
+    assert processes_like(folder, "qa") == []
+    assert "qa" not in folder.look(lambda client: inboxes(client.bus))
+    assert "0 changes" in folder.popen("provision", "--dry-run").communicate(timeout=60)[1]
+    assert (folder.state / "keys" / "role.qa.nk").exists(), "its reply is not read yet, and believed by its key"
+    restarted = folder.json("restart", "--all")
+    assert [one["role"] for one in restarted] == ["backend", "ceo", "cto"]
+    assert folder.events("unhealthy") == [], "nobody misses it"
+    folder.run("restart", "qa", code=3)
+    assert [row["role"] for row in folder.json("ps")] == ["backend", "ceo", "cto"]
+
+    qa.write_text(as_it_was)
+    folder.run("restart", "qa")
+    assert folder.json("send", "qa", "rehearse: say hello", "--wait")["text"] == "hello"
+
+
+def test_a_role_without_a_file_stays_as_long_as_messages_wait_for_it_and_none_is_lost(folder: Folder) -> None:
+    folder.up()
+    folder.run("pause", "qa")
+    sent = [folder.json("send", "qa", f"rehearse: say {word}")["id"] for word in ("one", "two")]
+    (folder.path / "roles" / "qa.md").unlink()
+    kept = folder.look(lambda client: Registry(client.bus).all())
+    process = folder.popen("restart", "qa")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 6 and "`qa` has no file, but runs and has 2 messages waiting, so it stays" in said
+    assert "`agenthub inbox move qa --all --to ROLE` has another role do what waits; or put its file back" in said
+    process = folder.popen("restart", "--all")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 6 and "Every role that has a file is started again. `qa` has no file" in said
+    beats = folder.look(lambda client: Registry(client.bus).all())
+    assert {key for key in beats if beats[key].pid == kept[key].pid} == {"qa"}
+    for words in (["provision", "--dry-run"], ["provision"]):
+        out, said = folder.popen(*words).communicate(timeout=60)
+        assert out == "" and "`qa` has no file, but runs and has 2 messages waiting: its queues" in said
+        assert (folder.state / "keys" / "role.qa.nk").exists()
+    moved = folder.json("inbox", "move", "qa", "--all", "--to", "backend")
+    jsonschema.validate(moved, schema_of("inbox move"))
+    assert [one["message_id"] for one in moved] == sent
+    ends = [folder.look(lambda client, id_=id_: client.completion("qa", id_, timeout_s=50)) for id_ in sent]  # type: ignore[misc]
+    assert [(end.role, end.text) for end in ends] == [("backend", "one"), ("backend", "two")]
+    ended = folder.json("restart", "--all")
+    assert [one["role"] for one in ended] == ["qa", "backend", "ceo", "cto"] and ended[0]["came"] == {"qa": "ends"}
+    assert processes_like(folder, "qa") == []
+    assert [event.role for event in folder.events("ended")] == ["qa"]
+    ends_here = folder.look(lambda client: client.bus.counts(subjects.DONE, subjects.done("qa", "*")))
+    assert ends_here == {subjects.done("qa", id_): 1 for id_ in sent}
+    assert not (folder.state / "keys" / "role.qa.nk").exists()
+
+
+@pytest.mark.parametrize("state", [RoleState.WAITING, RoleState.QUARANTINED])
+@pytest.mark.parametrize("waits", [True, False])
+async def test_what_comes_before_a_role_without_a_file_has_ended_keeps_it(
+    hub: Hub, state: RoleState, waits: bool
+) -> None:
+    files, child = Files(hub.organization, say=lambda _: None), Child("qa", "qa", state=state)
+    started: list[Child] = []
+    reported: list[str] = []
+    (hub.folder / "roles" / "qa.md").unlink()
+    await files.read(hub.bus, hub.settings)
+    assert files.gone == {"qa"} and "qa" in files.organization.roles
+    if waits:
+        await hub.send("qa", "Look at it")
+    for _ in range(2):
+        await files.end(
+            hub.bus, hub.settings, child, [], start=lambda one: _start(one, started),
+            report=lambda _, kind, text: reported.append(kind),
+        )  # fmt: skip
+    assert (len(started), reported) == ((1, []) if waits else (0, ["ended"]))
+    assert ("qa" in files.organization.roles, "qa" in await inboxes(hub.bus)) == (waits, waits)
+
+
+def _start(child: Child, started: list[Child]) -> None:
+    child.state = RoleState.STARTING
+    started.append(child)
 
 
 def test_a_restart_by_files_that_are_wrong_is_refused_and_one_under_way_is_by_what_they_said_before(

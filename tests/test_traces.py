@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from agenthub import subjects
-from agenthub.coordination import Coordination, Request
+from agenthub.asks import Request
+from agenthub.coordination import Coordination
 from agenthub.errors import HubUnreachableError, NotFoundError, RefusedError, TraceParkedError
 from agenthub.guards.repeats import Memory, fingerprint, occasion
 from agenthub.messages import Event, Message, Outcome, Payload, Priority, now

@@ -40,6 +40,10 @@ Answer = TypeVar("Answer")
 Callback = Callable[[], Awaitable[None]]
 
 
+class NoStreamError(HubError):
+    """No stream stores what is published: its queue is not there yet, or not any more."""
+
+
 class StreamFullError(HubError):
     """The stream has reached a limit and refuses, so that nothing is dropped in silence."""
 
@@ -109,7 +113,7 @@ class Bus:
         Raises:
             RefusedError: If the message is larger than the stream takes.
             StreamFullError: If the stream is full.
-            HubError: If no stream takes the subject.
+            NoStreamError: If no stream takes the subject.
             HubUnreachableError: If the broker did not answer within `patience_s`.
         """
         only_after = 0 if only_first else only_after
@@ -146,7 +150,7 @@ class Bus:
                 reason: Exception = error
             except NoStreamResponseError as error:
                 if self.is_connected and not await self._stream_exists(subject):
-                    raise HubError(f"No stream stores {subject}. Run `agenthub provision`.") from error
+                    raise NoStreamError(f"No stream stores {subject}. Run `agenthub provision`.") from error
                 reason = error
             except (NatsError, TimeoutError, OSError) as error:
                 reason = error

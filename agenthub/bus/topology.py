@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -265,11 +265,11 @@ def _consumers(role: RoleQueues) -> list[tuple[str, ConsumerConfig]]:
     return lanes + doors
 
 
-async def provision(bus: Bus, wanted: Topology, *, dry_run: bool = False) -> list[Change]:
+async def provision(bus: Bus, wanted: Topology, *, dry_run: bool = False, keep: Set[str] = frozenset()) -> list[Change]:
     """Bring the broker to `wanted`; what changed, or would change in a dry run.
 
     Idempotent: a second run changes nothing. Consumers of roles that are gone are deleted, since a forgotten
-    durable would keep topic messages for ever; streams are never deleted.
+    durable would keep topic messages for ever, but not those of the roles in `keep`; streams are never deleted.
     """
     changes: list[Change] = []
     for config in wanted.streams:
@@ -281,7 +281,8 @@ async def provision(bus: Bus, wanted: Topology, *, dry_run: bool = False) -> lis
         if stream.startswith("KV_"):
             continue
         is_missing = dry_run and Change("create", "stream", stream, "") in changes
-        found = {} if is_missing else await _consumers_of(bus, stream)
+        there = {} if is_missing else await _consumers_of(bus, stream)
+        found = {name: config for name, config in there.items() if (config.metadata or {}).get(OURS) not in keep}
         changes += await _provision_consumers(bus, stream, consumers, found, dry_run)
     return changes
 

@@ -35,27 +35,28 @@ async def provision(
     from agenthub.bus.admission import let_in
     from agenthub.bus.identity import SYSTEM
     from agenthub.bus.server import admit_all
-    from agenthub.bus.topology import provision as provision_bus
-    from agenthub.bus.topology import topology_of
-    from agenthub.client import access_of, open_client, role_queues
+    from agenthub.client import access_of, open_client
+    from agenthub.client.strays import provision_for
     from agenthub.organization import load_organization
 
     settings = options.settings()
     organization = load_organization(settings)
-    topics = await _granted(settings, organization) if print_auth or not settings.nats_url else {}
+    topics, besides = await _known(settings, organization) if print_auth or not settings.nats_url else ({}, [])
     if print_auth:
-        print(access_of(organization, settings, admits_strangers=False, topics=topics).text(), end="")
+        access = access_of(organization, settings, admits_strangers=False, topics=topics, besides=besides)
+        print(access.text(), end="")
         return EXIT_OK
     if not dry_run and not settings.nats_url:  # our own servers; others are told by who runs them
-        await admit_all(settings.state / "nats", access_of(organization, settings, topics=topics))
+        access = access_of(organization, settings, topics=topics, besides=besides)
+        await admit_all(settings.state / "nats", access)
     if settings.nats_url:
         await let_in(settings.transport, settings.keys, SYSTEM, within_s=settings.key_within_s)
     if not dry_run and settings.nats_url:
         await _have_read_again(settings)
     async with open_client(settings, organization, as_=SYSTEM) as client:
-        queues = role_queues(organization, settings)
-        wanted = await topology_of(client.bus, queues, replicas=settings.nats_replicas)
-        changes = await provision_bus(client.bus, wanted, dry_run=dry_run)
+        changes, kept = await provision_for(client.bus, organization, settings, dry_run=dry_run)
+    for stray in kept:
+        say(f"{stray.words}: its queues {'would ' if dry_run else ''}stay. Next: {stray.remedy}")
     if options.json:
         print_json(changes, options)
         return EXIT_OK
@@ -66,19 +67,22 @@ async def provision(
     return EXIT_OK
 
 
-async def _granted(settings: Settings, organization: Organization) -> dict[str, tuple[str, ...]]:
-    """Topics on which persons let roles publish; none if no hub can be asked yet."""
+async def _known(settings: Settings, organization: Organization) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Topics on which persons let roles publish, and roles without a file that keep their keys; none if no hub can be
+    asked yet."""
     from agenthub.bus.identity import SYSTEM
     from agenthub.client import open_client
     from agenthub.client.grants import Granting
+    from agenthub.client.strays import keep_keys
     from agenthub.grants import topics_of
     from agenthub.messages import now
 
     try:
         async with open_client(settings, organization, as_=SYSTEM) as client:
-            return topics_of(await Granting(client).all(), now())
+            besides = await keep_keys(client.bus, organization, settings)
+            return topics_of(await Granting(client).all(), now()), besides
     except (HubError, ConfigError):
-        return {}
+        return {}, []
 
 
 async def _have_read_again(settings: Settings) -> None:

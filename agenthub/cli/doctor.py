@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from agenthub import subjects
 from agenthub.cli import EXIT_FAILED, EXIT_OK
 from agenthub.cli.budget import is_rehearsal, money_line, unlimited_line
 from agenthub.cli.options import DEFAULT, Options
@@ -21,6 +20,7 @@ from agenthub.errors import AgenthubError
 if TYPE_CHECKING:
     from agenthub.bus.connection import Bus
     from agenthub.client import RoleStatus
+    from agenthub.client.strays import Stray
     from agenthub.organization import Organization
     from agenthub.settings import Settings
 
@@ -61,6 +61,7 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
     from agenthub.bus.identity import SYSTEM
     from agenthub.bus.server import binary
     from agenthub.client import open_client
+    from agenthub.client.strays import strays
     from agenthub.organization import load_organization
     from agenthub.run_file import RunFile
 
@@ -106,8 +107,7 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
             yield Finding("ok", "hub", f"{settings.nats_url or (run.nats_url if run else '')} answers")
             yield _identities(settings)
             statuses = await client.roles(also_without_file=True)
-            strays = sorted({status.role.partition(".")[0] for status in statuses if not status.has_file})
-            yield await _queues(client.bus, organization, settings, strays)
+            yield await _queues(client.bus, organization, settings)
             rehearses = is_rehearsal(options)
             money = money_line(organization, await Budgets(client.bus).accounts(), is_rehearsal=rehearses)
             yield Finding(
@@ -115,7 +115,7 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
                 money or unlimited_line(organization, is_rehearsal=rehearses),
                 "agenthub budget allow <account> usd_day=…" if "used up" in money else "",
             )  # fmt: skip
-            for finding in [*_held(statuses), *_without_file(organization, strays)]:
+            for finding in [*_held(statuses), *_without_file(organization, await strays(client.bus, organization))]:
                 yield finding
             down = [status.role for status in statuses if status.heartbeat is None]
             if down:
@@ -131,40 +131,25 @@ async def _look(options: Options) -> AsyncIterator[Finding]:
         yield Finding("error", "hub", str(error), "agenthub logs supervisor, agenthub logs nats")
 
 
-async def _queues(bus: Bus, organization: Organization, settings: Settings, strays: Sequence[str]) -> Finding:
-    """Whether the broker has what the role files ask for; what roles use that run without one is left alone."""
-    from agenthub.bus.topology import RoleQueues, provision, topology_of
-    from agenthub.client import role_queues
+async def _queues(bus: Bus, organization: Organization, settings: Settings) -> Finding:
+    """Whether the broker has what the role files ask for; what roles need that have none is left alone."""
+    from agenthub.client.strays import provision_for
 
-    queues = role_queues(organization, settings)
-    wanted = await topology_of(bus, queues, replicas=settings.nats_replicas)
-    if not strays:
-        changes, remedy = await provision(bus, wanted, dry_run=True), "agenthub provision"
-    else:  # which would delete queues in use; a restart takes in what is new, and deletes nothing of these
-        both = [*queues, *(RoleQueues(name, topics=(subjects.ALL_TOPICS[0],)) for name in strays)]
-        kept = await topology_of(bus, both, replicas=settings.nats_replicas)
-        in_use = {f"{stream}/{consumer.durable_name}" for stream, consumer in kept.consumers}
-        wanted.streams = kept.streams
-        found = await provision(bus, wanted, dry_run=True)
-        changes = [change for change in found if change.action != "delete" or change.name not in in_use]
-        remedy = "agenthub restart --all"
+    changes, _ = await provision_for(bus, organization, settings, dry_run=True)
     if not changes:
         return Finding("ok", "queues", "as the role files ask")
     shown = ", ".join(f"{change.action} {change.name}" for change in changes[:3])
-    return Finding("warning", "queues", f"{len(changes)} differ: {shown}", remedy)
+    return Finding("warning", "queues", f"{len(changes)} differ: {shown}", "agenthub provision")
 
 
-def _without_file(organization: Organization, strays: Sequence[str]) -> Iterator[Finding]:
-    """Roles that run on, although no file tells of them that can be read."""
+def _without_file(organization: Organization, found: Sequence[Stray]) -> Iterator[Finding]:
+    """Roles that run on, or have messages waiting, although no file tells of them that can be read."""
     wrong = {Path(problem.path).stem for problem in organization.problems if problem.level == "error"}
-    for name in strays:
-        if name in wrong:
-            yield Finding("warning", "roles", f"{name} runs on as its file was: it is wrong now", "mend the file")
-        else:
-            yield Finding(
-                "warning", "roles", f"{name} still runs, and its file is gone; it takes messages until the hub stops",
-                f"agenthub down, then agenthub up -d: that ends {name}; or put its file back",
-            )  # fmt: skip
+    for stray in found:
+        if stray.role in wrong and stray.processes:
+            yield Finding("warning", "roles", f"{stray.role} runs on as its file was: it is wrong now", "mend the file")
+        elif stray.role not in wrong and stray.is_needed:
+            yield Finding("warning", "roles", stray.words, f"{stray.remedy}; or put its file back")
 
 
 def _identities(settings: Settings) -> Finding:

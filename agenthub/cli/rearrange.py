@@ -6,20 +6,33 @@ from agenthub.cli import EXIT_FAILED
 from agenthub.cli.choices import PriorityWord
 from agenthub.cli.names import RoleName
 from agenthub.cli.options import DEFAULT, Options
-from agenthub.cli.output import say
-from agenthub.cli.steer import Yes, confirmed, said
+from agenthub.cli.output import counted, say
+from agenthub.cli.steer import All, Yes, confirmed, said, said_all
+from agenthub.errors import ConfigError, RefusedError
 
 
-async def move(role: RoleName, id_: str, /, *, to: RoleName, reason: str = "", options: Options = DEFAULT) -> int:
+async def move(
+    role: RoleName, id_: str | None = None, /, *, to: RoleName, all_: All = False, reason: str = "",
+    options: Options = DEFAULT,
+) -> int:  # fmt: skip
     """Have another role do what waits for this one; who asked is answered on its behalf.
 
     Args:
         role: In whose inbox it waits.
         id_: Its id, or the beginning of it, as `inbox ls` lists it.
         to: The role that shall do it.
+        all_: Everything that waits there or is put off.
         reason: Why; others read it.
     """
+    if (id_ is None) != all_:
+        raise ConfigError(f"Say which: an id, or `--all`. `agenthub inbox ls {role}` lists them.")
     async with options.client() as client:
+        if id_ is None:
+            effects, stay = await client.inboxes.move_all(role, to, reason)
+            if stay:
+                raise RefusedError(f"{counted(len(effects), 'message')} moved, {len(stay)} not: {' '.join(stay)}")
+            what = f"{counted(len(effects), 'message')} of {role} for {to} now"
+            return said_all(effects, what, f"agenthub inbox ls {to}", options, is_list=True)
         effect = await client.inboxes.move(role, id_, to, reason)
     short = effect.control.message_id[:8]
     return said(effect, f"{short} is for {to} now", f"agenthub trace {short}", options)

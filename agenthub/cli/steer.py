@@ -1,4 +1,4 @@
-"""Commands to steer roles that work: pause, stop, cancel, nudge, restart. Each is stored, and says what came of it."""
+"""Commands to steer roles that work: pause, stop, cancel, nudge. Each is stored, and says what came of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from agenthub.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from agenthub.cli.names import AnyRole, RoleName
 from agenthub.cli.options import DEFAULT, Options
 from agenthub.cli.output import ago, print_json, say
-from agenthub.errors import ConfigError, HubError
+from agenthub.errors import ConfigError
 
 if TYPE_CHECKING:
     from agenthub.client.steering import Effect
-
-_UP_WITHIN_S = 15.0
 
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
 All = Annotated[bool, Parameter(name="--all", negative="")]
@@ -31,7 +29,7 @@ async def pause(role: AnyRole = None, /, *, all_: All = False, reason: str = "",
         all_: Every role.
         reason: Why; others read it.
     """
-    _check_one(role, all_)
+    check_one(role, all_)
     async with options.client() as client:
         effect = await client.steering.pause(role, reason)
     return said(effect, f"{role or 'every role'} is paused", f"agenthub resume {role or '--all'}", options)
@@ -45,7 +43,7 @@ async def resume(role: AnyRole = None, /, *, all_: All = False, reason: str = ""
         all_: Every role.
         reason: Why; others read it.
     """
-    _check_one(role, all_)
+    check_one(role, all_)
     async with options.client() as client:
         effect = await client.steering.resume(role, reason)
     what = (
@@ -119,48 +117,6 @@ async def nudge(role: RoleName, words: str = "", /, *, options: Options = DEFAUL
     return said_all(effects, f"{role} reads it at its next step", f"agenthub attach {role}", options)
 
 
-async def restart(
-    role: AnyRole = None, /, *, all_: All = False, now: Annotated[bool, Parameter(negative="")] = False,
-    reason: str = "", options: Options = DEFAULT,
-) -> int:  # fmt: skip
-    """Have the processes of a role end after their message, and be started again under its file as it is now.
-
-    Args:
-        role: Which role.
-        all_: Every role that has a file now, one after the other.
-        now: Do not wait for the message in hand; it goes on from its last step.
-        reason: Why; others read it.
-    """
-    from agenthub.control import RESTARTS
-
-    _check_one(role, all_)
-    effects, late = [], []
-    async with options.client(strict=True) as client:
-        is_new = role is not None and await client.steering.was_never_seen(role)
-        for name in client.organization.roles if role is None else [role]:
-            effect = await client.steering.restart(name, reason, at_once=now)
-            effects.append(effect)
-            before, came = effect.control.processes, set(effect.came.values())
-            if not before:
-                is_up = await client.steering.has_come_up(name, within_s=_UP_WITHIN_S)
-            else:  # the next one ends when this one works again, unless that may take as long as its message does
-                takes_long = bool(effect.silent) or not came <= {RESTARTS}
-                is_up = bool(role) or takes_long or await client.steering.has_come_up(
-                    name, within_s=_UP_WITHIN_S, besides=before
-                )  # fmt: skip
-            if not is_up:
-                late.append(name)
-    if late:
-        names, was = ", ".join(f"`{name}`" for name in late), "was down, and has" if role else "has"
-        raise HubError(
-            f"{names} {was} not come up within {_UP_WITHIN_S:.0f} s. See `agenthub logs {late[0]}` and "
-            "`agenthub logs supervisor`; without a supervisor, whoever runs its process starts it."
-        )
-    if is_new and not options.json:
-        say(f"the other roles learn of {role} when they are started again: `agenthub restart --all`")
-    return said_all(effects, f"{role or 'every role'} is started again", "agenthub ps", options, is_list=all_)
-
-
 # ── what all of these say ──────────────────────────────────────────────────────────────────────────
 def said(effect: Effect, what: str, next_: str, options: Options) -> int:
     """Say what came of one decision; the exit code."""
@@ -206,6 +162,11 @@ def confirmed(question: str, *, yes: bool) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _check_one(role: str | None, all_: bool) -> None:
+def check_one(role: str | None, all_: bool) -> None:
+    """Return if either a role is named, or all are meant.
+
+    Raises:
+        ConfigError: Else.
+    """
     if (role is None) != all_:
         raise ConfigError("Say which: a role, or `--all`.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from agenthub import subjects
 from agenthub.bus.attachments import MAX_BYTES, get_attachment, put_attachment
 from agenthub.bus.connecting import connect
-from agenthub.bus.connection import Bus
+from agenthub.bus.connection import Bus, NoStreamError
 from agenthub.bus.identity import BRIDGE, OPERATOR, VIEWER, Identity, Keyring
 from agenthub.bus.received import Received
 from agenthub.client.history import completions, event_of
@@ -141,9 +141,7 @@ class Client:
             await self.bus.publish(
                 lane, message.encode(), message_id=message.id, headers={subjects.TRACE_PARENT: message.trace_parent()}
             )
-        except HubError as error:
-            if not str(error).startswith("No stream stores"):
-                raise
+        except NoStreamError as error:
             raise NotFoundError(
                 f"`{to}` is new, and has no inbox yet. `agenthub restart {to}` starts it in a hub that runs; where "
                 "each role is a process of its own `agenthub provision` makes its inbox."
@@ -212,7 +210,7 @@ class Client:
             NotFoundError: If there is no such inbox.
         """
         if role != self.organization.operator:
-            self.organization.role(role)
+            await self.steering.know(role)
         found: list[Received] = []
         for subject in [*(subjects.lane_filter(role, p) for p in Priority), subjects.inbox(role)]:
             found += await self.bus.look(subjects.AGENTS, subject, most=most - len(found))
@@ -224,7 +222,7 @@ class Client:
         Raises:
             NotFoundError: If there is no such role.
         """
-        self.organization.role(role)
+        await self.steering.know(role)
         return [waiting_message(found, put_off_of(found)) for found in await look_at_put_off(self.bus, role, most=most)]
 
     async def mail(self) -> int:

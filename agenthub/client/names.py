@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from agenthub import subjects
@@ -34,15 +34,17 @@ def members(organization: Organization, topics: Mapping[str, tuple[str, ...]]) -
 
 def access_of(
     organization: Organization, settings: Settings, *, admits_strangers: bool = True,
-    topics: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    topics: Mapping[str, tuple[str, ...]] = MappingProxyType({}), besides: Iterable[str] = (),
 ) -> Access:  # fmt: skip
     """Who may come in at a server of this organization; makes the keys that are missing.
 
     Args:
         topics: Subjects on which a person lets roles publish, by role.
+        besides: Roles that still run, or whose messages are still to be believed, although they have no file.
     """
+    strays = [Member(name, granted_topics=topics.get(name, ())) for name in besides]
     return access_for(
-        Keyring(settings.keys), members(organization, topics),
+        Keyring(settings.keys), [*members(organization, topics), *strays],
         is_cluster=max(settings.nats_servers, settings.nats_replicas or 1) > 1, admits_strangers=admits_strangers,
     )  # fmt: skip
 

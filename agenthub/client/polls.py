@@ -12,12 +12,11 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from agenthub import subjects
-from agenthub.asks import Tender
+from agenthub.asks import Request, Tender
 from agenthub.auctions import Award, Bid, Offer, award
 from agenthub.bus.connection import StreamFullError
 from agenthub.client.hub import Client
 from agenthub.client.targets import recipients
-from agenthub.coordination import Request
 from agenthub.errors import HubError, HubUnreachableError, NotFoundError, RefusedError
 from agenthub.messages import Completion, Message, Outcome, Priority, derived_id, now
 from agenthub.org.track_record import TrackRecord

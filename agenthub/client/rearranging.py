@@ -7,6 +7,7 @@ off, since it waits for money or its next try, is reached too: it is looked at n
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
@@ -39,6 +40,14 @@ class Waits:
         return 0 if self.is_put_off else self.sequence
 
 
+class Moved(NamedTuple):
+    """What came of moving all that waits."""
+
+    effects: list[Effect]
+    stay: list[str]
+    """Of each message that stays, why."""
+
+
 class Rearranging:
     """The hands of a person on what waits."""
 
@@ -57,10 +66,32 @@ class Rearranging:
             NotFoundError: If there is no such role or message.
             RefusedError: If it is worked on already, or is nothing that another role could do.
         """
+        self._check_other(role, to)
+        return await self._move(role, await self._find(role, prefix), to, reason)
+
+    async def move_all(self, role: str, to: str, reason: str = "") -> Moved:
+        """Have another role do all that waits for this one, or is put off; each exactly once.
+
+        Raises:
+            NotFoundError: If there is no such role.
+        """
+        self._check_other(role, to)
+        in_hand = {beat.message_id for beat in (await Registry(self._bus).all()).values()}
+        moved = Moved([], [])
+        for identity, found in (await self._waits(role)).items():
+            try:
+                if identity not in in_hand:
+                    moved.effects.append(await self._move(role, found, to, reason))
+            except RefusedError as error:
+                moved.stay.append(str(error))
+        return moved
+
+    def _check_other(self, role: str, to: str) -> None:
         self._organization.role(to)
         if to == role:
             raise RefusedError(f"`{role}` has it already.")
-        found = await self._find(role, prefix)
+
+    async def _move(self, role: str, found: Waits, to: str, reason: str) -> Effect:
         message = found.message
         if not is_reassignable(message, role):
             raise RefusedError(f"{message.id[:8]} ({message.type}) is for `{role}` alone; it cannot be moved.")
@@ -164,17 +195,18 @@ class Rearranging:
     async def _remove(self, found: Waits) -> None:
         await self._bus.delete(subjects.SCHEDULES if found.is_put_off else subjects.AGENTS, found.sequence)
 
-    async def _find(self, role: str, prefix: str) -> Waits:
-        self._organization.role(role)
+    async def _waits(self, role: str) -> dict[str, Waits]:
+        """All that waits for a role, and can be read, by id."""
+        await self._steering.know(role)
         waiting = [
             *await self._put_off(role, most=_LOOKED_THROUGH),  # what is on its way back is in both for a moment
             *await self._waiting(role, most=_LOOKED_THROUGH),
         ]
-        found = {
-            item.message.id: Waits(item, item.message)
-            for item in waiting
-            if item.message is not None and prefix and item.message.id.startswith(prefix)
-        }
+        return {item.message.id: Waits(item, item.message) for item in waiting if item.message is not None}
+
+    async def _find(self, role: str, prefix: str) -> Waits:
+        waits = await self._waits(role)
+        found = {identity: one for identity, one in waits.items() if prefix and identity.startswith(prefix)}
         if prefix in found:
             return found[prefix]
         if len(found) != 1:

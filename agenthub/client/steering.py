@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
+from agenthub.bus.inboxes import inboxes
 from agenthub.client.history import event_of
 from agenthub.control import Control, Standing, Verb, may_decide, new_control, process_name, standing
 from agenthub.errors import NotFoundError, RefusedError
@@ -47,6 +48,7 @@ class Steering:
         """`by` is who decides; the operator if empty."""
         self._bus, self._organization = bus, organization
         self._by = by or organization.operator
+        self._without_file: set[str] = set()
 
     # ── what lasts ─────────────────────────────────────────────────────────────────────────────────
     async def pause(self, role: str | None, reason: str = "") -> Effect:
@@ -79,6 +81,8 @@ class Steering:
         return {role: standing(found, role) for role in self._organization.roles}
 
     async def _last(self, verb: Verb, role: str | None, reason: str) -> Effect:
+        if role is not None:
+            await self.know(role)
         control = self.control(verb, role or subjects.ALL_ROLES, reason=reason)
         if role is not None:
             found = standing(await decided(self._bus, operator=self._organization.operator), role)
@@ -120,12 +124,14 @@ class Steering:
     async def restart(self, role: str, reason: str = "", *, at_once: bool = False) -> Effect:
         """Have the processes of a role end after their messages, or at once, and be started again.
 
-        One that the supervisor has left alone is started. What is in hand goes on from its last step.
+        One that the supervisor has left alone is started. What is in hand goes on from its last step. Of a role whose
+        file is gone the processes end for good, and with the last one go its queues, unless something waits for it.
 
         Raises:
             NotFoundError: If there is no such role.
             RefusedError: If this sender may not.
         """
+        await self.know(role)
         beats = await self._beats(role)
         processes = [process_name(key, beat.host, beat.pid) for key, beat in beats.items()]
         return await self.decide(self.control("restart", role, reason=reason, at_once=at_once, processes=processes))
@@ -150,6 +156,27 @@ class Steering:
                     await asyncio.sleep(_LOOK_EVERY_S)
         return False
 
+    async def has_ended(self, role: str, *, within_s: float) -> bool:
+        """True as soon as nothing of a role is left, neither a process nor its inbox; False if that is not in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while role in await inboxes(self._bus) or await self._beats(role):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(_LOOK_EVERY_S)
+                return True
+        return False
+
+    async def know(self, role: str) -> None:
+        """Return if there is such a role; also one whose file is gone, as long as it has an inbox.
+
+        Raises:
+            NotFoundError: Else.
+        """
+        if role in self._organization.roles or role in self._without_file:
+            return
+        if role == self._organization.operator or role not in await inboxes(self._bus):
+            self._organization.role(role)
+        self._without_file.add(role)
+
     # ── how ────────────────────────────────────────────────────────────────────────────────────────
     def control(self, verb: Verb, role: str, **more: object) -> Control:
         """A decision that is not sent yet.
@@ -157,7 +184,7 @@ class Steering:
         Raises:
             NotFoundError: If there is no such role.
         """
-        if role != subjects.ALL_ROLES:
+        if role != subjects.ALL_ROLES and role not in self._without_file:
             self._organization.role(role)
         return new_control(verb, role, self._by, identity=new_id(), **more)
 
@@ -216,13 +243,14 @@ class Steering:
 
     def _check_may(self, control: Control) -> None:
         managers: Collection[str] = ()
-        if control.role != subjects.ALL_ROLES:
+        if control.role in self._organization.roles:
             managers = self._organization.managers_chain(control.role)
         if not may_decide(control, operator=self._organization.operator, managers=managers):
             raise RefusedError(f"`{control.by}` may not {control.verb} `{control.role}`: that is the operator's.")
 
     async def _in_hand(self, verb: Verb, role: str, hint: str) -> list[str]:
         """Ids of what the processes of a role work on."""
+        await self.know(role)
         self._check_may(self.control(verb, role))
         beats = await self._beats(role)
         found = [beat.message_id for beat in beats.values() if beat.message_id]

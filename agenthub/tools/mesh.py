@@ -10,8 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agenthub import subjects
 from agenthub.acceptance import Rework
+from agenthub.asks import Request
 from agenthub.auctions import TENDER, Bid
-from agenthub.coordination import Coordination, Request
+from agenthub.coordination import Coordination
 from agenthub.errors import RefusedError
 from agenthub.messages import Message, Outcome, Priority
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult

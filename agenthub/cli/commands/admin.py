@@ -34,7 +34,10 @@ $ agenthub provision --print-auth > authorization.conf   # to be included by an 
 
 Our own servers read changed permissions without a restart. Keys lie in .agenthub/keys, readable by you alone.
 
-Running it twice changes nothing the second time. `agenthub up` does it by itself.""",
+Running it twice changes nothing the second time. `agenthub up` does it by itself.
+
+Queues of a role whose file is gone are deleted, unless it still runs, messages wait for it or it waits for answers:
+then they stay, and what to do is said.""",
     ),
     Command(
         "grants ls",

@@ -77,17 +77,21 @@ Exit codes: 0 told, 3 no such role, or it is down, 4 no hub, 6 it works on nothi
     Command(
         "restart",
         "Steer",
-        "steer:restart",
+        "restart:restart",
         """Have the processes of a role end after their message and be started again, by the role's file as it is now.
 
 $ agenthub restart backend
 $ agenthub restart backend --now      without waiting; the message in hand goes on from its last step
-$ agenthub restart --all              every role that has a file now, one after the other: all learn of a new one
+$ agenthub restart --all              every role, one after the other: all learn of a new one, and forget who is gone
 
 It also starts a role that was left alone, or whose file came after the hub was started. What others know of a role, its
 skills for example, they read at their own restart. In a container the process ends and the platform starts it.
-Exit codes: 0 asked, 1 it does not come up, 2 a file is wrong, or neither a role nor --all, 3 no such role, 4 no hub,
-7 no answer yet.""",
+
+A role whose file is gone ends for good behind its message, and its queues are deleted. If messages wait for it, or it
+waits for answers, it stays and the command says so: `agenthub inbox move backend --all --to qa` gives them to another.
+
+Exit codes: 0 asked, 1 it does not come up, or does not end, 2 a file is wrong, or neither a role nor --all, 3 no such
+role, 4 no hub, 6 one without a file stays, 7 no answer yet.""",
     ),
     Command(
         "inbox move",
@@ -96,9 +100,10 @@ Exit codes: 0 asked, 1 it does not come up, 2 a file is wrong, or neither a role
         """Have another role do what waits for this one, exactly once; who asked is answered on its behalf.
 
 $ agenthub inbox move backend 3f2a --to qa
+$ agenthub inbox move backend --all --to qa     all that waits or is put off, as before a role is given up
 
-Exit codes: 0 moved, 3 no such role or message, 4 no hub, 6 it is worked on, has ended, or is for this role alone,
-7 no answer yet: it moves when it comes up.""",
+Exit codes: 0 moved, 2 neither an id nor --all, 3 no such role or message, 4 no hub, 6 it is worked on, has ended, or is
+for this role alone, 7 no answer yet: it moves when it comes up.""",
     ),
     Command(
         "inbox requeue",
