@@ -88,6 +88,20 @@ async def test_who_waits_for_a_server_that_does_not_read_can_be_cancelled(server
         assert waiting.cancelled()
 
 
+async def test_who_publishes_waits_for_a_server_that_does_not_read_and_not_for_ever(
+    server: NatsServer, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agenthub.bus.connecting.FLUSHED_WITHIN_S", 0.2)
+    async with bus.listen("told") as heard, connect(server.url, name="tells", identity=bus.identity) as other:
+        with frozen(server):
+            await fill(other.nc)
+            async with asyncio.timeout(10):  # less than it takes to find the connection dead
+                await other.nc.publish("told", b"at last".ljust(500 * KIB))
+        async with asyncio.timeout(30):
+            while not (await anext(heard)).data.startswith(b"at last"):
+                pass
+
+
 async def test_a_first_question_that_is_cancelled_does_not_leave_the_others_without_answers(
     server: NatsServer, bus: Bus
 ) -> None:

@@ -28,6 +28,9 @@ from agenthub.transport import Transport
 logger = logging.getLogger(__name__)
 
 _VIOLATION = re.compile(r'permissions violation for publish to "?([^"\s]+)', re.IGNORECASE)
+FLUSHED_WITHIN_S = 5.0
+"""How long who publishes waits for a server that does not read; what is published is sent when it does. Without a limit
+nats-py lets it wait for ever when the connection is lost meanwhile."""
 _REFUSALS = ("authorization violation", "authentication", "user credentials expired")
 
 
@@ -85,6 +88,7 @@ async def connect(
                 ping_interval=5,
                 max_outstanding_pings=2,
                 pending_size=8 * 1024 * 1024,
+                flush_timeout=FLUSHED_WITHIN_S,
                 drain_timeout=2,
                 **options,
             )
