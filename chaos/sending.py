@@ -12,6 +12,7 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 from nats.js.errors import APIError
 
 from agenthub import subjects
@@ -72,7 +73,7 @@ class Door:
             role = chance.choice(ROLES)
             is_lane = chance.random() < 0.3
             subject = subjects.lane(role, "high", "you") if is_lane else subjects.inbox(role)
-            sequence = await self._once(subject, data, headers)
+            sequence = await self._until_answered(subject, data, headers | {subjects.MESSAGE_ID: f"{seed}-{name}"})
             if sequence is not None:
                 identity = f"{subjects.AGENTS}-{sequence}"
                 self.accepted.append(Accepted(identity, role, sequence, "high", name, "garbage", is_work=False))
@@ -101,16 +102,35 @@ class Door:
                     await asyncio.sleep(_PAUSE_S)
         return None
 
+    async def _until_answered(self, subject: str, data: bytes, headers: dict[str, str]) -> int | None:
+        """Place where it was stored; None if the broker refused it. Asked again until it says one or the other."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_UP_S):
+                while True:
+                    try:
+                        return await self._stored(subject, data, headers)
+                    except MaxPayloadError:
+                        return None
+                    except (NatsError, OSError, TimeoutError) as error:
+                        if isinstance(error, APIError) and error.code != 503:
+                            return None
+                    await asyncio.sleep(_PAUSE_S)
+        self.problems.append(f"nobody said whether {headers[subjects.MESSAGE_ID]} was stored")
+        return None
+
     async def _once(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> int | None:
         """Place where it was stored; None if the broker did not say that it was."""
         try:
-            client = await self._connected()
-            sent, (_, identity) = dict(headers or {}), self._where()
-            if identity is not None and received_as(subject, sent):
-                sent[subjects.SIGNATURE] = signature(identity, subject, data, sent)
-            ack = await client.jetstream().publish(subject, data, headers=sent or None, timeout=_TRY_S)
-        except (NatsError, APIError, OSError, TimeoutError):
+            return await self._stored(subject, data, headers)
+        except (NatsError, OSError, TimeoutError):
             return None
+
+    async def _stored(self, subject: str, data: bytes, headers: dict[str, str] | None) -> int:
+        client = await self._connected()
+        sent, (_, identity) = dict(headers or {}), self._where()
+        if identity is not None and received_as(subject, sent):
+            sent[subjects.SIGNATURE] = signature(identity, subject, data, sent)
+        ack = await client.jetstream().publish(subject, data, headers=sent or None, timeout=_TRY_S)
         return ack.seq
 
     async def _connected(self) -> Client:
