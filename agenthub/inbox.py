@@ -35,18 +35,16 @@ def choose(waiting: Sequence[Waiting], *, at: datetime, ageing_s: float, lifted_
     first, but lifted ones go at most every other time while others wait: an old backlog cannot starve high.
     """
 
-    def rank(item: Waiting) -> int:
-        if item.priority is Priority.CRITICAL:
-            return item.priority.rank
-        lifts = int((at - item.stored_at).total_seconds() // ageing_s)
-        return max(min(item.priority.rank, Priority.HIGH.rank), item.priority.rank - max(0, lifts))
+    def order(item: Waiting) -> tuple[int, bool, datetime, Priority, bool]:
+        rank = own_rank = item.priority.rank
+        if item.priority is not Priority.CRITICAL:
+            lifts = int((at - item.stored_at).total_seconds() // ageing_s)
+            rank = max(min(own_rank, Priority.HIGH.rank), own_rank - max(0, lifts))
+        was_lifted = rank < own_rank
+        return rank, was_lifted and lifted_last, item.stored_at, item.priority, was_lifted
 
-    def order(item: Waiting) -> tuple[int, bool, datetime]:
-        was_lifted = rank(item) < item.priority.rank
-        return rank(item), was_lifted and lifted_last, item.stored_at
-
-    best = min(waiting, key=order)
-    return Choice(best.priority, rank(best) < best.priority.rank)
+    *_, priority, was_lifted = min(map(order, waiting), key=lambda found: found[:3])
+    return Choice(priority, was_lifted)
 
 
 class Inbox:

@@ -160,7 +160,7 @@ class Loop:
         try:
             await self._before_effect()
             message = self._take_in(Message.read(delivery.data, default_id=delivery.default_id))
-            message = message.model_copy(update=_of_the_door(message, delivery))
+            message = message.having(**_of_the_door(message, delivery))
             await self._triage.check(message, delivery)
             if message.coalesce and await self._inbox.has_newer(message, delivery):
                 await self._settling.complete(message, Outcome.NOTED, "a newer one of the same kind waits")
@@ -238,8 +238,11 @@ class Loop:
         if await self._settling.went_elsewhere(work, delivery, order=order):
             return True
         self._steered.check(work.task)
-        if not self._journal.is_done(work.turn_id):
+        try:
             await self._gate.enter()
+        except SessionError:  # what is done needs nothing more
+            if not self._journal.is_done(work.turn_id):
+                raise
         turn = self._journal.open_turn(
             work.turn_id, message_id=work.task.id, ack_subject=delivery.reply_subject,
             failures_before=delivery.attempts_before,
@@ -267,17 +270,15 @@ class Loop:
         )  # fmt: skip
         kind = "resumed" if work.ask else "taken"
         waited_s = round(max(0.0, (self._clock() - delivery.stored_at).total_seconds()), 3)
-        await self._events.tell(
+        self._events.tell_soon(
             kind, work.task.title, work.task, from_role=work.task.from_role, attempt=turn.attempts, waited_s=waited_s
         )
         try:
-            async with (
-                asyncio.timeout(self._limits.turn_timeout_s),
-                self._preemption.watch(work.task),
-                self._steered.watch(work.task),
-            ):
-                result = await self._turn(work)
+            async with asyncio.timeout(self._limits.turn_timeout_s) as limit, self._preemption.watch(work.task):
+                with self._steered.watch(work.task, limit):
+                    result = await self._turn(work)
         except TimeoutError as error:
+            self._steered.check(work.task)
             raise SessionError(f"The turn took longer than {self._limits.turn_timeout_s:.0f} s.") from error
         if result.end is TurnEnd.INTERRUPTED:
             self._steered.check(work.task)

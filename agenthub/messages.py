@@ -281,14 +281,10 @@ class Message(Wire):
                 "Upgrade the role, then `agenthub dlq replay`"
             )
         identity = message.id or default_id
-        return message.model_copy(
-            update={
-                "id": identity,
-                "from_operator": message.from_operator or f"operator-{message.from_role}",
-                "trace_id": message.trace_id or identity,
-                "origin": message.origin or message.from_role,
-            }
-        )
+        return message.having(
+            id=identity, from_operator=message.from_operator or f"operator-{message.from_role}",
+            trace_id=message.trace_id or identity, origin=message.origin or message.from_role,
+        )  # fmt: skip
 
     @property
     def is_answer(self) -> bool:

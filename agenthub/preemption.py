@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from agenthub.inbox import Inbox
 from agenthub.messages import Message, Priority
@@ -24,26 +26,12 @@ class Preemption:
         self._inbox, self._session, self._events, self._grace_s = inbox, session, events, grace_s
         self._was_announced = False
 
-    @contextlib.asynccontextmanager
-    async def watch(self, task: Message) -> AsyncIterator[None]:
+    def watch(self, task: Message) -> AbstractAsyncContextManager[None]:
         """Announce what is critical for the length of the block, in which a turn for `task` runs."""
         self._was_announced = False
         if task.payload.priority is Priority.CRITICAL:  # first come, first served
-            yield
-            return
-        preempting: asyncio.Task[None] | None = None
-
-        def preempt() -> None:
-            nonlocal preempting
-            preempting = preempting or asyncio.create_task(self._preempt(task), name="preemption")
-
-        try:
-            with self._inbox.heeding(preempt):
-                yield
-        finally:
-            if preempting is not None:
-                preempting.cancel()
-                await asyncio.wait([preempting])
+            return contextlib.nullcontext()
+        return _Watch(self._inbox, lambda: self._preempt(task))
 
     def made_way(self, result: TurnResult) -> bool:
         """True if the turn that ended with `result` is to go on after the critical message that waits.
@@ -61,3 +49,24 @@ class Preemption:
         await self._events.tell("preempting", "a critical message waits", task)
         await asyncio.sleep(self._grace_s)
         await self._session.interrupt()
+
+
+class _Watch(AbstractAsyncContextManager[None]):
+    """Begins to preempt once, as soon as something critical is at hand within the block. Entered for every turn."""
+
+    def __init__(self, inbox: Inbox, preempt: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._heeding = inbox.heeding(self._critical)
+        self._preempt = preempt
+        self._preempting: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._heeding.__enter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._heeding.__exit__(None, None, None)
+        if self._preempting is not None:
+            self._preempting.cancel()
+            await asyncio.wait([self._preempting])
+
+    def _critical(self) -> None:
+        self._preempting = self._preempting or asyncio.create_task(self._preempt(), name="preemption")

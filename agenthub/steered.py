@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from agenthub.control import RESTARTS, Control, process_name
 from agenthub.errors import HubError, TurnCancelledError
@@ -63,9 +63,12 @@ class Steered:
         """Return if a message may be worked on; raises `FrozenError` or `TurnCancelledError`."""
         self._steering.check_message(task.id)
 
-    @contextlib.asynccontextmanager
-    async def watch(self, task: Message) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def watch(self, task: Message, limit: asyncio.Timeout) -> Iterator[None]:
         """Let people reach the turn that runs in the block.
+
+        Args:
+            limit: When the turn is cut off; earlier, if people end it and it does not end by itself.
 
         Raises:
             TurnCancelledError: If they have ended it, also if it came to its end in that very moment: they were told.
@@ -73,14 +76,10 @@ class Steered:
         self.check(task)
         nudge = self._steering.about("nudge", task.id)  # a crash may have come before the model heard it
         nudging = asyncio.create_task(self._nudge(nudge), name="nudge") if nudge is not None else None
+        self._limit = limit
         try:
-            async with asyncio.timeout(None) as self._limit:
-                yield
+            yield
             self._steering.check_cancelled(task.id)
-        except TimeoutError:
-            if self._limit is not None and self._limit.expired():
-                self.check(task)
-            raise
         finally:
             self._limit = None
             if nudging is not None:

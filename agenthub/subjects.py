@@ -60,6 +60,8 @@ ATTACHMENTS = "attachments"
 
 # ── headers ────────────────────────────────────────────────────────────────────────────────────────
 MESSAGE_ID = "Nats-Msg-Id"
+TTL = "Nats-TTL"
+"""After how many seconds the broker forgets a message."""
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 INCREMENT = "Nats-Incr"
 """What is added to a counter: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-49.md"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +17,16 @@ class Wire(BaseModel):
     def encode(self) -> bytes:
         """UTF-8 JSON without the fields that are None."""
         return self.model_dump_json(exclude_none=True).encode()
+
+    def having(self, **values: Any) -> Self:
+        """The value with these fields, which are not checked; itself, if it has them: a copy costs as much as reading.
+
+        A name that is no field is an extra one.
+        """
+        known = self.__dict__
+        if all(name in known and known[name] == value for name, value in values.items()):
+            return self
+        return self.model_copy(update=values)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from agenthub import subjects
 from agenthub.breakers import Breakers, role_key
 from agenthub.client import Client
 from agenthub.errors import SessionError
@@ -36,7 +37,7 @@ from agenthub.rehearsal import start_rehearsal
 from agenthub.rehearsal.server import Endpoint
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, SessionEvent, ToolEnded, TurnEnd, TurnResult
-from tests.organization import Hub, ScriptedSession, says, until, write_organization
+from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
 from tests.test_cli import in_hub
 
 NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -251,6 +252,24 @@ async def test_a_role_that_spends_too_fast_is_left_alone_in_the_middle_of_its_tu
         await until(lambda: _delayed(hub))
     assert state["reason"].startswith("it spent 0.03 USD in 10 minutes of 0.03")
     assert len(endpoint.model.journal) == asked < 200
+
+
+async def test_what_is_done_and_comes_again_does_not_wait_for_a_breaker(hub: Hub) -> None:
+    session, message = says("done"), directive("Write it")
+    async with hub.role("backend", session):
+        await hub.put("backend", message)
+        await hub.completion("backend", str(message["id"]))
+        await in_hub(hub, "breaker", "trip", "backend", "--for", "1h", "--reason", "it breaks the build")
+        await hub.send("backend", "Write that")
+        await until(lambda: _delayed(hub))  # so it has heard of it
+        await hub.put("backend", message)
+        await until(lambda: _is_worked_off(hub))
+    assert (len(session.prompts), await _delayed(hub, 2)) == (1, False)
+
+
+async def _is_worked_off(hub: Hub) -> bool:
+    lanes = await hub.bus.counts(subjects.AGENTS, "agent-hub.operators.operator-backend.inbox.>")
+    return not lanes and not await hub.bus.counts(subjects.AGENTS, subjects.inbox("backend"))
 
 
 async def test_a_role_whose_breaker_a_person_trips_opens_no_turn(hub: Hub) -> None:

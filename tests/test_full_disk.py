@@ -23,11 +23,11 @@ class SmallDisk(RolePlace):
         return self.opened[-1]
 
     def fill(self) -> None:
-        (pages,) = self.opened[-1]._db.execute("PRAGMA page_count").fetchone()
-        self.opened[-1]._db.execute(f"PRAGMA max_page_count = {pages}")
+        (pages,) = self.opened[-1]._file.reading.execute("PRAGMA page_count").fetchone()
+        self.opened[-1]._file.reading.execute(f"PRAGMA max_page_count = {pages}")
 
     def free(self) -> None:
-        self.opened[-1]._db.execute("PRAGMA max_page_count = 1000000")
+        self.opened[-1]._file.reading.execute("PRAGMA max_page_count = 1000000")
 
 
 async def test_a_full_disk_stops_the_work_until_there_is_room(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from agenthub import subjects
 from agenthub.bus.access import access_for, write
 from agenthub.bus.admission import let_in
 from agenthub.bus.connecting import connect
-from agenthub.bus.connection import Bus
+from agenthub.bus.connection import Bus, Stored
 from agenthub.bus.dealing import deal
 from agenthub.bus.identity import LEADER, OPERATOR, SERVERS, VIEWER, Identity, Keyring, verify
 from agenthub.bus.permissions import Member
@@ -210,6 +210,15 @@ async def test_a_refusal_is_said_at_once_with_the_subject(hub: Hub) -> None:
             async with asyncio.timeout(30):
                 await bus.publish(subjects.lane("backend", "high", "ceo"), b"{}")
         await bus.publish(subjects.lane("backend", "high", "qa"), b"{}")  # and the connection goes on
+
+
+async def test_a_refusal_makes_nothing_else_that_is_being_stored_be_sent_twice(hub: Hub) -> None:
+    async with connect(hub.server.url, name="qa", identity=key_of(hub, "qa"), patience_s=60) as bus:
+        refused = bus.publish(subjects.lane("backend", "high", "ceo"), b"{}")
+        own = [bus.publish(subjects.lane("backend", "high", "qa"), b"{}", message_id=f"own-{n}") for n in range(50)]
+        first, *others = await asyncio.gather(refused, *own, return_exceptions=True)
+    assert isinstance(first, PermissionDeniedError)
+    assert {isinstance(one, Stored) and one.is_new for one in others} == {True}
 
 
 async def test_a_new_role_comes_in_without_a_restart_and_one_that_is_gone_is_out(hub: Hub, bus: Bus) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
@@ -13,9 +14,9 @@ import pytest
 from agenthub import subjects
 from agenthub.bus.server import NatsServer
 from agenthub.errors import HubError, ModelRefusedError, ModelUnavailableError, RefusedError, SessionError
-from agenthub.messages import Completion, Outcome
+from agenthub.messages import Completion, Event, Outcome
 from agenthub.runtime import RolePlace, run_role
-from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
+from agenthub.sessions.session import Prompt, SessionEvent, ToolEnded, TurnEnd, TurnResult
 from tests.organization import Hub, ScriptedSession, directive, says, until
 
 PUBLIC = {
@@ -63,6 +64,28 @@ async def test_the_same_directive_sent_again_is_completed_once(hub: Hub, times: 
     assert len(session.prompts) == 1
     assert len(await hub.waiting("you")) == 1
     assert (await hub.bus.js.stream_info(subjects.DONE)).state.messages == 1
+
+
+class Hasty(ScriptedSession):
+    """A session that waits for nothing."""
+
+    async def turn(self, prompt: Prompt, *, turn_id: str) -> AsyncGenerator[SessionEvent, None]:
+        yield ToolEnded("read_file", "plan.md", is_error=False)
+        yield TurnResult(TurnEnd.FINISHED, Outcome.DONE, "read")
+
+
+async def test_that_a_message_was_taken_is_told_before_what_is_done_for_it(hub: Hub) -> None:
+    async with hub.bus.listen(subjects.event("*", "backend")) as heard, hub.role("backend", Hasty(says("x")._script)):
+        message_id = await hub.send("backend", "read it")
+        done = await hub.completion("backend", message_id)
+        kinds: list[str] = []
+        async with asyncio.timeout(30):
+            while len(kinds) < 2:
+                event = Event.decode((await anext(heard)).data)
+                if event.message_id == message_id:
+                    kinds.append(event.kind)
+                    assert done.started_at <= event.at <= done.ended_at
+    assert kinds == ["taken", "step"]
 
 
 async def test_a_refusal_is_told_to_the_sender_with_what_to_change(hub: Hub) -> None:

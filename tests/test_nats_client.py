@@ -9,6 +9,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -157,3 +160,18 @@ async def test_questions_that_a_killed_server_took_along_leave_nothing_and_late_
     assert (await bus.nc.request("asked", b"again", timeout=20)).data == b"again"
     assert not bus.nc._asked
     assert len(bus.nc._takers) == 1
+
+
+_LINES = st.lists(
+    st.one_of(
+        st.binary(max_size=12),
+        st.sampled_from([b"Nats-Msg-Id: 1", b"a :b", b"a b: c", b"\x1c: d", b":", b"n\xc3\xa4: x"]),
+    ),
+    max_size=6,
+)
+
+
+@given(_LINES)
+def test_headers_are_read_as_nats_py_reads_them(lines: list[bytes]) -> None:
+    raw = b"\r\n".join(lines) + b"\r\n\r\n"
+    assert HeedingClient._parse_header_lines(raw) == Client._parse_header_lines(raw)

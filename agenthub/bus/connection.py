@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -11,10 +12,10 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from nats.aio.msg import Msg
-from nats.errors import BadSubjectError, MaxPayloadError
+from nats.errors import BadSubjectError, MaxPayloadError, NoRespondersError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError
 from nats.js.errors import NotFoundError as StreamMissing
 
 from agenthub import subjects
@@ -73,8 +74,6 @@ class Bus:
         self.nc = HeedingClient()
         self.js: JetStreamContext = self.nc.jetstream(timeout=_TRY_S)
         self._on_reconnect: list[Callback] = []
-        self._tries: set[asyncio.Timeout] = set()
-        """Publications that wait for the broker's answer."""
         self._denied: set[str] = set()
         """Subjects on which the broker does not let this identity publish, in small letters as nats-py tells them."""
 
@@ -127,11 +126,11 @@ class Bus:
                 sent[subjects.MESSAGE_ID] = message_id
             if only_after is not None:
                 sent[subjects.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(only_after)
+            if ttl_s is not None:
+                sent[subjects.TTL] = str(int(ttl_s))
+            self._denied.discard(subject.lower())
             try:
-                async with self._try(subject):
-                    ack = await self.js.publish(subject, data, headers=sent or None, timeout=_TRY_S, msg_ttl=ttl_s)
-                value = None if ack.val is None else int(ack.val)
-                return Stored(ack.stream, ack.seq, is_new=not ack.duplicate, value=value)
+                return _stored(await self.nc.request(subject, data, timeout=_TRY_S, headers=sent or None))
             except MaxPayloadError as error:
                 raise RefusedError(_too_large(subject, data)) from error
             except BadSubjectError as error:
@@ -148,11 +147,13 @@ class Bus:
                 if error.code != 503:
                     raise HubError(f"{subject}: {error.description} ({error.err_code})") from error
                 reason: Exception = error
-            except NoStreamResponseError as error:
+            except NoRespondersError as error:
                 if self.is_connected and not await self._stream_exists(subject):
                     raise NoStreamError(f"No stream stores {subject}. Run `agenthub provision`.") from error
                 reason = error
-            except (NatsError, TimeoutError, OSError) as error:
+            except (NatsError, OSError) as error:
+                if subject.lower() in self._denied:
+                    raise PermissionDeniedError(self.identity.name if self.identity else "", subject) from None
                 reason = error
             await patience.after(reason)
 
@@ -320,37 +321,16 @@ class Bus:
             return True
         return True
 
-    @contextlib.asynccontextmanager
-    async def _try(self, subject: str) -> AsyncIterator[None]:
-        """A request that is given up with TimeoutError when the connection is lost: nobody answers it any more.
-
-        Raises:
-            PermissionDeniedError: If the broker says that this identity may not publish on `subject`.
-        """
-        self._denied.discard(subject.lower())
-        try:
-            async with asyncio.timeout(None) as limit:
-                self._tries.add(limit)
-                try:
-                    yield
-                finally:
-                    self._tries.discard(limit)
-        except TimeoutError:
-            if subject.lower() in self._denied:
-                raise PermissionDeniedError(self.identity.name if self.identity else "", subject) from None
-            raise
-
     def lost(self) -> None:
-        at_once = asyncio.get_running_loop().time()
-        for limit in self._tries:
-            limit.reschedule(at_once)
+        """The connection is gone, and with it the answers to all that was asked."""
+        self.nc.give_up()
 
     def violated(self, subject: str) -> None:
         """The broker has refused a publication: whoever waits for its answer need not wait any longer."""
         who = self.identity.name if self.identity else "somebody without a key"
         logger.warning("the broker does not let %s publish on %s", who, subject)
         self._denied.add(subject)
-        self.lost()
+        self.nc.give_up(subject)
 
     async def reconnected(self) -> None:
         logger.info("connected to %s again", self.nc.connected_url.netloc if self.nc.connected_url else self.url)
@@ -381,6 +361,23 @@ class _Patience:
             self._say_after_s = 2 * waited_s
             logger.warning("%s; tried for %.0f s, trying on", said, waited_s)
         await asyncio.sleep(_PAUSE_S)
+
+
+def _stored(answer: Msg) -> Stored:
+    """What a stream answers to a publication.
+
+    https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-1.md, `io.nats.jetstream.api.v1.pub_ack`
+
+    Raises:
+        APIError: If it did not store it.
+    """
+    said = json.loads(answer.data)
+    if "error" in said:
+        raise APIError.from_error(said["error"])
+    value = said.get("val")
+    return Stored(
+        said["stream"], said["seq"], is_new=not said.get("duplicate"), value=None if value is None else int(value)
+    )
 
 
 def _too_large(subject: str, data: bytes) -> str:

@@ -40,12 +40,12 @@ class Delivery:
         self._bus = bus
         self.data: bytes = msg.data
         self.subject: str = msg.subject
-        self.signed_headers: dict[str, str] = {name: str(value) for name, value in (msg.headers or {}).items()}
+        self.signed_headers: dict[str, str] = msg.headers or {}
         """As they were published."""
-        self.headers = dict(self.signed_headers)
-        if not subjects.is_of_the_role(msg.subject):
-            for ours in (subjects.ID, subjects.ATTEMPTS):  # what only the role itself may say of a message
-                self.headers.pop(ours, None)
+        self.headers = self.signed_headers
+        if self.headers and not subjects.is_of_the_role(msg.subject):
+            only_its = (subjects.ID, subjects.ATTEMPTS)  # what only the role itself may say of a message
+            self.headers = {name: value for name, value in self.headers.items() if name not in only_its}
         self.reply_subject: str = msg.reply
         """Where the broker takes the acknowledgement; valid for any process that knows it."""
         metadata = msg.metadata
@@ -156,7 +156,10 @@ class Pull:
     def pull_soon(self) -> None:
         """The same as soon as this process waits for anything: what is in hand goes first."""
         if self._may_ask():
-            self._spawn(self._ask(self._question(), self._now, answer_within_s=ANSWER_WITHIN_S))
+            asyncio.get_running_loop().call_soon(self._ask_now, self._question())
+
+    def _ask_now(self, question: int) -> None:
+        self._spawn(self._ask(question, self._now, answer_within_s=ANSWER_WITHIN_S))
 
     def _may_ask(self) -> bool:
         if self._subscription is None or self.held or self._outstanding:

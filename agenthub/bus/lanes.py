@@ -149,13 +149,17 @@ class Lanes:
 
     async def withdraw(self) -> None:
         """Leave what waits to the other replicas, if there are any, until `resume`."""
+        if not self._is_shared:
+            return
         async with self._changing:
-            if self._is_shared and not self._is_withdrawn:
+            if not self._is_withdrawn:
                 self._is_withdrawn = True
                 await asyncio.gather(*(pull.pause() for pull in self._pulls.values()))
 
     async def resume(self) -> None:
         """Pull again from all lanes."""
+        if not self._is_shared:
+            return  # it never withdrew
         async with self._changing:
             if self._is_withdrawn:
                 self._is_withdrawn = False

@@ -67,8 +67,8 @@ class HeedingClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._answers_prefix = ""
-        self._asked: dict[str, asyncio.Future[Msg]] = {}
-        """Who waits for an answer, by the last token of where it comes."""
+        self._asked: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
+        """What was asked and who waits for the answer, by the last token of where it comes."""
         self._takers: dict[int, Callable[[Msg], None]] = {}
         """Who takes messages directly, by the number of the subscription."""
         self.renewed: Callable[[], dict[str, Any]] = dict
@@ -129,10 +129,10 @@ class HeedingClient(Client):
         self, subject: str, payload: bytes = b"", timeout: float = 0.5, old_style: bool = False,
         headers: dict[str, Any] | None = None,
     ) -> Msg:  # fmt: skip
-        """The answer to what is published. With `asyncio.timeout`, which swallows nothing.
+        """The answer to what is published.
 
         Raises:
-            TimeoutError: If none came within `timeout` seconds.
+            TimeoutError: If none came within `timeout` seconds, or none will come any more.
             NoRespondersError: If nobody listens.
         """
         if self.is_draining_pubs:
@@ -145,24 +145,30 @@ class HeedingClient(Client):
                 self._answers_prefix = ""  # else nobody would ever be answered
                 raise
         token = self._nuid.next().decode()
-        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._asked[token] = answer
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Msg] = loop.create_future()
+        self._asked[token] = subject, answer
+        overdue = loop.call_later(timeout, _give_up, answer)
         try:
             await self._publish(_When.NOW, subject, payload, f"{self._answers_prefix}{token}", headers)
-            async with asyncio.timeout(timeout):
-                found = await answer
-        except TimeoutError as error:
-            raise NatsTimeoutError from error
+            found = await answer
         finally:
+            overdue.cancel()
             del self._asked[token]
         if found.headers and found.headers.get(Header.STATUS) == NO_RESPONDERS_STATUS:
             raise NoRespondersError
         return found
 
     def _answered(self, msg: Msg) -> None:
-        answer = self._asked.get(msg.subject[len(self._answers_prefix) :])
+        _, answer = self._asked.get(msg.subject[len(self._answers_prefix) :], ("", None))
         if answer is not None and not answer.done():
             answer.set_result(msg)
+
+    def give_up(self, subject: str | None = None) -> None:
+        """Have who waits for an answer wait no longer: all, or those who asked on a subject, in small letters."""
+        for asked, answer in self._asked.values():
+            if subject is None or asked.lower() == subject:
+                _give_up(answer)
 
     async def subscribe_directly(self, subject: str, take: Callable[[Msg], None]) -> Subscription:
         """A subscription of which each message is given to `take` where it is read, and not through a queue and a task.
@@ -188,6 +194,18 @@ class HeedingClient(Client):
             take(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
         except Exception as error:  # noqa: BLE001 - it would end the reading: the client would be deaf to everybody
             await self._error_cb(error)
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """The headers of a message, as nats-py reads them, which looks at each character of each name for itself."""
+        found: dict[str, str] = {}
+        for line in raw.split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            if colon and name.isascii():
+                key = name.strip().decode()
+                if not key or key.split() == [key]:
+                    found[key] = value.strip().decode("utf-8", "replace")
+        return found
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._takers.pop(sid, None)
@@ -282,3 +300,8 @@ class HeedingClient(Client):
             self._pings_outstanding = 0
         else:
             await super()._process_pong()
+
+
+def _give_up(answer: asyncio.Future[Msg]) -> None:
+    if not answer.done():
+        answer.set_exception(NatsTimeoutError())

@@ -78,6 +78,8 @@ class Watch:
         Before that it looks whether the task asks anew for what its sender was told is done.
         """
         try:
+            if not self._kept.has_something_for(task):
+                return None
             before = self._kept.done_before(task) if task.type == "task_assignment" else ""
             if before:
                 asks = f"{task.from_role} asks again, in the same trace"

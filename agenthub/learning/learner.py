@@ -18,7 +18,6 @@ from typing import NamedTuple
 from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.bus.deliveries import Delivery, Pull
-from agenthub.bus.received import Heard
 from agenthub.errors import HubError, MessageError, NotFoundError
 from agenthub.guards.poisoning import suspicion
 from agenthub.learning.policy import Policy, most_useful
@@ -61,6 +60,8 @@ class Learner:
         self._events, self._notices, self._clock = events, notices, clock
         self._states = TrustStates(bus)
         self._woken = asyncio.Event()
+        self._has_some = asyncio.Event()
+        """Set once something was learned."""
         consumer = subjects.learning_consumer(place.role)
         self._pull = Pull(bus, subjects.LEARNING, consumer, self._woken.set, batch=_BATCH)
 
@@ -72,10 +73,10 @@ class Learner:
     # ── what the session asks ──────────────────────────────────────────────────────────────────────
     def hints(self, task: str, text: str) -> list[Held]:
         """Unproven learnings that fit a task, at most five; the same for a task that is begun again."""
+        if self._learned.is_empty:
+            return []
         try:
             at = self._clock()
-            if self._learned.is_empty:
-                return []
             if known := self._learned.offers(task):
                 return [one for one in self._learned.all(at=at, only=known) if one.state is State.HINT]
             found = self._learned.fitting(text, at=at)
@@ -108,18 +109,18 @@ class Learner:
     async def run(self) -> None:
         """Learn until cancelled."""
         self._bus.on_reconnect(self._pull_again)
-        async with self._bus.listen(subjects.done(self._place.role, "*")) as ends:
-            await self._pull.open()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._serve(), name="learn from others")
-                    group.create_task(self._follow(ends), name="learn from how tasks end")
-            finally:
-                await self._pull.close()
-                self._learned.close()
+        await self._pull.open()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._serve(), name="learn from others")
+                group.create_task(self._follow(), name="learn from how tasks end")
+        finally:
+            await self._pull.close()
+            self._learned.close()
 
     async def _serve(self) -> None:
         if not self._learned.is_empty:
+            self._has_some.set()
             await self._guarded(self._look_again)
         while True:
             with contextlib.suppress(TimeoutError):
@@ -137,10 +138,13 @@ class Learner:
                     await asyncio.sleep(PAUSE_S)
             await self._pull.pull()
 
-    async def _follow(self, ends: Heard) -> None:
-        async for received in ends:
-            task = received.subject.rpartition(".")[2]
-            await self._guarded(partial(self._settle, {task}))
+    async def _follow(self) -> None:
+        await self._has_some.wait()  # before, no end says anything of a learning, and most roles end many tasks
+        async with self._bus.listen(subjects.done(self._place.role, "*")) as ends:
+            await self._guarded(self._settle)
+            async for received in ends:
+                task = received.subject.rpartition(".")[2]
+                await self._guarded(partial(self._settle, {task}))
 
     async def _pull_again(self) -> None:
         await self._pull.pull_again()
@@ -162,6 +166,8 @@ class Learner:
             if not delivery.is_settled:
                 await self._take(delivery)
         await self._refresh()
+        if not self._learned.is_empty:
+            self._has_some.set()
         for delivery in batch:
             await delivery.ack()
 

@@ -140,5 +140,16 @@ class OwnWork:
     def _db(self) -> sqlite3.Connection:
         return self._file.connection
 
+    def has_something_for(self, task: Message) -> bool:
+        """False if neither `take` nor `done_before` gives anything: asked for each task, of which most are so."""
+        if self._file.is_empty:
+            return False
+        (found,) = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM candidate WHERE shown_with IN (?1, ''))"
+            " OR EXISTS (SELECT 1 FROM done WHERE trace = ?2 AND sender = ?3 AND task != ?1)",
+            (task.id, task.trace_id, task.from_role),
+        ).fetchone()
+        return bool(found)
+
     def _rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
         return self._file.rows(statement, *values)

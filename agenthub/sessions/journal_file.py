@@ -5,9 +5,7 @@ SQLite, WAL, `synchronous=FULL`: a commit survives power loss.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 from agenthub.errors import ConfigError
@@ -87,11 +85,29 @@ def is_writable(db: sqlite3.Connection) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def unsynced(db: sqlite3.Connection) -> Iterator[None]:
-    """For records that survive the death of this process, but not of the machine until the next synced one."""
-    db.execute("PRAGMA synchronous = NORMAL")
-    try:
-        yield
-    finally:
-        db.execute("PRAGMA synchronous = FULL")
+class JournalFile:
+    """A connection to the file of a journal, by what a commit is to survive.
+
+    SQLite has that as a mode of the connection, which is changed when it must be and not for each record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.reading = open_file(path)
+        """For questions."""
+        self._is_synced = True
+
+    @property
+    def synced(self) -> sqlite3.Connection:
+        """For records that survive power loss."""
+        if not self._is_synced:
+            self.reading.execute("PRAGMA synchronous = FULL")
+            self._is_synced = True
+        return self.reading
+
+    @property
+    def unsynced(self) -> sqlite3.Connection:
+        """For records that survive the death of this process, but not of the machine until the next synced one."""
+        if self._is_synced:
+            self.reading.execute("PRAGMA synchronous = NORMAL")
+            self._is_synced = False
+        return self.reading

@@ -269,7 +269,7 @@ async def test_each_task_has_its_own_conversation_and_its_continuation_returns_t
 
 # ── the journal stays bounded ──────────────────────────────────────────────────────────────────────
 def stored(journal: Journal, table: str) -> int:
-    return int(journal._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+    return int(journal._file.reading.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
 async def test_old_conversations_go_when_there_is_too_much_of_them_and_open_work_stays(

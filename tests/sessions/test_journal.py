@@ -206,9 +206,47 @@ def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         Journal(path)
 
 
-def test_every_commit_is_forced_to_the_disk(journal: Journal) -> None:
-    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
-    assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+FULL, NORMAL = 2, 1
+
+_WRITES: dict[str, tuple[Callable[[Journal], object], int]] = {
+    "open_turn": (lambda journal: opens(journal, "other"), NORMAL),
+    "finish": (lambda journal: journal.finish("t", {}), NORMAL),
+    "a step that may be repeated": (lambda journal: journal.record_step("t", 1, "look", {}, may_repeat=True), NORMAL),
+    "fail": (lambda journal: journal.fail("t"), FULL),
+    "put_back": (lambda journal: journal.put_back("t"), FULL),
+    "record_answer": (records, FULL),
+    "begin_anew": (
+        lambda journal: journal.begin_anew(
+            "t", message_id="m", hand_over=said("so far"), tokens=3, model="x", usage=USAGE
+        ),
+        FULL,
+    ),
+    "record_usage": (lambda journal: journal.record_usage("t", message_id="m", model="x", usage=USAGE), FULL),
+    "intend": (lambda journal: journal.intend("t", 1, "pay"), FULL),
+    "record_step": (lambda journal: journal.record_step("t", 1, "pay", {}), FULL),
+    "add_note": (lambda journal: journal.add_note("n", "text"), FULL),
+    "prune": (lambda journal: journal.prune(), FULL),
+}
+
+
+@pytest.mark.parametrize("name", _WRITES)
+def test_what_must_survive_power_loss_is_forced_to_the_disk_whatever_was_written_before(
+    journal: Journal, name: str
+) -> None:
+    db = journal._file.reading
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    write, mode = _WRITES[name]
+    opens(journal)
+    if mode == NORMAL:
+        journal.add_note("before", "text")
+    written: list[str] = []
+    db.set_trace_callback(written.append)
+    write(journal)
+    db.set_trace_callback(None)
+    assert any(statement.split()[0] in ("INSERT", "UPDATE", "DELETE") for statement in written)
+    assert db.execute("PRAGMA synchronous").fetchone() == (mode,)
+    changes = [at for at, statement in enumerate(written) if statement.startswith("PRAGMA synchronous")]
+    assert changes == [0], written  # before anything was written
 
 
 _WRITER = """
