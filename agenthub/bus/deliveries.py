@@ -21,10 +21,13 @@ from agenthub.rhythm import until_next_s
 logger = logging.getLogger(__name__)
 
 PULL_EXPIRES_S = 40.0
-"""How long at most a pull waits at the broker, which then says so, and it is sent again. Heartbeats on the way would be
-three times the messages."""
+"""How long at most a pull waits at the broker, which then says so, and it is sent again."""
 _OVERDUE_S = 5.0
-"""How long that word is waited for. When a server or a consumer's leader goes, the pull may be lost without one."""
+"""How long that word is waited for."""
+HEARTBEAT_S = 2.5
+"""How often a cluster says that it still knows of the pull: with a consumer's leader it may be lost without a word, and
+the connection is to another server. That a server alone goes is seen, and heartbeats would be many times its messages.
+"""
 ANSWER_WITHIN_S = 1.0
 """How long the broker may take to say that there is nothing."""
 ACK_WITHIN_S = 1.0
@@ -248,6 +251,9 @@ class Pull:
         status = (msg.headers or {}).get("Status", "")
         if not status or msg.subject != f"{self._inbox}.{self._questions}":
             return
+        if status == "100":  # a heartbeat
+            self._guard_for(2 * HEARTBEAT_S)
+            return
         self._outstanding = 0
         self._stop_guard()
         if status in ("404", "408"):
@@ -261,8 +267,10 @@ class Pull:
         if not self.held and not self._outstanding and self._waits:
             question = self._question()  # who hears that nothing is there asks the same no more
             expires_s = until_next_s(PULL_EXPIRES_S)
-            how = {"batch": self._batch, "expires": int(expires_s * 1e9)}
-            self._spawn(self._ask(question, json.dumps(how).encode(), answer_within_s=expires_s + _OVERDUE_S))
+            how, answer_within_s = {"batch": self._batch, "expires": int(expires_s * 1e9)}, expires_s + _OVERDUE_S
+            if self._bus.cluster_size and expires_s > 4 * HEARTBEAT_S:
+                how["idle_heartbeat"], answer_within_s = int(HEARTBEAT_S * 1e9), 2 * HEARTBEAT_S
+            self._spawn(self._ask(question, json.dumps(how).encode(), answer_within_s=answer_within_s))
 
     async def _wait_later(self, status: str, description: str) -> None:
         if status == "503":  # nobody is there: the consumer's leader is not elected yet, or nothing can be stored
