@@ -238,11 +238,8 @@ class Loop:
         if await self._settling.went_elsewhere(work, delivery, order=order):
             return True
         self._steered.check(work.task)
-        try:
+        if not self._journal.is_done(work.turn_id):  # as the probe of a breaker it would never say how it went
             await self._gate.enter()
-        except SessionError:  # what is done needs nothing more
-            if not self._journal.is_done(work.turn_id):
-                raise
         turn = self._journal.open_turn(
             work.turn_id, message_id=work.task.id, ack_subject=delivery.reply_subject,
             failures_before=delivery.attempts_before,

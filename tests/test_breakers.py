@@ -267,6 +267,23 @@ async def test_what_is_done_and_comes_again_does_not_wait_for_a_breaker(hub: Hub
     assert (len(session.prompts), await _delayed(hub, 2)) == (1, False)
 
 
+async def test_what_is_done_and_comes_again_is_no_probe_of_a_breaker(hub: Hub) -> None:
+    breakers = Breakers(hub.bus, rules=RULES, clock=now)
+    session, message = says("done"), directive("Write it")
+    async with hub.role("backend", session):
+        await hub.put("backend", message)
+        await hub.completion("backend", str(message["id"]))
+        await breakers.trip(role_key("backend"), "it breaks the build", shown="backend", open_s=2)
+        await hub.send("backend", "Write that")
+        await until(lambda: _delayed(hub))  # so it has heard of it
+        await hub.bus.purge(subjects.SCHEDULES, "agent-hub.sched.backend.*")
+        opened = (await breakers.all())[role_key("backend")]
+        await until(lambda: wait_s(opened, "backend", now()) == 0)
+        await hub.put("backend", message)
+        await until(lambda: _is_worked_off(hub))
+    assert (await breakers.all())[role_key("backend")].state == "open"
+
+
 async def _is_worked_off(hub: Hub) -> bool:
     lanes = await hub.bus.counts(subjects.AGENTS, "agent-hub.operators.operator-backend.inbox.>")
     return not lanes and not await hub.bus.counts(subjects.AGENTS, subjects.inbox("backend"))
