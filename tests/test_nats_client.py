@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -160,6 +162,27 @@ async def test_questions_that_a_killed_server_took_along_leave_nothing_and_late_
     assert (await bus.nc.request("asked", b"again", timeout=20)).data == b"again"
     assert not bus.nc._asked
     assert len(bus.nc._takers) == 1
+
+
+async def test_who_is_cancelled_after_the_time_for_an_answer_was_over_leaves_no_error_behind(
+    server: NatsServer, bus: Bus
+) -> None:
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    await answers(bus)
+    await bus.nc.request("asked", b"before", timeout=8)
+    with frozen(server):
+        await fill(bus.nc)
+        bus.nc._max_pending_size = bus.nc.pending_data_size  # so the question waits for the server to read
+        asking = asyncio.create_task(bus.nc.request("asked", timeout=0.05))
+        await asyncio.wait([asking], timeout=0.2)
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.wait([asking])
+    assert asking.cancelled()
+    del asking
+    gc.collect()
+    assert not unheard
 
 
 _LINES = st.lists(

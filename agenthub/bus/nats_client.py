@@ -67,8 +67,8 @@ class HeedingClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._answers_prefix = ""
-        self._asked: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
-        """What was asked and who waits for the answer, by the last token of where it comes."""
+        self._asked: dict[str, tuple[str, asyncio.Future[Msg | None]]] = {}
+        """What was asked and who waits for the answer, by the last token of where it comes; None: none will come."""
         self._takers: dict[int, Callable[[Msg], None]] = {}
         """Who takes messages directly, by the number of the subscription."""
         self.renewed: Callable[[], dict[str, Any]] = dict
@@ -146,7 +146,7 @@ class HeedingClient(Client):
                 raise
         token = self._nuid.next().decode()
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Msg] = loop.create_future()
+        answer: asyncio.Future[Msg | None] = loop.create_future()
         self._asked[token] = subject, answer
         overdue = loop.call_later(timeout, _give_up, answer)
         try:
@@ -155,6 +155,8 @@ class HeedingClient(Client):
         finally:
             overdue.cancel()
             del self._asked[token]
+        if found is None:
+            raise NatsTimeoutError
         if found.headers and found.headers.get(Header.STATUS) == NO_RESPONDERS_STATUS:
             raise NoRespondersError
         return found
@@ -302,6 +304,6 @@ class HeedingClient(Client):
             await super()._process_pong()
 
 
-def _give_up(answer: asyncio.Future[Msg]) -> None:
+def _give_up(answer: asyncio.Future[Msg | None]) -> None:
     if not answer.done():
-        answer.set_exception(NatsTimeoutError())
+        answer.set_result(None)  # an error that nobody fetches, as who is cancelled, would be logged
