@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
-from agenthub import subjects
+from agenthub import equipment, subjects
 from agenthub.client import Client
 from agenthub.client.learnings import Learnings
+from agenthub.learning.learner import HELPED
 from agenthub.learnings import Judgement, Learning
-from agenthub.messages import Completion, Outcome
+from agenthub.messages import Completion, Outcome, now
+from agenthub.notices import Notices
+from agenthub.org.events import Events
+from agenthub.org.learned import Learned
 from agenthub.org.trust import State
 from agenthub.org.trust_states import Opinion, TrustStates
 from agenthub.organization import load_organization
@@ -234,6 +238,30 @@ def transcript(hub: Hub, role: str, task: str) -> str:
         return json.dumps([entry.content for entry in journal.enter(task)])
     finally:
         journal.close()
+
+
+async def test_what_is_reported_counts_when_the_task_ends_also_of_what_another_process_of_the_role_learned(
+    hub: Hub,
+) -> None:
+    known, at = Learned(policy(hub).with_name("learnings.db"), role="qa"), now()
+    events = Events(hub.bus, "qa")
+    notices = Notices("qa", operator="you", org="acme", bus=hub.bus, events=events)
+    learner = equipment.learner_of(hub.settings, hub.organization, "qa", bus=hub.bus, events=events, notices=notices)
+    running = asyncio.create_task(learner.run())
+    await until(lambda: _listens_to_others(hub, "qa"))
+    known.keep(learning(), "backend", heard_at=at)
+    learner.report(learner.find(learning().id), "t1", HELPED, "")
+    end = Completion(message_id="t1", role="qa", outcome=Outcome.DONE, evidence=["a.md"], started_at=at, ended_at=at)
+    await hub.bus.publish(subjects.done("qa", "t1"), end.encode())
+    await until(lambda: known.get(learning().id, at=at).standing.confirmations)
+    running.cancel()
+    await asyncio.wait([running])
+    known.close()
+
+
+async def _listens_to_others(hub: Hub, role: str) -> bool:
+    info = await hub.bus.js.consumer_info(subjects.LEARNING, subjects.learning_consumer(role))
+    return bool(info.num_waiting)
 
 
 async def test_a_lesson_of_backend_changes_what_qa_does_three_tasks_later(hub: Hub) -> None:

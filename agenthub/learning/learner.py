@@ -99,6 +99,7 @@ class Learner:
 
     def report(self, held: Held, task: str, result: str, note: str) -> None:
         """Note what the agent says of a learning; it counts when the task has ended."""
+        self._has_some.set()  # maybe another process of the role has learned it
         self._learned.report(held.id, task, result, note, at=self._clock())
 
     def published_lately(self) -> int:
