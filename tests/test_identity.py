@@ -212,6 +212,16 @@ async def test_a_refusal_is_said_at_once_with_the_subject(hub: Hub) -> None:
         await bus.publish(subjects.lane("backend", "high", "qa"), b"{}")  # and the connection goes on
 
 
+async def test_a_question_that_is_refused_is_not_asked_again(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    async with connect(hub.server.url, name="qa", identity=key_of(hub, "qa"), patience_s=3) as bus:
+        with pytest.raises(
+            PermissionDeniedError, match=r"`qa` may not publish on \$JS.API.STREAM.MSG.GET.AGENTHUB_EVENTS"
+        ):
+            await bus.last(subjects.EVENTS, subjects.event("taken", "backend"))
+        assert await bus.last(subjects.DONE, subjects.done("qa", "m")) is None
+    assert sum("does not let" in record.message for record in caplog.records) == 1
+
+
 async def test_a_refusal_makes_nothing_else_that_is_being_stored_be_sent_twice(hub: Hub) -> None:
     async with connect(hub.server.url, name="qa", identity=key_of(hub, "qa"), patience_s=60) as bus:
         refused = bus.publish(subjects.lane("backend", "high", "ceo"), b"{}")

@@ -20,7 +20,7 @@ from nats.js.errors import NotFoundError as StreamMissing
 
 from agenthub import subjects
 from agenthub.bus.identity import Identity
-from agenthub.bus.nats_client import HeedingClient
+from agenthub.bus.nats_client import DeniedError, HeedingClient
 from agenthub.bus.reading import read_stream
 from agenthub.bus.received import Heard, Received
 from agenthub.bus.signing import received_as, signature
@@ -74,8 +74,9 @@ class Bus:
         self.nc = HeedingClient()
         self.js: JetStreamContext = self.nc.jetstream(timeout=_TRY_S)
         self._on_reconnect: list[Callback] = []
-        self._denied: set[str] = set()
-        """Subjects on which the broker does not let this identity publish, in small letters as nats-py tells them."""
+        self._denied_s: dict[str, float] = {}
+        """When the broker last did not let this identity publish on a subject, by the time of the loop; subjects in
+        small letters, as nats-py tells them."""
 
     @property
     def is_connected(self) -> bool:
@@ -128,7 +129,6 @@ class Bus:
                 sent[subjects.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(only_after)
             if ttl_s is not None:
                 sent[subjects.TTL] = str(int(ttl_s))
-            self._denied.discard(subject.lower())
             try:
                 return _stored(await self.nc.request(subject, data, timeout=_TRY_S, headers=sent or None))
             except MaxPayloadError as error:
@@ -151,9 +151,9 @@ class Bus:
                 if self.is_connected and not await self._stream_exists(subject):
                     raise NoStreamError(f"No stream stores {subject}. Run `agenthub provision`.") from error
                 reason = error
+            except DeniedError as error:
+                raise self._permission_denied(error.subject) from None
             except (NatsError, OSError) as error:
-                if subject.lower() in self._denied:
-                    raise PermissionDeniedError(self.identity.name if self.identity else "", subject) from None
                 reason = error
             await patience.after(reason)
 
@@ -205,14 +205,18 @@ class Bus:
             PermissionDeniedError: If it does not let this identity ask.
         """
         patience = _Patience(self, f"did not answer for {what}")
+        asked_s = asyncio.get_running_loop().time()
         while True:
             try:
                 return await ask()
+            except DeniedError as error:
+                raise self._permission_denied(error.subject) from error
             except (NatsError, TimeoutError, OSError) as error:
                 if isinstance(error, APIError) and error.code != 503:
                     raise  # that is an answer
-                if denied := next((subject for subject in self._denied if what.lower() in subject), ""):
-                    raise PermissionDeniedError(self.identity.name if self.identity else "", denied) from error
+                for denied, at_s in self._denied_s.items():
+                    if at_s >= asked_s and what.lower() in denied:  # not by `request`, which would know it
+                        raise self._permission_denied(denied) from error
                 await patience.after(error)
 
     async def tell(self, subject: str, data: bytes, *, soon: bool = False) -> None:
@@ -329,8 +333,11 @@ class Bus:
         """The broker has refused a publication: whoever waits for its answer need not wait any longer."""
         who = self.identity.name if self.identity else "somebody without a key"
         logger.warning("the broker does not let %s publish on %s", who, subject)
-        self._denied.add(subject)
+        self._denied_s[subject] = asyncio.get_running_loop().time()
         self.nc.give_up(subject)
+
+    def _permission_denied(self, subject: str) -> PermissionDeniedError:
+        return PermissionDeniedError(self.identity.name if self.identity else "", subject)
 
     async def reconnected(self) -> None:
         logger.info("connected to %s again", self.nc.connected_url.netloc if self.nc.connected_url else self.url)

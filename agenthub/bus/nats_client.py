@@ -32,6 +32,17 @@ SOON_S = 0.01
 """How long at most what may wait is held back, so that it goes with something else."""
 
 
+class DeniedError(NatsTimeoutError):
+    """Nobody answers, for the server does not let this client ask on `subject`."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(subject)
+        self.subject = subject
+
+    def __str__(self) -> str:
+        return f"nats: permissions violation for publish to {self.subject}"
+
+
 class ClosingTransport(TcpTransport):
     """A connection that is closed in bounded time.
 
@@ -56,6 +67,13 @@ class _When(Enum):
     NOW = "at once: who asks does nothing else before the answer, or a lot"
 
 
+class _NoAnswer(Enum):
+    """Why who asks gets no answer. An error that nobody fetches, as who is cancelled, would be logged."""
+
+    LATE = "its time is over, or the connection is lost"
+    DENIED = "the server does not let this client ask"
+
+
 class HeedingClient(Client):
     """A client whose requests do not swallow a cancellation, and take no detour.
 
@@ -67,8 +85,8 @@ class HeedingClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._answers_prefix = ""
-        self._asked: dict[str, tuple[str, asyncio.Future[Msg | None]]] = {}
-        """What was asked and who waits for the answer, by the last token of where it comes; None: none will come."""
+        self._asked: dict[str, tuple[str, asyncio.Future[Msg | _NoAnswer]]] = {}
+        """What was asked and who waits for the answer, by the last token of where it comes; or why none does."""
         self._takers: dict[int, Callable[[Msg], None]] = {}
         """Who takes messages directly, by the number of the subscription."""
         self.renewed: Callable[[], dict[str, Any]] = dict
@@ -133,6 +151,7 @@ class HeedingClient(Client):
 
         Raises:
             TimeoutError: If none came within `timeout` seconds, or none will come any more.
+            DeniedError: It is one of those: the server does not let this client ask.
             NoRespondersError: If nobody listens.
         """
         if self.is_draining_pubs:
@@ -146,16 +165,18 @@ class HeedingClient(Client):
                 raise
         token = self._nuid.next().decode()
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Msg | None] = loop.create_future()
+        answer: asyncio.Future[Msg | _NoAnswer] = loop.create_future()
         self._asked[token] = subject, answer
-        overdue = loop.call_later(timeout, _give_up, answer)
+        overdue = loop.call_later(timeout, _give_up, answer, _NoAnswer.LATE)
         try:
             await self._publish(_When.NOW, subject, payload, f"{self._answers_prefix}{token}", headers)
             found = await answer
         finally:
             overdue.cancel()
             del self._asked[token]
-        if found is None:
+        if found is _NoAnswer.DENIED:
+            raise DeniedError(subject)
+        if found is _NoAnswer.LATE:
             raise NatsTimeoutError
         if found.headers and found.headers.get(Header.STATUS) == NO_RESPONDERS_STATUS:
             raise NoRespondersError
@@ -167,10 +188,10 @@ class HeedingClient(Client):
             answer.set_result(msg)
 
     def give_up(self, subject: str | None = None) -> None:
-        """Have who waits for an answer wait no longer: all, or those who asked on a subject, in small letters."""
+        """Have who waits for an answer wait no longer: all, or those who may not ask on a subject, in small letters."""
         for asked, answer in self._asked.values():
             if subject is None or asked.lower() == subject:
-                _give_up(answer)
+                _give_up(answer, _NoAnswer.LATE if subject is None else _NoAnswer.DENIED)
 
     async def subscribe_directly(self, subject: str, take: Callable[[Msg], None]) -> Subscription:
         """A subscription of which each message is given to `take` where it is read, and not through a queue and a task.
@@ -304,6 +325,6 @@ class HeedingClient(Client):
             await super()._process_pong()
 
 
-def _give_up(answer: asyncio.Future[Msg | None]) -> None:
+def _give_up(answer: asyncio.Future[Msg | _NoAnswer], why: _NoAnswer) -> None:
     if not answer.done():
-        answer.set_result(None)  # an error that nobody fetches, as who is cancelled, would be logged
+        answer.set_result(why)
