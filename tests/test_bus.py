@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from agenthub import subjects
 from agenthub.bus import server as server_module
@@ -95,6 +96,17 @@ async def test_a_publication_that_a_dead_server_took_along_is_repeated_as_soon_a
     async with asyncio.timeout(30):
         await publishing
     assert (await bus.js.stream_info(subjects.DONE)).state.messages == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"hello", b"[]", b"7", b"{}", b'{"stream": 1}', b'{"error": 1}', b"\xff"])
+async def test_who_listens_to_a_stream_and_answers_as_if_it_were_one_is_found_out(bus: Bus, said: bytes) -> None:
+    async def answer(msg: Msg) -> None:
+        await msg.respond(said)
+
+    await bus.nc.subscribe("spoken", cb=answer)
+    await bus.flush()
+    with pytest.raises(HubError, match="`spoken` is answered by somebody who is no stream"):
+        await bus.publish("spoken", b"x")
 
 
 async def test_an_answer_that_comes_too_late_for_a_flush_does_not_make_the_client_deaf(

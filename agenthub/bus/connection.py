@@ -130,7 +130,7 @@ class Bus:
             if ttl_s is not None:
                 sent[subjects.TTL] = str(int(ttl_s))
             try:
-                return _stored(await self.nc.request(subject, data, timeout=_TRY_S, headers=sent or None))
+                return _stored(subject, await self.nc.request(subject, data, timeout=_TRY_S, headers=sent or None))
             except MaxPayloadError as error:
                 raise RefusedError(_too_large(subject, data)) from error
             except BadSubjectError as error:
@@ -370,21 +370,28 @@ class _Patience:
         await asyncio.sleep(_PAUSE_S)
 
 
-def _stored(answer: Msg) -> Stored:
+def _stored(subject: str, answer: Msg) -> Stored:
     """What a stream answers to a publication.
 
     https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-1.md, `io.nats.jetstream.api.v1.pub_ack`
 
     Raises:
         APIError: If it did not store it.
+        HubError: If it is no stream that answered: anybody may who hears the publication.
     """
-    said = json.loads(answer.data)
-    if "error" in said:
-        raise APIError.from_error(said["error"])
-    value = said.get("val")
-    return Stored(
-        said["stream"], said["seq"], is_new=not said.get("duplicate"), value=None if value is None else int(value)
-    )
+    try:
+        said = json.loads(answer.data)
+        if "error" in said:
+            raise APIError.from_error(said["error"])
+        value = said.get("val")
+        return Stored(
+            said["stream"], said["seq"], is_new=not said.get("duplicate"), value=None if value is None else int(value)
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise HubError(
+            f"`{subject}` is answered by somebody who is no stream: {answer.data[:80]!r}. "
+            "Whoever listens there must not answer."
+        ) from error
 
 
 def _too_large(subject: str, data: bytes) -> str:
