@@ -218,6 +218,7 @@ async def test_a_role_that_stops_gives_back_what_it_holds_at_once(hub: Hub) -> N
 async def test_a_role_stops_though_the_broker_is_gone(hub: Hub) -> None:
     async with hub.role("backend", says("ok")):
         await hub.completion("backend", await hub.send("backend", "work"))
+        await until(lambda: hub.waiting("you"))  # a role that cannot store its answer ends with an error
         await hub.server.kill()
 
 
