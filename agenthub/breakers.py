@@ -60,6 +60,14 @@ class Breakers:
         if circuit_breaker.wait_s(stored, by, at) is not None:
             raise self._open(key, stored)
 
+    async def leave(self, key: str, by: str) -> None:
+        """Let another try, if `by` was the probe and nobody has noted how that went. Costs nothing else."""
+        known = self._kept.known(key)
+        if known is None or known.state != "half_open" or known.probe != by:
+            return
+        at = self._clock()
+        await self._kept.change(key, lambda breaker: circuit_breaker.released(breaker, by, at))
+
     async def record(self, key: str, by: str, *, ok: bool, shown: str, reason: str = "") -> bool:
         """Note how something went; True if the breaker tripped by it. That all goes well costs nothing."""
         before = self._kept.known(key)

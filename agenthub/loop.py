@@ -141,7 +141,9 @@ class Loop:
     async def handle(self, delivery: Delivery) -> bool:
         """Work off one delivery. True: it may be acknowledged. False: it is to be handled again from here."""
         try:
-            return await self._handle(delivery)
+            is_over = await self._handle(delivery)
+            await self._gate.leave()
+            return is_over
         except sqlite3.OperationalError as error:
             if not is_for_want_of_room(error):
                 raise
@@ -238,8 +240,11 @@ class Loop:
         if await self._settling.went_elsewhere(work, delivery, order=order):
             return True
         self._steered.check(work.task)
-        if not self._journal.is_done(work.turn_id):  # as the probe of a breaker it would never say how it went
+        try:
             await self._gate.enter()
+        except SessionError:  # what is done needs nothing more
+            if not self._journal.is_done(work.turn_id):
+                raise
         turn = self._journal.open_turn(
             work.turn_id, message_id=work.task.id, ack_subject=delivery.reply_subject,
             failures_before=delivery.attempts_before,

@@ -49,6 +49,11 @@ class TurnGate:
         await self._breakers.enter(self._of_role, self._key)
         self._actions.clear()
 
+    async def leave(self) -> None:
+        """Note that what was let in has gone, whatever came of it: nobody waits for a probe that told nothing."""
+        await self._breakers.leave(self._of_account, self._key)
+        await self._breakers.leave(self._of_role, self._key)
+
     async def check(self) -> None:
         """Return if a turn that runs may go on: there is money, no breaker has opened, and nobody has stopped it."""
         self._may_step()

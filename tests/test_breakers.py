@@ -28,6 +28,7 @@ from agenthub.guards.circuit_breaker import (
     probing,
     ramp_s,
     recorded,
+    released,
     trip,
     wait_s,
 )
@@ -75,6 +76,10 @@ def test_one_probe_passes_when_its_time_is_over_and_decides() -> None:
     again = recorded(half, ok=False, reason="still", by="qa", at=later, rules=RULES)
     assert wait_s(again, "qa", later) == 120
     assert probing(half, "qa.1", later + timedelta(hours=1)) is not None  # the first probe died
+    assert released(half, "qa.1", later) is None
+    left = released(half, "qa", later)  # and said nothing, as of a message that a person has cancelled
+    assert left is not None
+    assert probing(left, "qa.1", later) is not None
 
 
 def test_a_longer_wait_stays_and_a_shorter_one_grows() -> None:
@@ -83,13 +88,17 @@ def test_a_longer_wait_stays_and_a_shorter_one_grows() -> None:
     assert wait_s(trip(trip(Breaker(), "529", open_s=5, at=NOON), "429", open_s=3600, at=NOON), "qa", NOON) == 3600
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["ok", "bad", "enter"]), st.integers(0, 90))))
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["ok", "bad", "enter", "leave"]), st.integers(0, 90)))
+)
 def test_never_do_two_probe_at_once_and_nobody_passes_while_it_is_open(steps: list[tuple[str, str, int]]) -> None:
     breaker, at = Breaker(), NOON
     for who, what, seconds in steps:
         at += timedelta(seconds=seconds)
         if what == "enter":
             breaker = probing(breaker, who, at) or breaker
+        elif what == "leave":
+            breaker = released(breaker, who, at) or breaker
         else:
             breaker = recorded(breaker, ok=what == "ok", reason="x", by=who, at=at, rules=RULES)
         passing = [name for name in "abc" if wait_s(breaker, name, at) is None]
@@ -267,7 +276,7 @@ async def test_what_is_done_and_comes_again_does_not_wait_for_a_breaker(hub: Hub
     assert (len(session.prompts), await _delayed(hub, 2)) == (1, False)
 
 
-async def test_what_is_done_and_comes_again_is_no_probe_of_a_breaker(hub: Hub) -> None:
+async def test_a_message_that_tells_nothing_does_not_stay_the_probe_of_a_breaker(hub: Hub) -> None:
     breakers = Breakers(hub.bus, rules=RULES, clock=now)
     session, message = says("done"), directive("Write it")
     async with hub.role("backend", session):

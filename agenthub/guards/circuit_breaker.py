@@ -121,6 +121,13 @@ def probing(breaker: Breaker, by: str, at: datetime) -> Breaker | None:
     return breaker.model_copy(update={"state": "half_open", "probe": by, "retry_at": until})
 
 
+def released(breaker: Breaker, by: str, at: datetime) -> Breaker | None:
+    """The breaker as `by` leaves it, whose probe told nothing: the next may try; None if it was no probe."""
+    if breaker.state != "half_open" or breaker.probe != by:
+        return None
+    return breaker.model_copy(update={"state": "open", "probe": "", "retry_at": at})
+
+
 def recorded(breaker: Breaker, *, ok: bool, reason: str, by: str, at: datetime, rules: Rules) -> Breaker:
     """The breaker after something went well or not; it may trip, or close if `by` was the probe."""
     if breaker.state == "half_open" and breaker.probe == by:
