@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from agenthub.budgets import AccountName, Budgets
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
-from agenthub.bus.identity import SYSTEM
+from agenthub.bus.identity import SYSTEM, Keyring
 from agenthub.guards.budget import (
     Account,
     Amount,
@@ -45,7 +45,7 @@ from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.rehearsal.server import Endpoint
 from agenthub.runtime import RolePlace, run_role
-from tests.organization import Hub, keys_of, until, write_organization
+from tests.organization import Hub, until, write_organization
 from tests.test_cli import Ran, agenthub
 
 NOON = datetime(2026, 5, 17, 12, 20, tzinfo=UTC)
@@ -250,7 +250,7 @@ def spender(url: str, folder: str, key: str, begin: Any, began: Any) -> None:
     """A process of its own that calls until there is no money; tells how many calls it began."""
 
     async def run() -> int:
-        identity = keys_of(Path(folder)).find(SYSTEM)
+        identity = Keyring(Path(folder) / ".agenthub" / "keys").find(SYSTEM)
         async with connect(url, name=key, identity=identity) as bus:
             budgets = Budgets(bus)
             async with budgets.watched() as accounts:

@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nats
@@ -23,7 +24,7 @@ from agenthub.bus.admission import let_in
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus, Stored
 from agenthub.bus.dealing import deal
-from agenthub.bus.identity import LEADER, OPERATOR, SERVERS, VIEWER, Identity, Keyring, verify
+from agenthub.bus.identity import LEADER, OPERATOR, PUBLIC, SERVERS, SYSTEM, VIEWER, Identity, Keyring, verify
 from agenthub.bus.permissions import Member
 from agenthub.bus.reloading import reload_servers
 from agenthub.bus.server import NatsServer, reload
@@ -277,6 +278,18 @@ def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
         keyring.find("qa", is_role=True)
     keyring.ensure([])
     assert not path.exists() and keyring.public("qa", is_role=True) is None
+
+
+def test_who_makes_keys_at_the_same_moment_makes_the_same_and_tells_no_others(tmp_path: Path) -> None:
+    roles = [[], ["backend"], ["backend", "qa"], ["qa"]] * 8
+    with ThreadPoolExecutor(len(roles)) as threads:
+        list(threads.map(lambda names: Keyring(tmp_path / "keys").ensure(names), roles))
+    keyring = Keyring(tmp_path / "keys")
+    told = json.loads((tmp_path / "keys" / PUBLIC).read_text())
+    assert {SYSTEM, OPERATOR} <= told.keys()
+    assert {path.stem for path in keyring.folder.glob("*.nk")} == told.keys()
+    for name, public in told.items():
+        assert Identity(name, (keyring.folder / f"{name}.nk").read_text()).public_key == public
 
 
 def test_what_one_key_signed_no_other_key_has_signed(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,10 +111,15 @@ class Keyring:
     def ensure(self, roles: Iterable[str]) -> list[str]:
         """Make the keys that are missing, of these roles and of all that every organization has; names of new ones.
 
-        Keys of roles that are gone are deleted: whoever has a copy cannot come in by it any more.
+        Keys of roles that are gone are deleted: whoever has a copy cannot come in by it any more. Of two processes that
+        do this at the same moment one waits for the other.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
+        with _alone_in(self.folder):
+            return self._ensure(roles)
+
+    def _ensure(self, roles: Iterable[str]) -> list[str]:
         wanted = {self.path(name): name for name in SHARED} | {self.path(name, is_role=True): name for name in roles}
         made = []
         public: dict[str, str] = {}
@@ -137,6 +143,16 @@ class Keyring:
                 self._known = json.loads((self.folder / PUBLIC).read_text())
                 self._known_of = changed
         return self._known.get(f"role.{name}" if is_role else name)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def verify(public_key: str, data: bytes, signature: bytes) -> bool:

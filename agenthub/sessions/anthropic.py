@@ -24,7 +24,7 @@ import anthropic
 import httpx2
 from anthropic.types import Message as ApiMessage
 
-from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavailableError, SessionError
+from agenthub.errors import AgenthubError, ContextOverflowError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
 from agenthub.organization_file import Price
 from agenthub.sessions.blocks import whole
@@ -68,7 +68,7 @@ class AnthropicModel:
         Args:
             no_event_s: How long a stream may be silent.
             first_retry_s: Pause before the second try; doubled for each further one.
-            before_try: Awaited before each try; raises if this process may not act any more.
+            before_try: Awaited in the last moment before each try; raises if this process may not act any more.
             prices: Those of the organization, by model.
             windows: Folder that remembers how much fits into a model.
             diagnoses: Whether to ask with each request why the cache could not be used. None: only Anthropic's own
@@ -89,7 +89,9 @@ class AnthropicModel:
             base_url=base_url,
             max_retries=0,
             timeout=httpx2.Timeout(no_event_s, connect=5.0),
-            http_client=anthropic.DefaultAsyncHttpxClient(verify=_certificates(base_url)),
+            http_client=anthropic.DefaultAsyncHttpxClient(
+                verify=_certificates(base_url), event_hooks={"request": [self._is_sent]}
+            ),
         )
 
     @property
@@ -104,6 +106,11 @@ class AnthropicModel:
 
     async def close(self) -> None:
         await self._client.close()
+
+    async def _is_sent(self, request: httpx2.Request) -> None:
+        """A request is ready. Asked only now: the process may have stood still while it was made."""
+        if self._before_try is not None and request.method == "POST":
+            await self._before_try()
 
     async def answer(
         self, *, system: str, tools: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]
@@ -121,8 +128,6 @@ class AnthropicModel:
         for attempt in range(1, TRIES + 1):
             begun: ApiMessage | None = None
             has_streamed = False
-            if self._before_try is not None:
-                await self._before_try()
             try:
                 async with self._client.messages.stream(
                     model=self.name,
@@ -144,6 +149,8 @@ class AnthropicModel:
                 if message.stop_reason is None:  # the stream ended cleanly, but early: this is not an answer
                     raise _CutShortError("the answer ended in the middle")
             except Exception as error:
+                if isinstance(error.__cause__, AgenthubError):
+                    raise error.__cause__ from None  # of `before_try`
                 if begun is not None:
                     yield self._usage(begun)
                 wait_s = _patience(error, self._first_retry_s * 2 ** (attempt - 1), self._what(error))

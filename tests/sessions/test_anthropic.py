@@ -535,6 +535,26 @@ async def test_while_the_input_of_a_tool_is_written_it_is_seen_that_the_model_ge
     assert [item for item in items[:-1] if isinstance(item, TextDelta) and not item.text]
 
 
+async def test_who_loses_the_role_while_a_question_is_made_ready_does_not_ask_it(
+    endpoint: Endpoint, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_role, build = [True], anthropic.AsyncAnthropic._build_request
+
+    async def before_try() -> None:
+        if not has_role:
+            raise LeaseLostError("another process has the role")
+
+    def built(client: anthropic.AsyncAnthropic, options: Any, **more: Any) -> Any:
+        if options.method.lower() == "post":
+            has_role.clear()  # as if the process had been stopped here for a while
+        return build(client, options, **more)
+
+    monkeypatch.setattr(anthropic.AsyncAnthropic, "_build_request", built)
+    with pytest.raises(LeaseLostError):
+        await asked(models(before_try=before_try))
+    assert statuses(endpoint) == []
+
+
 async def test_who_lost_the_role_between_two_tries_does_not_try_again(endpoint: Endpoint, models: Models) -> None:
     goes_wrong(endpoint, Fault(status=529))
     lost = iter([False, True])
