@@ -182,7 +182,7 @@ def test_a_second_up_says_what_runs_and_where(folder: Folder) -> None:
 def test_ctrl_c_lets_each_role_finish_its_message(folder: Folder) -> None:
     process = folder.popen("up", "--rehearse")
     run = folder.hub()
-    message = folder.json("send", "backend", "rehearse: slow 2")
+    message = folder.json("send", "backend", "rehearse: slow 4")
     until(lambda: folder.state_of("backend") == "working")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=WITHIN_S)

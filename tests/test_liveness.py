@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 
 def test_a_role_that_was_stopped_is_killed_and_started_again_and_its_message_ends_once(folder: Folder) -> None:
     folder.up()
-    message = folder.json("send", "backend", "rehearse: slow 2")
+    message = folder.json("send", "backend", "rehearse: slow 4")
     until(lambda: folder.state_of("backend") == "working")
     stopped = folder.pid_of("backend")
     os.kill(stopped, signal.SIGSTOP)
@@ -57,7 +57,7 @@ def test_with_two_replicas_the_message_of_the_one_that_is_killed_ends_long_befor
 ) -> None:
     write_organization(folder.path, f"{QUICK}ack_wait_s = 600\n[roles.backend]\nreplicas = 2\n")
     folder.up()
-    message = folder.json("send", "backend", "rehearse: slow 2")
+    message = folder.json("send", "backend", "rehearse: slow 4")
     key = until(lambda: next((r for r in ("backend", "backend.1") if folder.state_of(r) == "working"), None))
     os.kill(folder.pid_of(key), signal.SIGKILL)
     until(lambda: folder.completions(message["id"]), within_s=30)
@@ -72,7 +72,7 @@ def test_what_a_role_had_in_hand_that_is_left_alone_is_done_by_its_fallback(fold
     for last in (False, False, False, False, True):
         until(lambda: folder.pid_of("backend") not in {0, *killed})
         if last:
-            message = folder.json("send", "backend", "rehearse: slow 2")["id"]
+            message = folder.json("send", "backend", "rehearse: slow 4")["id"]
             until(lambda: folder.state_of("backend") == "working")
         pid = folder.pid_of("backend")
         os.kill(pid, signal.SIGKILL)
