@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 BESIDE = ".agenthub-new-"
 """How the name of a file begins that is not complete yet; after a crash one may be left, until the next is written."""
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Processes that enter this with the same folder, which is made if it is not there, do so one after the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def write_whole(

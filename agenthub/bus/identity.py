@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenthub import subjects
 from agenthub.errors import ConfigError
-from agenthub.whole_files import write_whole
+from agenthub.whole_files import alone_in, write_whole
 
 if TYPE_CHECKING:
     from nacl.signing import VerifyKey
@@ -114,9 +113,8 @@ class Keyring:
         Keys of roles that are gone are deleted: whoever has a copy cannot come in by it any more. Of two processes that
         do this at the same moment one waits for the other.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
-        with _alone_in(self.folder):
+        with alone_in(self.folder):
+            self.folder.chmod(0o700)
             return self._ensure(roles)
 
     def _ensure(self, roles: Iterable[str]) -> list[str]:
@@ -143,16 +141,6 @@ class Keyring:
                 self._known = json.loads((self.folder / PUBLIC).read_text())
                 self._known_of = changed
         return self._known.get(f"role.{name}" if is_role else name)
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(opened)
 
 
 def verify(public_key: str, data: bytes, signature: bytes) -> bool:

@@ -6,11 +6,8 @@ it is read anew at each call.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agenthub.errors import RefusedError
 from agenthub.sessions.session import Tool, ToolCall, ToolOutcome
 from agenthub.tools.workspace import write_text
+from agenthub.whole_files import alone_in
 
 NOTES_TOOLS = ("remember", "recall_notes")
 MAX_NOTES_BYTES = 64 * 1024
@@ -82,7 +80,7 @@ def notes_tools(
         text = "\n  ".join(line.strip() for line in arguments.text.strip().splitlines() if line.strip())
         if not text:
             raise RefusedError("A note needs words.")
-        with _alone(file):
+        with alone_in(file.parent):  # replicas of a role write one after the other; none is in it for longer than that
             notes = _read(file)
             folded = "\n".join(line.strip() for line in text.splitlines())
             if any(note == folded or note.partition(": ")[2] == folded for note in notes):
@@ -142,15 +140,3 @@ def _read(file: Path) -> list[str]:
         return notes_in(file.read_text("utf-8", errors="replace"))
     except FileNotFoundError:
         return []
-
-
-@contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Replicas of a role write one after the other; none holds it for longer than a write."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(file.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
