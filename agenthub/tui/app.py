@@ -129,7 +129,9 @@ class HubApp(App[None]):
     @property
     def is_there(self) -> bool:
         """False once the screen is taken down: what comes then is not drawn."""
-        return self._begun and not self._exit and bool(self.screen_stack) and bool(self.base.query(Headline))
+        if not (self._begun and self.is_running) or self._exit:
+            return False
+        return bool(self.screen_stack) and bool(self.base.query(Headline))
 
     @property
     def rate(self) -> float:

@@ -18,10 +18,11 @@ from agenthub.tui.app import HubApp
 from agenthub.tui.dispatch import Dispatch, parse, read_plan
 from agenthub.tui.event_list import EventList
 from agenthub.tui.facts import agents, as_tree, fits, ordered
-from agenthub.tui.feed import Heard
+from agenthub.tui.feed import Heard, Seen
 from agenthub.tui.inbox_view import InboxView
 from agenthub.tui.keys import KEYS, Preferences, read_preferences
 from agenthub.tui.org_view import OrgView
+from agenthub.tui.role_view import RoleView
 from agenthub.tui.schedules_view import SchedulesView
 from agenthub.tui.store import EventStore
 from agenthub.tui.wording import age
@@ -387,3 +388,18 @@ async def test_a_limit_is_set_and_a_schedule_added_by_a_line() -> None:
         app.screen.query_one(Input).value = "sweep @qa 30m Sweep"
         await pilot.press("enter")
         await until(lambda: deeds(app)[1:] == [("plan", "sweep @qa 30m Sweep")])
+
+
+async def test_what_comes_while_the_screen_is_taken_down_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is read until the last moment: an opened view may be gone by then, and what lies below it not yet."""
+    late = []
+
+    async def post(view: RoleView) -> None:
+        assert view.hub.picture is not None
+        late.append(view.hub.post_message(Seen(view.hub.picture)))
+
+    monkeypatch.setattr(RoleView, "on_unmount", post, raising=False)
+    async with screen() as (app, pilot):
+        await pilot.press("down", "enter")
+        await until(lambda: app.front.name_of_view == "role")
+    assert late == [True]
