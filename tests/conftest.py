@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import anyio
@@ -14,6 +15,7 @@ from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM
 from agenthub.bus.server import NatsServer, start_server
+from tests import commands
 from tests.organization import Hub, keys_of
 
 # A shell lets what it starts in the background ignore Ctrl-C, and programs hand that on to those that they start.
@@ -24,6 +26,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # test: until 3.11.8 Python loses count of its recursion if it collects garbage meanwhile (python/cpython#106905).
 for part in dir(anyio):
     getattr(anyio, part)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> None:
+    """What processes of tests are forked from begins here, not amid the folder and the variables of a test."""
+    commands.FORK.set_forkserver_preload(["tests.preloaded"])
+    forkserver.ensure_running()
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from agenthub.rehearsal import start_rehearsal
 from agenthub.sandbox import isolation
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
 from agenthub.verification import ACCEPT, AGAIN, GIVE_UP, MAX_REJECTIONS
+from tests.commands import in_hub
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
 from tests.test_breakers import at_work
-from tests.test_cli import in_hub
 from tests.test_failpoints import Office, office
 
 __all__ = ["office"]

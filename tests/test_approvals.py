@@ -25,8 +25,8 @@ from agenthub.rehearsal.server import Endpoint, start_rehearsal
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.journal import Journal
 from agenthub.settings import Settings
+from tests.commands import in_hub
 from tests.organization import Hub, directive, until, write_organization
-from tests.test_cli import in_hub
 from tests.test_health import get
 
 WRITE = 'rehearse: tool write_file {"path": "plan.md", "content": "ship it"}\nrehearse: say written'

@@ -19,10 +19,10 @@ from agenthub.rehearsal import start_rehearsal
 from agenthub.sessions import prompts
 from agenthub.sessions.session import ToolCall, TurnEnd, TurnResult
 from agenthub.tools.long_messages import long_message_tools
+from tests.commands import in_hub
 from tests.organization import Hub, says, until
 from tests.test_acceptance import asks
 from tests.test_breakers import at_work
-from tests.test_cli import in_hub
 
 
 @given(st.text())

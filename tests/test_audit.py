@@ -19,8 +19,8 @@ from agenthub.bus.topology import provision, topology
 from agenthub.client.audit import entries, export, verify, verify_file
 from agenthub.errors import ConfigError
 from agenthub.organization import load_organization
+from tests.commands import in_hub
 from tests.organization import Hub, directive, says
-from tests.test_cli import in_hub
 from tests.test_identity import intruding, key_of
 
 

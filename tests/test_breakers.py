@@ -38,8 +38,8 @@ from agenthub.rehearsal import start_rehearsal
 from agenthub.rehearsal.server import Endpoint
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, SessionEvent, ToolEnded, TurnEnd, TurnResult
+from tests.commands import in_hub
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
-from tests.test_cli import in_hub
 
 NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
 RULES = Rules()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import getpass
 import json
-import multiprocessing
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,8 +44,8 @@ from agenthub.organization import load_organization
 from agenthub.rehearsal import start_rehearsal
 from agenthub.rehearsal.server import Endpoint
 from agenthub.runtime import RolePlace, run_role
+from tests.commands import FORK, Ran, agenthub
 from tests.organization import Hub, until, write_organization
-from tests.test_cli import Ran, agenthub
 
 NOON = datetime(2026, 5, 17, 12, 20, tzinfo=UTC)
 NIGHT = datetime(2026, 5, 17, 23, 59, tzinfo=UTC)
@@ -266,10 +265,9 @@ def spender(url: str, folder: str, key: str, begin: Any, began: Any) -> None:
 
 async def test_processes_that_spend_at_the_same_moment_begin_one_call_too_many_at_the_most(hub: Hub) -> None:
     """The same with processes of their own, as replicas are."""
-    own = multiprocessing.get_context("forkserver")
-    begin, began = own.Barrier(6), own.Queue()
+    begin, began = FORK.Barrier(6), FORK.Queue()
     processes = [
-        own.Process(target=spender, args=(hub.server.url, str(hub.folder), f"backend.{number}", begin, began))
+        FORK.Process(target=spender, args=(hub.server.url, str(hub.folder), f"backend.{number}", begin, began))
         for number in range(6)
     ]
     try:

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,45 +19,16 @@ from agenthub import subjects
 from agenthub.asks import Ask
 from agenthub.bus.inboxes import inboxes
 from agenthub.client import Client
-from agenthub.cradle import RUN_VARIABLE
 from agenthub.messages import Event, Message, Payload, now
 from agenthub.org.ledger import Ledger
 from agenthub.sessions.session import TurnEnd, TurnResult
+from tests.commands import agenthub, in_hub
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
 
 HEAVY = {
     "anthropic", "mcp", "textual", "structlog", "apscheduler", "sqlite_utils", "prometheus_client", "aiohttp",
 }  # fmt: skip
 """Libraries that a command which only talks has no use for: each costs more than the command."""
-
-
-class Ran(NamedTuple):
-    """What a command came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-async def agenthub(*words: str, folder: Path, stdin: bytes | None = None) -> Ran:
-    hidden = ("ANTHROPIC_API_KEY", "PYTHONDONTWRITEBYTECODE", RUN_VARIABLE)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agenthub", *words,
-        cwd=folder, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if name not in hidden},
-    )  # fmt: skip
-    async with asyncio.timeout(60):
-        out, err = await process.communicate(stdin)
-    assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
-
-
-async def in_hub(hub: Hub, *words: str, stdin: bytes | None = None) -> Ran:
-    return await agenthub(*words, "--nats", hub.server.url, folder=hub.folder, stdin=stdin)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from agenthub.cli.panels import Piece, Row, Terminal, panel
 from agenthub.cli.shapes import NO_JSON, SHAPES
 from agenthub.client import costs
 from agenthub.messages import Priority
-from tests.test_cli import agenthub
+from tests.commands import agenthub, started
 
 PAGES = ["", *FAMILIES, *(command.name for command in COMMANDS), "pending drop"]
 WORK = (
@@ -197,9 +197,9 @@ def test_what_is_too_long_is_folded_or_cut() -> None:
     ]
 
 
-async def test_where_there_are_no_frames_they_are_ascii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_are_no_frames_they_are_ascii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    ran = await agenthub("send", "--help", folder=tmp_path)
+    ran = started("send", "--help", folder=tmp_path)
     assert (ran.code, ran.err) == (0, "")
     assert "+- Arguments ---" in ran.out
 
@@ -213,15 +213,15 @@ async def test_where_there_are_no_frames_they_are_ascii(tmp_path: Path, monkeypa
         ({"FORCE_COLOR": "1", "TERM": "dumb"}, False),
     ],
 )
-async def test_a_pipe_has_colors_if_it_is_told_so(
+def test_a_pipe_has_colors_if_it_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], is_colored: bool
 ) -> None:
     for name, value in {"NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xterm", "COLUMNS": "100", **variables}.items():
         monkeypatch.setenv(name, value)
-    ran = await agenthub("ping", "--help", folder=tmp_path)
+    ran = started("ping", "--help", folder=tmp_path)
     assert ("\x1b[" in ran.out) is is_colored
     assert max(map(len, without_colors(ran.out).splitlines())) == 100
-    told = await agenthub("ping", "--help", "--color=never", folder=tmp_path)
+    told = started("ping", "--help", "--color=never", folder=tmp_path)
     assert "\x1b[" not in told.out
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema
 import pytest
@@ -36,13 +35,8 @@ from agenthub.org.traces import Traces
 from agenthub.organization import load_organization
 from agenthub.run_file import RunFile
 from agenthub.settings import Settings
+from tests.commands import Ran, command
 from tests.organization import until
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 class Shell:
@@ -53,13 +47,7 @@ class Shell:
 
     def program(self, *words: str) -> Ran:
         """A command as a process of its own."""
-        hidden = ("ANTHROPIC_API_KEY", "PYTHONDONTWRITEBYTECODE", RUN_VARIABLE)
-        environment = {name: value for name, value in os.environ.items() if name not in hidden}
-        done = subprocess.run(
-            [sys.executable, "-m", "agenthub", *words], cwd=self.folder, env=environment, capture_output=True,
-            text=True, stdin=subprocess.DEVNULL, timeout=100, check=False,
-        )  # fmt: skip
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return command(*words, folder=self.folder)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from agenthub.client.letters import Buried
 from agenthub.errors import MessageError, NotFoundError, RefusedError
 from agenthub.letters import DeadLetter, lives_of, next_life, stand_in
 from agenthub.messages import Event, Message, Outcome
+from tests.commands import in_hub
 from tests.organization import Hub, directive, says, until
-from tests.test_cli import in_hub
 
 MOMENT = datetime(2026, 5, 17, 8, tzinfo=UTC)
 

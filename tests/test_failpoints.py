@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import multiprocessing
 import signal
 import sys
 from collections import Counter
@@ -32,12 +31,10 @@ from agenthub.organization import load_organization
 from agenthub.rehearsal.server import Endpoint, start_rehearsal
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 from agenthub.settings import Settings
+from tests.commands import FORK
 from tests.organization import Hub, directive, until, write_organization
 from tests.sessions.sessions import noted_requests
 from tests.test_reassignment import died_with
-
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["agenthub.runtime", "tests.test_failpoints"])
 
 PASSED_ONCE = {
     Failpoint.ASK_OPENED, Failpoint.ASK_SENT, Failpoint.ANSWER_COLLECTED, Failpoint.ASK_CLOSED,

@@ -27,9 +27,9 @@ from agenthub.messages import Message, Outcome, now
 from agenthub.org.grants import Grants
 from agenthub.rehearsal.server import start_rehearsal
 from agenthub.tools.notes import RecallNotes, notes_tools
+from tests.commands import agenthub, in_hub
 from tests.organization import Hub, until
 from tests.test_approvals import WRITE, Desk, _organize
-from tests.test_cli import agenthub, in_hub
 
 AT = datetime(2026, 5, 17, 17, tzinfo=UTC)
 TOPIC = "agent-hub.topics.decisions.api"

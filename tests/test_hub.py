@@ -9,7 +9,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -20,12 +19,12 @@ import pytest
 
 from agenthub.bus.server import start_server
 from agenthub.client import Client, RoleStatus, open_client
-from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import HubError
 from agenthub.messages import Event
 from agenthub.organization import load_organization
 from agenthub.run_file import RunFile, processes_of
 from agenthub.settings import Settings
+from tests.commands import command, program
 from tests.organization import write_organization
 
 T = TypeVar("T")
@@ -42,21 +41,15 @@ class Folder:
         self.run_ids: set[str] = set()
 
     def popen(self, *words: str) -> subprocess.Popen[str]:
-        hidden = ("ANTHROPIC_API_KEY", "PYTHONDONTWRITEBYTECODE", RUN_VARIABLE)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "agenthub", *words],
-            cwd=self.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={name: value for name, value in os.environ.items() if name not in hidden},
-        )  # fmt: skip
+        process = program(*words, folder=self.path)
         self.started.append(process)
         return process
 
     def run(self, *words: str, code: int | None = 0) -> str:
         """What a command printed on stdout; it must exit with `code`."""
-        process = self.popen(*words)
-        out, err = process.communicate(timeout=WITHIN_S)
-        assert code is None or process.returncode == code, f"agenthub {' '.join(words)}: {process.returncode}\n{err}"
-        return out
+        ran = command(*words, folder=self.path)
+        assert code is None or ran.code == code, f"agenthub {' '.join(words)}: {ran.code}\n{ran.err}"
+        return ran.out
 
     def json(self, *words: str, code: int | None = 0) -> Any:
         return json.loads(self.run(*words, "--json", code=code))

@@ -9,8 +9,8 @@ import pytest
 
 from agenthub.learnings import Learning
 from agenthub.org.trust import State
+from tests.commands import in_hub
 from tests.organization import Hub, says, until
-from tests.test_cli import in_hub
 from tests.test_learning import LESSON, do, opinion, policy, publish, working
 from tests.test_learning_rules import GOOD, learning
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from datetime import UTC, datetime, timedelta
@@ -21,11 +20,10 @@ from agenthub.meetings import Meetings
 from agenthub.messages import Completion, Event, Message, Outcome, now
 from agenthub.minutes import Meeting, decided, report
 from agenthub.organization import load_organization
+from tests.commands import FORK, in_hub
 from tests.organization import Hub, says, until, write_organization
-from tests.test_cli import in_hub
 
 START = datetime(2026, 11, 27, 8, 30, tzinfo=UTC)
-FORK = multiprocessing.get_context("forkserver")
 WORDS = (
     "DECISION: Ship on Monday because QA is through\n"
     "- ACTION: backend: write the notes by 2026-12-01\nACTION: nobody: tell the customers\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import pty
 import socket
@@ -25,6 +24,7 @@ from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import ConfigError, HubUnreachableError
 from agenthub.settings import Settings
 from agenthub.transport import Transport
+from tests import commands
 from tests.foreign_server import Accounts, Certificates, Running, foreign_server, needs_openssl, write_context
 from tests.organization import keys_of, until, write_organization
 
@@ -59,14 +59,9 @@ def organization(tmp_path: Path) -> Path:
 
 async def agenthub(*words: str, folder: Path, code: int | None = 0) -> Any:
     """What a command printed: JSON on stdout, or what it said on stderr where it failed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agenthub", *words, cwd=folder, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(90):
-        out, err = await process.communicate()
-    assert process.returncode == code, f"{words}: {process.returncode}\n{out.decode()}\n{err.decode()}"
-    return json.loads(out) if "--json" in words and code == 0 else err.decode()
+    ran = await commands.agenthub(*words, folder=folder)
+    assert ran.code == code, f"{words}: {ran.code}\n{ran.out}\n{ran.err}"
+    return ran.json if "--json" in words and code == 0 else ran.err
 
 
 @contextlib.asynccontextmanager

@@ -15,8 +15,8 @@ from agenthub.client.listening import listen
 from agenthub.client.pings import ping
 from agenthub.errors import NotFoundError, RefusedError
 from agenthub.messages import Event, now
+from tests.commands import in_hub
 from tests.organization import Hub, ScriptedSession, says, texts, until
-from tests.test_cli import in_hub
 
 LONG_AGO = now().replace(year=2000)
 

@@ -16,8 +16,8 @@ from agenthub.errors import ConfigError
 from agenthub.messages import Message, Outcome, Payload, now
 from agenthub.org.ledger import Ledger
 from agenthub.sessions.session import Prompt, TurnEnd, TurnResult
+from tests.commands import in_hub
 from tests.organization import Hub, ScriptedSession, says, until
-from tests.test_cli import in_hub
 
 
 @pytest.mark.parametrize(

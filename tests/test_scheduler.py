@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -39,10 +38,10 @@ from agenthub.sessions.session import Prompt, ToolCall
 from agenthub.settings import Settings
 from agenthub.times import When, length_s
 from agenthub.tools.schedule import schedule_tools
+from tests.commands import FORK
 from tests.organization import Hub, ScriptedSession, says, texts, until, write_organization
 from tests.test_learning_rules import learning
 
-FORK = multiprocessing.get_context("forkserver")
 START = datetime(2026, 11, 27, 8, 30, tzinfo=UTC)
 
 

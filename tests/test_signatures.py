@@ -18,8 +18,8 @@ from agenthub.errors import HubError
 from agenthub.guards.senders import Senders
 from agenthub.letters import DeadLetter
 from agenthub.messages import Completion, Outcome, new_id, now
+from tests.commands import in_hub
 from tests.organization import Hub, directive, says, until
-from tests.test_cli import in_hub
 from tests.test_identity import Intruder, intruding, key_of
 
 

@@ -16,8 +16,8 @@ from agenthub.cli.trace import lines
 from agenthub.client import Client
 from agenthub.messages import Completion, Event, Message, Outcome, Payload, Usage
 from agenthub.sessions.session import ModelCalled, Prompt, ToolEnded, ToolStarted, TurnEnd, TurnResult
+from tests.commands import in_hub
 from tests.organization import Hub, ScriptedSession, directive, says, until
-from tests.test_cli import in_hub
 
 BEGIN = datetime(2026, 5, 17, 8, tzinfo=UTC)
 ROLES = ("ceo", "cto", "qa")

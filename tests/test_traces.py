@@ -25,9 +25,9 @@ from agenthub.rehearsal import start_rehearsal
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import Prompt, SessionEvent, ToolEnded, TurnEnd, TurnResult
 from agenthub.trace_guard import TraceGuard, TraceLimits
+from tests.commands import in_hub
 from tests.crashes import crash_once
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
-from tests.test_cli import in_hub
 
 
 class Talker(ScriptedSession):

@@ -21,9 +21,9 @@ from agenthub.rehearsal import start_rehearsal
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sandbox import isolation
 from agenthub.settings import Settings
+from tests.commands import agenthub
 from tests.organization import Hub, says, until, write_organization
 from tests.sessions.sessions import NEEDS_CLAUDE_CODE, by_curl, noted_requests
-from tests.test_cli import agenthub
 
 pytestmark = NEEDS_CLAUDE_CODE
 
