@@ -21,6 +21,7 @@ from agenthub.bus import server as server_module
 from agenthub.bus.buckets import Bucket, Holder, hold_lease
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus, StreamFullError
+from agenthub.bus.reading import read_stream
 from agenthub.bus.server import NatsServer, start_server
 from agenthub.bus.topology import Change, RoleQueues, provision, topology
 from agenthub.client import Client
@@ -96,6 +97,21 @@ async def test_a_publication_that_a_dead_server_took_along_is_repeated_as_soon_a
     async with asyncio.timeout(30):
         await publishing
     assert (await bus.js.stream_info(subjects.DONE)).state.messages == 1
+
+
+async def test_what_a_stream_holds_is_read_to_its_end_though_the_server_dies_meanwhile(
+    server: NatsServer, bus: Bus
+) -> None:
+    await provision(bus, topology(ROLES))
+    kilobytes, count = b"x" * 100_000, 300  # more than is on its way at once
+    await asyncio.gather(*(bus.publish(subjects.done("backend", str(number)), kilobytes) for number in range(count)))
+    places = []
+    async for received in read_stream(bus, subjects.DONE, subjects.ALL_DONE):
+        places.append(received.sequence)
+        if len(places) == 1:
+            await server.kill()
+            await server.start()
+    assert places == list(range(1, count + 1))
 
 
 @pytest.mark.parametrize("said", [b"", b"hello", b"[]", b"7", b"{}", b'{"stream": 1}', b'{"error": 1}', b"\xff"])

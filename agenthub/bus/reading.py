@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import logging
 from collections.abc import AsyncGenerator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.client import JetStreamContext
 
 from agenthub import subjects
 from agenthub.bus.received import Received
@@ -19,9 +21,7 @@ from agenthub.errors import PermissionDeniedError
 if TYPE_CHECKING:
     from agenthub.bus.connection import Bus
 
-logger = logging.getLogger(__name__)
-
-_SILENT_S = 5.0
+_SILENT_S = 2.0
 _ANSWERED_WITHIN_S = 5.0
 _END, _NOTHING = "204", "404"
 
@@ -70,28 +70,65 @@ async def read_stream(
     bus: Bus, stream: str, subject: str, *, last: int | None = None, since: datetime | None = None, after: int = 0
 ) -> AsyncGenerator[Received]:
     """What a stream holds under a subject now: the `last` few of the stream, what came `since`, what stands behind the
-    sequence `after`, or all."""
+    sequence `after`, or all.
+
+    Raises:
+        HubUnreachableError: If the broker did not go on within the patience of `bus`; what was read so far is no end.
+    """
     state = (await bus.patiently(lambda: bus.js.stream_info(stream), stream)).state
-    if not state.messages or after >= (state.last_seq or 0):
+    newest = state.last_seq or 0
+    if not state.messages or after >= newest:
         return
-    config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
-    if since is not None:
-        config.deliver_policy, config.opt_start_time = DeliverPolicy.BY_START_TIME, since.isoformat()  # type: ignore[assignment]
-    elif last is not None or after:
-        config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
-        begins = after + 1 if last is None else state.last_seq - last + 1
-        config.opt_start_seq = max(state.first_seq, begins)
-    subscription = await bus.js.subscribe(subject, stream=stream, ordered_consumer=True, config=config)
-    count = 0
+    begins = after + 1 if last is None else newest - last + 1
+    reading = _Reading(bus, stream, subject, max(state.first_seq, begins), since)
     try:
-        info = await subscription.consumer_info()  # it delivers already while we ask
-        wanted = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
-        while count < wanted:
-            msg = await subscription.next_msg(timeout=_SILENT_S)
-            place, headers = msg.metadata, dict(msg.headers or {})
-            count += 1
-            yield Received(msg.subject, msg.data, headers, place.sequence.stream, place.timestamp)
-    except TimeoutError:
-        logger.info("%s fell silent after %d of its messages", stream, count)
+        while (received := await bus.patiently(reading.next, stream)) is not None and received.sequence <= newest:
+            yield received
     finally:
-        await subscription.unsubscribe()
+        await reading.pause()
+
+
+class _Reading:
+    """A place in a stream from which messages are read; after a failure they are asked for from there on."""
+
+    def __init__(self, bus: Bus, stream: str, subject: str, begins: int, since: datetime | None) -> None:
+        self._bus, self._stream, self._subject = bus, stream, subject
+        self._begins, self._since = begins, since
+        self._subscription: JetStreamContext.PushSubscription | None = None
+        self._left = 0
+
+    async def next(self) -> Received | None:
+        """The next message; None behind the last.
+
+        Raises:
+            TimeoutError: If the broker does not go on.
+        """
+        try:
+            if self._subscription is None:
+                self._subscription = await self._subscribed()
+                info = await self._subscription.consumer_info()  # it delivers already while we ask
+                self._left = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+            if not self._left:
+                return None
+            msg = await self._subscription.next_msg(timeout=_SILENT_S)
+        except (NatsError, TimeoutError):
+            await self.pause()
+            raise
+        place = msg.metadata
+        self._left -= 1
+        self._begins, self._since = place.sequence.stream + 1, None
+        return Received(msg.subject, msg.data, dict(msg.headers or {}), place.sequence.stream, place.timestamp)
+
+    async def pause(self) -> None:
+        """Have nothing delivered until the next is asked for."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with contextlib.suppress(NatsError):
+                await subscription.unsubscribe()
+
+    async def _subscribed(self) -> JetStreamContext.PushSubscription:
+        config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=self._begins)
+        if self._since is not None:
+            since: Any = self._since.isoformat()
+            config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since)
+        return await self._bus.js.subscribe(self._subject, stream=self._stream, ordered_consumer=True, config=config)
