@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 
 from agenthub import subjects
 from chaos.history import Injected
+from chaos.hook import effects_of, stand_still
 from chaos.hub import Hub, stopped
 from chaos.peer import Peer
 from chaos.plan import Fault
@@ -41,7 +42,7 @@ class Injector:
             "garbage": self._garbage, "full": self._full, "cut": self._cut, "delay": self._delay,
             "half-open": self._half_open, "kill leader": self._kill_leader, "kill follower": self._kill_leader,
             "pause leader": self._pause_leader, "kill supervisor": self._kill_supervisor,
-            "kill nursery": self._kill_nursery,
+            "kill nursery": self._kill_nursery, "zombie amid a turn": self._zombie_amid_a_turn,
         }  # fmt: skip
 
     async def inject(self, fault: Fault) -> None:
@@ -142,6 +143,41 @@ class Injector:
                 await asyncio.sleep(_ZOMBIE_WORKS_S)
             await asyncio.sleep(_ZOMBIE_WORKS_S)
         return True
+
+    async def _zombie_amid_a_turn(self, fault: Fault) -> bool:
+        """The same, with both processes behind the same effect of the same turn, which has a line `hook.STILL`.
+
+        What the first one does when it goes on, the other one cannot have done before.
+        """
+        process, nursery = self._hub.process(fault.target), self._hub.process("nursery")
+        if process is None or nursery is None:
+            return False
+        await self._stands_still(process, fault.target)
+        self._note(fault)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(stopped(nursery))
+            with stopped(process):
+                replacement = await stack.enter_async_context(self._hub.replacement(fault.target))
+                other = psutil.Process(replacement.pid)
+                stack.callback(other.resume)
+                await self._stands_still(other, fault.target)
+            await self._acts(process, fault.target)
+        return True
+
+    async def _stands_still(self, process: psutil.Process, role: str) -> None:
+        """Have a role stop itself between two effects of one turn; returns when it has."""
+        stand_still(self._hub.folder, role).touch()
+        async with asyncio.timeout(ZOMBIE_WITHIN_S):
+            while process.status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110  # it tells nobody
+                await asyncio.sleep(0.02)
+
+    async def _acts(self, process: psutil.Process, role: str) -> None:
+        """Wait for an effect of a process."""
+        log = effects_of(self._hub.folder, role)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ZOMBIE_WITHIN_S):
+                while log.read_text().splitlines()[-1].split()[1] != str(process.pid):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
 
     async def _beating(self, role: str) -> int:
         """Process id in the role's newest heartbeat; 0 if there is none."""

@@ -7,6 +7,7 @@ The product knows nothing of this. `environment` gives every Python process belo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import os
@@ -20,6 +21,9 @@ FOLDER = "CHAOS_EFFECTS"
 BREAK = "CHAOS_BREAK"
 STALL_S = 5.0
 """How long a role waits for a model that has fallen silent; two minutes would be longer than most of a run."""
+
+STILL = "and stand still"
+"""A line behind which a role stands still, once, if its `stand_still` says so; somebody else wakes it."""
 
 SLOW_S = 8.0
 """A role that takes longer to stop says what it waits for."""
@@ -42,6 +46,16 @@ def environment(folder: Path, *, broken: str = "") -> dict[str, str]:
     root = Path(__file__).parents[1]
     path = os.pathsep.join([str(hook), str(root), *filter(None, [os.environ.get("PYTHONPATH", "")])])
     return {"PYTHONPATH": path, FOLDER: str(effects), BREAK: broken}
+
+
+def stand_still(folder: Path, role: str) -> Path:
+    """The file that tells a role to stand still in the middle of its work; it is gone once it does."""
+    return effects_of(folder, role).with_suffix(".still")
+
+
+def effects_of(folder: Path, role: str) -> Path:
+    """Where the lines are that a role appended: each its moment, process, key and text."""
+    return folder / "effects" / f"{role}.log"
 
 
 def install() -> None:
@@ -100,6 +114,10 @@ def _append_line(log: Path) -> Any:
             os.write(file, line.encode())
         finally:
             os.close(file)
+        if arguments.text == STILL:
+            with contextlib.suppress(FileNotFoundError):
+                log.with_suffix(".still").unlink()
+                os.kill(os.getpid(), signal.SIGSTOP)
         return ToolOutcome("Appended.")
 
     return Tool("append_line", "Append a line, for good.", AppendLine, append_line, repeat=Repeat.UNSAFE)

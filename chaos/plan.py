@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from agenthub.failpoints import Failpoint
+from chaos.hook import STILL
 
 MANAGERS = {"ceo": ("cto", "cmo"), "cto": ("backend", "frontend", "qa"), "cmo": ("sales", "support")}
 ROLES = ("ceo", "cto", "cmo", "backend", "frontend", "qa", "sales", "support")
@@ -107,9 +108,10 @@ def provoke(rule: str) -> Plan:
             directives = [directive(0.5, 1, "cto", "Build the API and its screens, test them and announce them.")]
             return Plan(0, 4, directives, [Fault(0, "failpoint", "cto", "tool.finished 0")])
         case "no-fence":  # stands still in the middle of its work, which another process goes on with
-            line = 'rehearse: tool append_line {"text": "line"} '
-            directives = [directive(n / 20, n, "qa", f"{line * 5}rehearse: slow 0.4") for n in range(1, 22)]
-            return Plan(0, 12, directives, [Fault(2.5, "zombie", "qa")])
+            texts = [STILL, *["line"] * 4]
+            lines = " ".join(f'rehearse: tool append_line {{"text": "{text}"}}' for text in texts)
+            directives = [directive(n / 20, n, "qa", f"{lines} rehearse: slow 0.4") for n in range(1, 7)]
+            return Plan(0, 4, directives, [Fault(1, "zombie amid a turn", "qa")])
     raise ValueError(f"`{rule}` is no rule that can be broken.")
 
 

@@ -27,10 +27,5 @@ async def test_an_organization_under_faults_keeps_every_promise(tmp_path: Path) 
     [("ack-first", "lost"), ("random-ids", "effects repeated"), ("no-fence", "zombie effects")],
 )
 async def test_a_rule_that_is_broken_on_purpose_turns_the_run_red(tmp_path: Path, rule: str, seen_as: str) -> None:
-    for attempt in range(3):  # on a full machine a process may stand still at another moment than is meant
-        folder = tmp_path / str(attempt)
-        folder.mkdir()
-        verdict = await run(BREAKING, 0, folder, broken=rule, plan=provoke(rule))
-        if verdict.violations[seen_as]:
-            break
+    verdict = await run(BREAKING, 0, tmp_path, broken=rule, plan=provoke(rule))
     assert verdict.violations[seen_as]
