@@ -259,6 +259,7 @@ async def test_a_role_whose_file_is_gone_is_seen_while_it_runs_and_nothing_is_ta
     await in_hub(hub, "provision")
     gone = hub.folder / "roles" / "qa.md"
     async with hub.role("qa", says("ok")), hub.role("backend", says("ok")):
+        await until(lambda: Registry(hub.bus).find("qa"))
         as_it_was = gone.read_text()
         gone.unlink()
         rows = {row["role"]: row["has_file"] for row in (await in_hub(hub, "ps", "--json=role,has_file")).json}

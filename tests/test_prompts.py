@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agenthub import asks
@@ -90,6 +90,7 @@ def test_what_does_not_look_like_a_frame_stays_as_it_was_written(text: str) -> N
     assert prompts.quoted(text) == text
 
 
+@example(":＜HUB")  # a frame over the end of the subject and the beginning of the text
 @given(st.text(st.sampled_from("<＜/hHuUbB:：n \n\u200b\x00ｈх‹😀a"), max_size=40))
 def test_no_mixture_of_signs_makes_a_frame(text: str) -> None:
     assert tags(prompts.quoted(text)) == []
