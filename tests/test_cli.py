@@ -21,6 +21,7 @@ from agenthub.bus.inboxes import inboxes
 from agenthub.client import Client
 from agenthub.messages import Event, Message, Payload, now
 from agenthub.org.ledger import Ledger
+from agenthub.org.registry import Registry
 from agenthub.sessions.session import TurnEnd, TurnResult
 from tests.commands import agenthub, in_hub
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
@@ -149,6 +150,7 @@ async def test_ps_shows_every_role_what_waits_and_who_is_down(hub: Hub) -> None:
     await hub.put("qa", directive("unsorted"))
     async with hub.role("backend", says("ok")):
         await in_hub(hub, "send", "qa", "later", "-p", "low")
+        await until(lambda: Registry(hub.bus).find("backend"))
         ran = await in_hub(hub, "ps", "--json")
         table = await in_hub(hub, "ps")
     roles = {role["role"]: role for role in ran.json}

@@ -23,9 +23,9 @@ from agenthub.roles import Role
 MAX_SUBJECT_CHARACTERS = 300
 """A longer subject stands above the text instead."""
 
-# Whatever stands between the signs does not make it another tag to a reader, nor does it that a subject ends before the
-# colon with which the text begins. The gaps are bounded: a regular expression that may look on without end takes minutes
-# for a text of nothing but spaces.
+# Whatever stands between the signs does not make it another tag to a reader, nor that a subject ends before the colon
+# with which the text begins. The gaps are bounded: a regular expression that may look on without end takes minutes for
+# a text of nothing but spaces.
 _FRAME = re.compile(r"<(?=\W{0,40}h\W{0,8}u\W{0,8}b\W{0,40}(?::|\Z))")
 _LOOK_ALIKES = {
     ord(alike): ord(plain)
