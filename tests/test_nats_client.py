@@ -7,7 +7,8 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from nats.errors import Error as NatsError
 
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
-from agenthub.bus.nats_client import HeedingClient
+from agenthub.bus.identity import SYSTEM
+from agenthub.bus.nats_client import ClosingTransport, HeedingClient
 from agenthub.bus.server import NatsServer
-from tests.organization import until
+from tests.organization import keys_of, until
 
 KIB = 1024
 
@@ -134,6 +136,63 @@ async def test_a_flush_that_a_dead_server_had_not_read_is_answered_by_the_next(s
     await server.start()
     await flushing
     assert not bus.nc._pongs
+
+
+@pytest.fixture
+def unheeding(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], asyncio.Event]:
+    """Has a step of connecting end in the moment in which it is cancelled, of which it then knows nothing, as happens
+    until Python 3.11. Gives what is set as soon as it can be cancelled."""
+
+    def make(step: str) -> asyncio.Event:
+        begun, as_it_is = asyncio.Event(), getattr(ClosingTransport, step)
+
+        async def unheeding(*args: Any, **kwargs: Any) -> Any:
+            made = await as_it_is(*args, **kwargs)
+            begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.9)  # the client itself gives up after a second
+            return made
+
+        monkeypatch.setattr(ClosingTransport, step, unheeding)
+        return begun
+
+    return make
+
+
+STEPS = pytest.mark.parametrize("step", ["connect", "drain"])
+
+
+@STEPS
+async def test_who_closes_while_a_lost_connection_is_made_anew_leaves_nothing(
+    server: NatsServer, tmp_path: Path, unheeding: Callable[[str], asyncio.Event], step: str
+) -> None:
+    before = asyncio.all_tasks()
+    async with connect(server.url, name="test", identity=keys_of(tmp_path).find(SYSTEM)) as bus:
+        begun = unheeding(step)
+        await server.kill()
+        await server.start()
+        async with asyncio.timeout(20):
+            await begun.wait()
+    await until(lambda: asyncio.all_tasks() <= before, within_s=10)
+    assert bus.nc.is_closed
+
+
+@STEPS
+async def test_who_is_cancelled_while_it_connects_leaves_nothing(
+    server: NatsServer, tmp_path: Path, unheeding: Callable[[str], asyncio.Event], step: str
+) -> None:
+    async def connected() -> None:
+        async with connect(server.url, name="test", identity=keys_of(tmp_path).find(SYSTEM)):
+            raise AssertionError("nobody wants this any more")
+
+    before, begun = asyncio.all_tasks(), unheeding(step)
+    connecting = asyncio.create_task(connected())
+    async with asyncio.timeout(20):
+        await begun.wait()
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    await until(lambda: asyncio.all_tasks() <= before, within_s=10)
 
 
 async def test_ten_thousand_questions_at_once_are_each_answered_and_leave_nothing(bus: Bus) -> None:

@@ -75,30 +75,29 @@ async def connect(
             bus.lost()
 
     try:
-        async with asyncio.timeout(connect_timeout_s) as patience:
-            await bus.nc.connect(
-                servers=transport.servers,
-                name=name,
-                error_cb=failed,
-                disconnected_cb=lost,
-                reconnected_cb=bus.reconnected,
-                connect_timeout=1,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.1,
-                ping_interval=5,
-                max_outstanding_pings=2,
-                pending_size=8 * 1024 * 1024,
-                flush_timeout=FLUSHED_WITHIN_S,
-                drain_timeout=2,
-                **options,
-            )
-    except (TimeoutError, NoServersError, OSError, NatsError) as error:
-        await _close(bus.nc)
-        raise HubUnreachableError(_sentence(transport, identity, [*trouble, error])) from error
-    was_let_in = True  # from now on a server that is not believed is waited for, as one that is away
-    try:
+        try:
+            async with asyncio.timeout(connect_timeout_s) as patience:
+                await bus.nc.connect(
+                    servers=transport.servers,
+                    name=name,
+                    error_cb=failed,
+                    disconnected_cb=lost,
+                    reconnected_cb=bus.reconnected,
+                    connect_timeout=1,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.1,
+                    ping_interval=5,
+                    max_outstanding_pings=2,
+                    pending_size=8 * 1024 * 1024,
+                    flush_timeout=FLUSHED_WITHIN_S,
+                    drain_timeout=2,
+                    **options,
+                )
+        except (TimeoutError, NoServersError, OSError, NatsError) as error:
+            raise HubUnreachableError(_sentence(transport, identity, [*trouble, error])) from error
+        was_let_in = True  # from now on a server that is not believed is waited for, as one that is away
         yield bus
-    finally:
+    finally:  # also if we are cancelled while we connect: what is half there would try again for ever
         await bus.flush()
         await _close(bus.nc)
 

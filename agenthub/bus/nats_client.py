@@ -100,6 +100,9 @@ class HeedingClient(Client):
     """When what is published in this moment is written."""
     _writing_soon: asyncio.TimerHandle | None = None
 
+    _is_over = False
+    """True once it is closed, or is being closed."""
+
     _connecting: tuple[asyncio.Task[Any] | None, int] = (None, 0)
     """Who waits for the first connection, and how often that had been cancelled before."""
 
@@ -111,8 +114,10 @@ class HeedingClient(Client):
         self._heed_cancellation()
 
     def _heed_cancellation(self) -> None:
-        task, asked = self._connecting
-        if task is not None and task is asyncio.current_task() and task.cancelling() > asked:
+        """Raise if this task was cancelled, whether nats-py knows of it or not; one that connects again is its own."""
+        task = asyncio.current_task()
+        connecting, asked = self._connecting
+        if task is not None and task.cancelling() > (asked if task is connecting else 0):
             raise asyncio.CancelledError
 
     async def _connect_to_server(self, s: Srv) -> None:
@@ -142,6 +147,22 @@ class HeedingClient(Client):
         await super()._process_connect_init()
         unsent = self._pending.count(PING_PROTO)
         self._pongs = asked[len(asked) - unsent :]
+
+    async def _attempt_reconnect(self) -> None:
+        """Try until it is connected or closed; what was connected in the moment in which it was closed is ended."""
+        await super()._attempt_reconnect()
+        if self._is_over:
+            self._status = Client.CLOSED
+            for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+                if task is not None:
+                    task.cancel()
+            if self._transport:
+                self._transport.close()  # type: ignore[no-untyped-call]
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """Close for good."""
+        self._is_over = True
+        await super()._close(status, do_cbs)
 
     async def request(
         self, subject: str, payload: bytes = b"", timeout: float = 0.5, old_style: bool = False,
