@@ -11,7 +11,7 @@ import pytest
 from nats.js.errors import APIError
 
 from agenthub import subjects
-from agenthub.audit import verify_export
+from agenthub.audit import Entry, verify_export
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import OPERATOR, Keyring
@@ -20,15 +20,31 @@ from agenthub.client.audit import entries, export, verify, verify_file
 from agenthub.errors import ConfigError
 from agenthub.organization import load_organization
 from tests.commands import in_hub
-from tests.organization import Hub, directive, says
+from tests.organization import Hub, directive, says, until
 from tests.test_identity import intruding, key_of
 
 
+async def recorded(hub: Hub, count: int = 1, **fields: str) -> list[Entry]:
+    """The entries with these fields, as soon as there are `count`: what the broker copies is there a moment later."""
+
+    async def found() -> list[Entry]:
+        everything = [entry async for entry in entries(hub.bus)]
+        those = [one for one in everything if all(getattr(one, name) == value for name, value in fields.items())]
+        return those if len(those) >= count else []
+
+    those: list[Entry] = await until(found)
+    return those
+
+
 async def work(hub: Hub, count: int = 3) -> list[str]:
+    """Directives that are done, and recorded."""
     async with hub.role("backend", says("done")):
         sent = [await hub.send("backend", f"Do {number}") for number in range(count)]
         for message_id in sent:
             await hub.completion("backend", message_id)
+    for message_id in sent:
+        await recorded(hub, 2, message_id=message_id)
+    await recorded(hub, count, who="backend", what="task_result")
     return sent
 
 
@@ -52,7 +68,7 @@ async def test_what_came_to_a_role_on_a_topic_says_in_whose_name_it_came(hub: Hu
     async with hub.role("qa", says("read")):
         said = (await in_hub(hub, "publish", "status.deploy", "1.9 is out", "--json")).json
         await hub.completion("qa", said["id"])
-    (taken_in,) = [entry async for entry in entries(hub.bus) if entry.message_id == said["id"]]
+    (taken_in,) = await recorded(hub, message_id=said["id"])
     assert (taken_in.who, taken_in.to, taken_in.title) == ("qa", "qa", "1.9 is out (it says: from you)")
 
 
@@ -140,6 +156,7 @@ async def test_a_message_without_an_id_is_called_alike_by_all_who_list_it(hub: H
     await hub.put("backend", words)
     async with hub.role("backend", says("done")):
         await hub.completion("backend", f"{subjects.AGENTS}-1")
+    await recorded(hub, message_id=f"{subjects.AGENTS}-1")
     (first, *_) = (await in_hub(hub, "audit", "ls", "--json")).json
     assert first["message_id"] == f"{subjects.AGENTS}-1"
     _, row, *_ = (await in_hub(hub, "audit", "ls")).out.splitlines()
@@ -149,8 +166,7 @@ async def test_a_message_without_an_id_is_called_alike_by_all_who_list_it(hub: H
 async def test_garbage_is_recorded_as_what_it_is(hub: Hub, tmp_path: Path) -> None:
     await hub.put("backend", b"\xff\x00 not JSON")
     await hub.put("backend", directive("Do it"))
-    found = [entry async for entry in entries(hub.bus)]
-    assert [(one.who, one.what, one.to) for one in found] == [
+    assert [(one.who, one.what, one.to) for one in await recorded(hub, 2)] == [
         ("(a stranger)", "garbage", "backend"), ("(a stranger)", "task_assignment", "backend"),
     ]  # fmt: skip
     await export(hub.bus, tmp_path / "a", org="acme")
@@ -175,6 +191,7 @@ async def test_what_a_person_decides_is_theirs_in_the_record_and_names_whom_it_i
         assert (await in_hub(hub, "pause", "backend", "--reason", "lunch")).code == 0
         assert (await in_hub(hub, "budget", "set", "backend", "usd_day=3")).code == 0
         assert (await in_hub(hub, "grants", "add", "backend", "memory", "qa")).code == 0
+    await recorded(hub, 3, who="you")
     mine = (await in_hub(hub, "audit", "ls", "--who", "you", "--json")).json
     assert [(one["what"], one["to"]) for one in mine] == [
         ("pause", "backend"), ("budget", "backend"), ("granted", "backend")

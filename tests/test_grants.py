@@ -202,8 +202,12 @@ async def test_a_role_asks_for_a_grant_a_person_gives_it_and_the_call_is_made_wi
         assert (await in_hub(desk.hub, "grants", "revoke", one["id"][:8])).code == 0
         await desk.hub.send("backend", WRITE)
         await desk.waits()  # it is asked about again
-        audited = (await in_hub(desk.hub, "audit", "ls", "--json")).json
-        assert {"granted", "revoked"} <= {entry["what"] for entry in audited}
+
+        async def audited() -> bool:  # the broker copies it there
+            listed = (await in_hub(desk.hub, "audit", "ls", "--json")).json
+            return {"granted", "revoked"} <= {entry["what"] for entry in listed}
+
+        await until(audited)
 
 
 async def test_a_no_to_a_grant_is_read_by_the_role_and_gives_nothing(desk: Desk) -> None:
