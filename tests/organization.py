@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from agenthub.bus.server import NatsServer
 from agenthub.bus.topology import provision, topology_of
 from agenthub.client import access_of, role_queues
 from agenthub.messages import Completion, Message, Outcome
+from agenthub.org.registry import Registry
 from agenthub.organization import Organization, load_organization
 from agenthub.runtime import RolePlace, run_role
 from agenthub.sessions.session import ContextInfo, Prompt, SessionEvent, TurnEnd, TurnResult
@@ -127,6 +129,11 @@ class Hub:
             stop.set()
             async with asyncio.timeout(30):
                 await running
+
+    async def beats(self, *roles: str) -> None:
+        """Return as soon as everybody can see that these roles work."""
+        for role in roles:
+            await until(partial(Registry(self.bus).find, role))
 
     async def put(self, role: str, body: bytes | dict[str, Any], **headers: str) -> None:
         """Publish raw to the plain inbox, as a stranger with a plain NATS client does."""

@@ -21,7 +21,6 @@ from agenthub.bus.inboxes import inboxes
 from agenthub.client import Client
 from agenthub.messages import Event, Message, Payload, now
 from agenthub.org.ledger import Ledger
-from agenthub.org.registry import Registry
 from agenthub.sessions.session import TurnEnd, TurnResult
 from tests.commands import agenthub, in_hub
 from tests.organization import Hub, ScriptedSession, directive, says, until, write_organization
@@ -150,7 +149,7 @@ async def test_ps_shows_every_role_what_waits_and_who_is_down(hub: Hub) -> None:
     await hub.put("qa", directive("unsorted"))
     async with hub.role("backend", says("ok")):
         await in_hub(hub, "send", "qa", "later", "-p", "low")
-        await until(lambda: Registry(hub.bus).find("backend"))
+        await hub.beats("backend")
         ran = await in_hub(hub, "ps", "--json")
         table = await in_hub(hub, "ps")
     roles = {role["role"]: role for role in ran.json}
@@ -261,7 +260,7 @@ async def test_a_role_whose_file_is_gone_is_seen_while_it_runs_and_nothing_is_ta
     await in_hub(hub, "provision")
     gone = hub.folder / "roles" / "qa.md"
     async with hub.role("qa", says("ok")), hub.role("backend", says("ok")):
-        await until(lambda: Registry(hub.bus).find("qa"))
+        await hub.beats("qa", "backend")
         as_it_was = gone.read_text()
         gone.unlink()
         rows = {row["role"]: row["has_file"] for row in (await in_hub(hub, "ps", "--json=role,has_file")).json}

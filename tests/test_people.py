@@ -169,6 +169,7 @@ async def test_a_role_that_is_down_does_not_answer(hub: Hub) -> None:
 
 async def test_who_lists_people_and_roles_with_what_they_are_for(hub: Hub) -> None:
     async with hub.role("backend", says("ok")):
+        await hub.beats("backend")
         ran = await in_hub(hub, "who", "--json")
     found = {one["name"]: one for one in ran.json}
     assert (found["you"]["kind"], found["backend"]["kind"]) == ("person", "role")
