@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,8 @@ def test_what_failed_once_is_named_and_run_once_more(tmp_path: Path) -> None:
 
 
 def make(target: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a target; pytest would tidy up where the suite around it works, which takes it a minute."""
     command = ["make", "-f", str(PROJECT / "Makefile"), "--old-file=install", target]
     command.append(f"BIN={Path(sys.executable).parent}")
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    variables = {**os.environ, "PYTEST_DEBUG_TEMPROOT": str(folder)}
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=100, check=False)
