@@ -32,6 +32,7 @@ from agenthub.tui.role_panel import RolePanel
 from agenthub.tui.source import Source
 from agenthub.tui.store import EventStore
 from agenthub.tui.view import View
+from agenthub.tui.view_screen import ViewScreen
 from agenthub.tui.views import more_views
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ class HubApp(App[None]):
         self.set_interval(_REFRESH_S, self.refresh_front)
         self.set_interval(_COSTS_S, self._read_costs)
         self.theme_changed_signal.subscribe(self, lambda _: self._repaint())
-        self._show_keys()
+        self.show_keys()
 
     @work(exclusive=True, group="feed")
     async def _run_feed(self) -> None:
@@ -213,7 +214,7 @@ class HubApp(App[None]):
             self.base.query_one(Headline).see(self.picture, self.clock())
             self.base.query_one(ViewTabs).see(self.picture)
             self.front.see(self.picture)
-            self._show_keys()
+            self.show_keys()
         self._show_title()
 
     def on_lost(self, event: feed.Lost) -> None:
@@ -256,10 +257,10 @@ class HubApp(App[None]):
 
     def on_listing_moved(self, event: Listing.Moved) -> None:
         if event.listing.has_focus:  # what another one is on changes no key
-            self._show_keys()
+            self.show_keys()
 
     def on_descendant_focus(self) -> None:
-        self._show_keys()
+        self.show_keys()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._see_again)
@@ -269,7 +270,7 @@ class HubApp(App[None]):
             return
         if self.picture is not None:
             self.front.see(self.picture)
-        self._show_keys()
+        self.show_keys()
 
     def _show_title(self) -> None:
         """The title of the terminal: who needs a person, seen in the list of windows."""
@@ -296,7 +297,7 @@ class HubApp(App[None]):
         if listings:
             listings.first().focus()
         self.refresh_front()
-        self._show_keys()
+        self.show_keys()
 
     def open(self, view: View) -> None:
         """Put something on a screen of its own; Escape comes back."""
@@ -319,7 +320,7 @@ class HubApp(App[None]):
         except (IndexError, LookupError):  # nothing is on the screen yet
             return False
 
-    def _show_keys(self) -> None:
+    def show_keys(self) -> None:
         """Those that do something to what is chosen."""
         if self.picture is None or not self.is_there:
             return
@@ -353,7 +354,7 @@ class HubApp(App[None]):
         except (AgenthubError, TimeoutError) as error:
             self.say(str(error) or "It took too long.", severity="error", timeout=8)
         if not self._exit:
-            self._show_keys()
+            self.show_keys()
 
     def say(self, text: str, *, severity: Any = "information", timeout: float = 5) -> None:
         """A few words in the corner; nothing in them is read as markup."""
@@ -378,25 +379,3 @@ class HubApp(App[None]):
         listings = self.front.query("Listing, Pane")
         if listings:
             listings.first().focus()
-
-
-class ViewScreen(Screen[None]):
-    """A view on a screen of its own."""
-
-    def __init__(self, view: View) -> None:
-        super().__init__()
-        self.view = view
-
-    def compose(self) -> ComposeResult:
-        yield self.view
-        yield KeyLine()
-
-    def on_mount(self) -> None:
-        app = self.view.hub
-        if app.picture is not None:
-            self.view.see(app.picture)
-        listings = self.view.query("Listing, Pane")
-        if listings:
-            listings.first().focus()
-        app.refresh_front()
-        app._show_keys()
