@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from agenthub.cradle import RUN_VARIABLE, begin_nursery
+from tests.commands import program
 from tests.organization import write_organization
 
 WITHIN_S = 30.0
@@ -46,13 +47,6 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def agenthub(folder: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "agenthub", *words],
-        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 def test_what_goes_wrong_before_the_hub_starts_ends_the_nursery(mark: str) -> None:
     with pytest.raises(ValueError, match="wrong"), begin_nursery() as nursery:
         assert psutil.Process(nursery.process.pid).environ()[RUN_VARIABLE] == nursery.run_id
@@ -65,7 +59,7 @@ def test_what_goes_wrong_before_the_hub_starts_ends_the_nursery(mark: str) -> No
 def test_a_wrong_configuration_is_said_alone_and_leaves_no_process(
     mark: str, tmp_path: Path, words: Sequence[str]
 ) -> None:
-    process = agenthub(tmp_path, *words)
+    process = program(*words, folder=tmp_path)
     out, err = process.communicate(timeout=WITHIN_S)
     assert (process.returncode, out) == (2, "")
     assert err.count("\n") == 1
@@ -75,7 +69,7 @@ def test_a_wrong_configuration_is_said_alone_and_leaves_no_process(
 
 def test_a_start_that_is_killed_while_it_imports_leaves_no_process(mark: str, tmp_path: Path) -> None:
     write_organization(tmp_path)
-    process = agenthub(tmp_path, "up", "--rehearse")
+    process = program("up", "--rehearse", folder=tmp_path)
     until(lambda: len(alive(mark)) == 2)
     process.kill()
     process.communicate(timeout=WITHIN_S)
