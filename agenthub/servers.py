@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -87,7 +86,7 @@ class Servers:
             for task in keeping:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
-            await asyncio.gather(*(server.stop() for server in self._servers))
+            await self.nats.stop()
 
     async def _keep(self, server: NatsServer) -> None:
         """Start the server again whenever it has ended."""
@@ -188,10 +187,3 @@ class Servers:
 
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 1024**2:,.0f} MiB"
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -33,10 +33,11 @@ from agenthub.guards.senders import Senders
 from agenthub.messages import now
 from agenthub.org.events import Events
 from agenthub.organization import Organization
+from agenthub.ports import Port
 from agenthub.rereading import Files
 from agenthub.restarts import obey_restarts
 from agenthub.run_file import RunFile, lock
-from agenthub.servers import Servers, free_port
+from agenthub.servers import Servers
 from agenthub.settings import Settings
 from agenthub.silent_children import LOOK_WITHIN_S, sign_off, until_all_beat, watch_beats
 
@@ -69,6 +70,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self.run_id = nursery.run_id
         self._failed: asyncio.Future[None] | None = None
+        self._rehearsal_port: Port | None = None
 
     @property
     def organization(self) -> Organization:
@@ -135,6 +137,8 @@ class Supervisor:
         finally:
             self._is_stopping = True
             await self._end_nursery()
+            if self._rehearsal_port is not None:
+                self._rehearsal_port.close()
             RunFile.path(self.settings.state).unlink(missing_ok=True)
             if self._lock is not None:
                 self._lock.close()
@@ -218,10 +222,10 @@ class Supervisor:
 
     async def _start_children(self) -> None:
         if self.is_rehearsal:
-            port = free_port()
-            url = f"http://127.0.0.1:{port}"
+            self._rehearsal_port = Port()
+            url = f"http://127.0.0.1:{self._rehearsal_port.number}"
             self.settings = self.settings.model_copy(update={"model_url": url, "api_key": SecretStr("rehearsal")})
-            self._start(Child(REHEARSAL, "", replica=port))
+            self._start(Child(REHEARSAL, "", replica=self._rehearsal_port.number))
         for child in children_of(self.organization):
             self._start(child)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -272,6 +273,23 @@ async def test_a_second_server_on_the_same_folder_is_refused_also_when_the_paren
     server.release()  # as the system does for a process that was killed
     with pytest.raises(HubRunningError, match="uses"):
         await NatsServer(server.folder).start()
+
+
+async def test_nobody_takes_the_ports_of_a_server_that_is_away(server: NatsServer) -> None:
+    ports = (server.port, server.monitor_port)
+    await server.kill()
+    for port in ports:
+        with pytest.raises(OSError, match="in use"), socket.socket() as taker:
+            taker.bind(("127.0.0.1", port))
+    await server.start()
+    assert (server.port, server.monitor_port) == ports
+
+
+async def test_a_port_that_is_taken_is_named(server: NatsServer) -> None:
+    await server.stop()
+    with socket.create_server(("127.0.0.1", server.port)), pytest.raises(HubError, match=f"port {server.port}.*in use"):
+        await server.start()
+    await server.start()  # it kept nothing to itself meanwhile
 
 
 async def test_a_restarted_server_has_the_same_address_and_all_that_it_acknowledged(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from agenthub.errors import ConfigError
 from agenthub.mcp_files import McpServer, servers_of
 from agenthub.messages import Message, Payload
+from agenthub.ports import Port
 from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome
 from agenthub.tools import mcp
 from agenthub.tools.mcp import open_mcp
@@ -145,26 +146,25 @@ async def test_it_ends_with_a_role_that_is_killed(tmp_path: Path) -> None:
 
 
 async def test_a_server_over_http_may_go_and_come_back(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = await _http_server(port)
-    try:
-        config = McpServer(type="http", url=f"http://127.0.0.1:{port}/mcp")
-        async with opened(tmp_path, test=config) as tools:
-            assert (await call(tools, "pid")).content == str(running.pid)
-            hanging = asyncio.create_task(call(tools, "slow", seconds=30))
-            await asyncio.sleep(0.2)
-            running.kill()
-            await running.wait()
-            assert (await asyncio.wait_for(hanging, 30)).is_error
-            running = await _http_server(port)
-            answer = await until(lambda: _answers(tools))
-            assert answer == str(running.pid)
-    finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
+    with Port() as held:
+        port = held.number
+        running = await _http_server(port)
+        try:
+            config = McpServer(type="http", url=f"http://127.0.0.1:{port}/mcp")
+            async with opened(tmp_path, test=config) as tools:
+                assert (await call(tools, "pid")).content == str(running.pid)
+                hanging = asyncio.create_task(call(tools, "slow", seconds=30))
+                await asyncio.sleep(0.2)
+                running.kill()
+                await running.wait()
+                assert (await asyncio.wait_for(hanging, 30)).is_error
+                running = await _http_server(port)
+                answer = await until(lambda: _answers(tools))
+                assert answer == str(running.pid)
+        finally:
+            if running.returncode is None:
+                running.kill()
+                await running.wait()
 
 
 async def _answers(tools: list[Tool]) -> str | None:

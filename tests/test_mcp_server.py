@@ -26,6 +26,7 @@ from agenthub.mcp_http import Address, token
 from agenthub.mcp_server import Door, check_sender, make_server
 from agenthub.messages import Message, Payload, now
 from agenthub.org.ledger import Ledger
+from agenthub.ports import Port
 from tests.organization import Hub, says, texts, until
 
 READING = {"hub_who", "hub_inbox", "hub_tail", "hub_trace", "hub_approvals", "hub_pending", "hub_cost"}
@@ -202,27 +203,26 @@ async def test_a_program_sends_under_its_own_name(hub: Hub) -> None:
 @contextlib.asynccontextmanager
 async def serving(hub: Hub) -> AsyncIterator[tuple[str, str]]:
     """The command that serves HTTP, as a process of its own: its URL and token."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agenthub", "mcp", "--http", f":{port}", "--nats", hub.server.url,
-        cwd=hub.folder, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert process.stderr is not None
-        line = (await process.stderr.readline()).decode()
-        assert f"http://127.0.0.1:{port}/mcp" in line, line
+    with Port() as held:
+        port = held.number
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agenthub", "mcp", "--http", f":{port}", "--nats", hub.server.url,
+            cwd=hub.folder, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            assert process.stderr is not None
+            line = (await process.stderr.readline()).decode()
+            assert f"http://127.0.0.1:{port}/mcp" in line, line
 
-        def listens() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
+            def listens() -> bool:
+                with socket.socket() as probe:
+                    return probe.connect_ex(("127.0.0.1", port)) == 0
 
-        await until(listens)
-        yield f"http://127.0.0.1:{port}/mcp", (hub.settings.state / "mcp.token").read_text().strip()
-    finally:
-        process.terminate()
-        await process.wait()
+            await until(listens)
+            yield f"http://127.0.0.1:{port}/mcp", (hub.settings.state / "mcp.token").read_text().strip()
+        finally:
+            process.terminate()
+            await process.wait()
 
 
 async def test_over_http_only_who_has_the_token_and_comes_from_here_is_served(hub: Hub) -> None:

@@ -22,6 +22,7 @@ from agenthub.bus.identity import OPERATOR, SYSTEM, Keyring
 from agenthub.bus.nats_client import HeedingClient
 from agenthub.cradle import RUN_VARIABLE
 from agenthub.errors import ConfigError, HubUnreachableError
+from agenthub.ports import Port
 from agenthub.settings import Settings
 from agenthub.transport import Transport
 from tests import commands
@@ -270,20 +271,22 @@ async def test_who_is_given_up_while_connecting_ends_though_the_cancellation_was
             with contextlib.suppress(asyncio.CancelledError):  # as `asyncio.wait_for` of Python 3.11 may
                 await asyncio.sleep(0)
 
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    client = HeedingClient()
-    connecting = asyncio.create_task(
-        client.connect(
-            f"nats://127.0.0.1:{port}", error_cb=swallows, max_reconnect_attempts=-1, reconnect_time_wait=0.01
+    with Port() as nobody:
+        client = HeedingClient()
+        connecting = asyncio.create_task(
+            client.connect(
+                f"nats://127.0.0.1:{nobody.number}",
+                error_cb=swallows,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.01,
+            )
         )
-    )
-    done, _ = await asyncio.wait([connecting], timeout=10)
-    connecting.cancel()
-    await asyncio.wait([connecting], timeout=5)
-    await client.close()
-    assert done
-    assert connecting.cancelled()
+        done, _ = await asyncio.wait([connecting], timeout=10)
+        connecting.cancel()
+        await asyncio.wait([connecting], timeout=5)
+        await client.close()
+        assert done
+        assert connecting.cancelled()
 
 
 async def test_a_server_that_does_not_end_its_tls_holds_nobody_up(certificates: Certificates) -> None:

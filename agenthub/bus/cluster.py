@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from agenthub.bus.access import Access
 from agenthub.bus.connection import Bus
 from agenthub.bus.monitor import has_quorum
-from agenthub.bus.server import Membership, NatsServer, PortTakenError
+from agenthub.bus.server import Membership, NatsServer
 from agenthub.errors import ConfigError, HubError
+from agenthub.ports import Port
 
 QUORUM_WITHIN_S = 30.0
 _PAUSE_S = 0.05
-_TRIES = 5
-"""Somebody may take a port between the moment in which it was found free and that in which a server wants it."""
 
 
 class NatsCluster:
@@ -29,10 +27,11 @@ class NatsCluster:
 
     def __init__(self, folder: Path, *, size: int = 3, durable: bool = True, access: Access | None = None) -> None:
         self.servers = [
-            NatsServer(folder / f"n{number}", durable=durable, access=access, member=member)
-            for number, member in enumerate(_members(size))
+            NatsServer(folder / f"n{number}", durable=durable, name=f"n{number}", access=access)
+            for number in range(size)
         ]
         """In the order of their numbers; one may be killed and started again by itself."""
+        self._routes: list[Port] = []
 
     @property
     def url(self) -> str:
@@ -50,16 +49,12 @@ class NatsCluster:
             HubRunningError: If another server uses one of the folders.
             HubError: If one does not come up, or they do not find each other.
         """
-        for tries in range(_TRIES):
-            started = await asyncio.gather(*(server.start() for server in self.servers), return_exceptions=True)
-            if not (failed := [error for error in started if error is not None]):
-                break
+        self._keep_routes()
+        started = await asyncio.gather(*(server.start() for server in self.servers), return_exceptions=True)
+        if failed := [error for error in started if error is not None]:
             await self.kill()
-            if tries + 1 == _TRIES or not any(isinstance(error, PortTakenError) for error in failed):
-                raise failed[0]
-            for server, member in zip(self.servers, _members(len(self.servers)), strict=True):
-                server.release()
-                server.member = member
+            self.release()
+            raise failed[0]
         try:
             async with asyncio.timeout(QUORUM_WITHIN_S):
                 while True:
@@ -79,10 +74,29 @@ class NatsCluster:
     async def stop(self) -> None:
         """End all servers gracefully."""
         await asyncio.gather(*(server.stop() for server in self.servers))
+        self.release()
 
     async def kill(self) -> None:
         """End all servers at once, as crashes would."""
         await asyncio.gather(*(server.kill() for server in self.servers))
+
+    def release(self) -> None:
+        """Let other servers use the folders and the ports."""
+        for server in self.servers:
+            server.release()
+        for port in self._routes:
+            port.close()
+        self._routes.clear()
+
+    def _keep_routes(self) -> None:
+        """The routes must be known before the first server starts, and stay theirs until `release`."""
+        if self._routes:
+            return
+        for server in self.servers:
+            self._routes.append(Port(server.member.route_port if server.member else 0))
+        numbers = tuple(port.number for port in self._routes)
+        for server, number in zip(self.servers, numbers, strict=True):
+            server.member = Membership(number, numbers)
 
 
 @contextlib.asynccontextmanager
@@ -94,8 +108,7 @@ async def start_cluster(folder: Path, *, size: int = 3, durable: bool = True) ->
         yield cluster
     finally:
         await cluster.kill()
-        for server in cluster.servers:
-            server.release()
+        cluster.release()
 
 
 async def leader_of(bus: Bus, stream: str) -> str:
@@ -126,17 +139,3 @@ def check_data(folder: Path, size: int) -> None:
         f"The data in {folder} was made by {made}; {f'{size} servers' if size > 1 else 'one server'} would not see it. "
         f"Go on with {how}, or move that folder away to begin with empty inboxes."
     )
-
-
-def _members(size: int) -> list[Membership]:
-    ports = _free_ports(size)
-    return [Membership(f"n{number}", port, ports) for number, port in enumerate(ports)]
-
-
-def _free_ports(count: int) -> tuple[int, ...]:
-    """Ports that nobody uses: the routes must be known before the first server starts."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return tuple(int(probe.getsockname()[1]) for probe in probes)

