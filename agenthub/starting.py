@@ -157,10 +157,13 @@ def our_server() -> dict[str, Any]:
     return {"command": str(_program()), "args": ["mcp"]}
 
 
-def typed() -> str:
-    """What a person types in this folder to start this program: its name where a shell finds it, else where it lies."""
-    program = _program()
-    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
+def typed(command: str = "agenthub", *, folder: Path | None = None) -> str:
+    """A command of this program as a person types it in a folder, else in this one.
+
+    The program's name where a shell finds it, else where it lies: `.venv/bin/agenthub ps`.
+    """
+    program, here = _program(), Path.cwd() if folder is None else folder.absolute()
+    return command.replace("agenthub", str(program.relative_to(here) if program.is_relative_to(here) else program), 1)
 
 
 def _program() -> Path:

@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 
 from agenthub.bus.connecting import connect
+from agenthub.bus.provisioning import provision
 from agenthub.bus.server import start_server
-from agenthub.bus.topology import provision, topology_of
+from agenthub.bus.topology import topology_of
 from agenthub.client import role_queues
 from agenthub.organization import load_organization
 from agenthub.settings import Settings

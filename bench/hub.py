@@ -21,8 +21,9 @@ from nats.js.api import DeliverPolicy, RetentionPolicy, StreamConfig
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM, Keyring
+from agenthub.bus.provisioning import provision
 from agenthub.bus.server import NatsServer
-from agenthub.bus.topology import provision, topology
+from agenthub.bus.topology import topology
 from agenthub.client import access_of, role_queues
 from agenthub.organization import Organization, load_organization
 from agenthub.settings import Settings

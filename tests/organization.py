@@ -14,8 +14,9 @@ from agenthub import subjects
 from agenthub.bus.cluster import NatsCluster
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import Keyring
+from agenthub.bus.provisioning import provision
 from agenthub.bus.server import NatsServer
-from agenthub.bus.topology import provision, topology_of
+from agenthub.bus.topology import topology_of
 from agenthub.client import access_of, role_queues
 from agenthub.messages import Completion, Message, Outcome
 from agenthub.org.registry import Registry

@@ -15,7 +15,8 @@ from agenthub.audit import Entry, verify_export
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import OPERATOR, Keyring
-from agenthub.bus.topology import provision, topology
+from agenthub.bus.provisioning import provision
+from agenthub.bus.topology import topology
 from agenthub.client.audit import entries, export, verify, verify_file
 from agenthub.errors import ConfigError
 from agenthub.organization import load_organization

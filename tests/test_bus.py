@@ -22,9 +22,10 @@ from agenthub.bus import server as server_module
 from agenthub.bus.buckets import Bucket, Holder, hold_lease
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus, StreamFullError
+from agenthub.bus.provisioning import Change, provision
 from agenthub.bus.reading import read_stream
 from agenthub.bus.server import NatsServer, start_server
-from agenthub.bus.topology import Change, RoleQueues, provision, topology
+from agenthub.bus.topology import RoleQueues, topology
 from agenthub.client import Client
 from agenthub.errors import HubError, HubRunningError, HubUnreachableError, LeaseLostError, NotFoundError, RefusedError
 from agenthub.leader import lead
@@ -273,6 +274,15 @@ async def test_a_second_server_on_the_same_folder_is_refused_also_when_the_paren
     server.release()  # as the system does for a process that was killed
     with pytest.raises(HubRunningError, match="uses"):
         await NatsServer(server.folder).start()
+
+
+async def test_a_server_that_may_store_less_than_all_streams_may_take_is_told_how_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_CONFIG", server_module._CONFIG.replace("max_file: 20GB", "max_file: 5GB"))
+    async with start_server(tmp_path) as server, connect(server.url, name="test") as bus:
+        with pytest.raises(HubError, match=r"storage.* 12 GiB.*`max_file`"):
+            await provision(bus, topology(ROLES))
 
 
 async def test_nobody_takes_the_ports_of_a_server_that_is_away(server: NatsServer) -> None:

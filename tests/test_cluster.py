@@ -16,7 +16,8 @@ from agenthub.bus.cluster import NatsCluster, check_data, leader_of, start_clust
 from agenthub.bus.connecting import connect
 from agenthub.bus.connection import Bus
 from agenthub.bus.deliveries import Pull
-from agenthub.bus.topology import RoleQueues, provision, topology, topology_of
+from agenthub.bus.provisioning import provision
+from agenthub.bus.topology import RoleQueues, topology, topology_of
 from agenthub.client import Client
 from agenthub.errors import ConfigError, HubError
 from agenthub.messages import Outcome, Priority

@@ -13,7 +13,8 @@ import pytest
 from agenthub import subjects
 from agenthub.asks import Answer, Ask, Part, Request
 from agenthub.bus.connection import StreamFullError
-from agenthub.bus.topology import provision, topology_of
+from agenthub.bus.provisioning import provision
+from agenthub.bus.topology import topology_of
 from agenthub.client import role_queues
 from agenthub.coordination import Coordination
 from agenthub.errors import RefusedError

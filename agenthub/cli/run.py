@@ -148,6 +148,7 @@ async def supervise(
 async def _detached(settings: Settings, organization: Organization, *, wait: bool, options: Options) -> int:
     """Start `up` again as a process of its own session, and watch it come up."""
     from agenthub.run_file import RunFile
+    from agenthub.starting import typed
 
     log = settings.state / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +170,7 @@ async def _detached(settings: Settings, organization: Organization, *, wait: boo
                 print_json(run, options)
             else:
                 how = _how(run, organization)
-                say(f"{run.org} is up on {run.nats_url} (process {run.pid}): {how}. Next: agenthub ps")
+                say(f"{run.org} is up on {run.nats_url} (process {run.pid}): {how}. Next: {typed('agenthub ps')}")
             return EXIT_FAILED if run.left_alone else EXIT_OK
         if process.poll() is not None:
             raise HubError(f"It did not start:\n{log.read_text(errors='replace').strip()}")

@@ -42,7 +42,7 @@ async def init(
         force: Overwrite what is there.
         dry_run: Only say what would be written.
     """
-    from agenthub.starting import TEMPLATES, begin
+    from agenthub.starting import TEMPLATES, begin, typed
 
     if template not in TEMPLATES:
         raise NotFoundError(f"There is no template `{template}`. There are: {', '.join(TEMPLATES)}.")
@@ -60,8 +60,11 @@ async def init(
     if dry_run:
         say("nothing was written")
     else:
-        say(f"Next: {there}agenthub up --rehearse -d --wait")
-        say(f'      {there}agenthub send {_head(folder)} "Introduce yourself" --wait')
+        for before, command in (
+            ("Next:", "agenthub up --rehearse -d --wait"),
+            ("     ", f'agenthub send {_head(folder)} "Introduce yourself" --wait'),
+        ):
+            say(f"{before} {there}{typed(command, folder=folder)}")
     return EXIT_OK
 
 

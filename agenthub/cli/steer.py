@@ -124,7 +124,7 @@ def said(effect: Effect, what: str, next_: str, options: Options) -> int:
 
 
 def said_all(effects: Sequence[Effect], what: str, next_: str, options: Options, *, is_list: bool = False) -> int:
-    """Say what came of decisions; the exit code. `is_list`: one is a list in JSON, too."""
+    """Say what came of decisions, and which command is next; the exit code. `is_list`: one is a list in JSON, too."""
     silent = sorted({key for effect in effects for key in effect.silent})
     if options.json:
         found = [
@@ -136,6 +136,9 @@ def said_all(effects: Sequence[Effect], what: str, next_: str, options: Options,
         ]  # fmt: skip
         print_json(found[0] if len(found) == 1 and not is_list else found, options)
         return EXIT_PARTIAL if silent else EXIT_OK
+    from agenthub.starting import typed
+
+    next_ = typed(next_)
     for effect in effects:
         if not effect.is_new and effect.control.verb in ("pause", "estop"):
             say(f"{what} already, since {ago(effect.control.at)} ago, {effect.control.words}. Next: {next_}")

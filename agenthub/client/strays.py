@@ -13,7 +13,8 @@ from agenthub import subjects
 from agenthub.bus.connection import Bus
 from agenthub.bus.identity import Keyring
 from agenthub.bus.inboxes import inboxes
-from agenthub.bus.topology import Change, RoleQueues, provision, topology_of
+from agenthub.bus.provisioning import Change, provision
+from agenthub.bus.topology import RoleQueues, topology_of
 from agenthub.client.names import role_queues
 from agenthub.org.delayed import count_put_off
 from agenthub.org.ledger import Ledger
