@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+from nats.js.api import ConsumerInfo
+
 from agenthub import subjects
 from chaos.proxy import Proxy
 from tests.organization import Hub, directive, says, until
@@ -39,18 +41,27 @@ async def test_what_was_on_its_way_over_a_connection_that_was_cut_goes_before_wh
 
     async def send(text: str) -> str:
         body = directive(text, priority="high")
-        lane = subjects.lane("backend", "high", "you")
-        await hub.bus.publish(lane, json.dumps(body).encode(), message_id=str(body["id"]))
+        to = subjects.lane("backend", "high", "you")
+        await hub.bus.publish(to, json.dumps(body).encode(), message_id=str(body["id"]))
         return str(body["id"])
 
+    async def lane() -> ConsumerInfo:
+        info: ConsumerInfo = await hub.bus.js.consumer_info(subjects.AGENTS, "backend-high")
+        return info
+
+    async def is_asked_for_more() -> bool:
+        """The first is settled, and the broker was told to hand out the next."""
+        found = await lane()
+        return not found.num_ack_pending and bool(found.num_waiting)
+
     async def is_handed_out() -> bool:
-        return bool((await hub.bus.js.consumer_info(subjects.AGENTS, "backend-high")).num_ack_pending)
+        return bool((await lane()).num_ack_pending)
 
     async with Proxy().run(int(hub.server.url.rpartition(":")[2])) as proxy:
         hub.settings = hub.settings.model_copy(update={"nats_url": proxy.url})
         async with hub.role("backend", session):
             await hub.completion("backend", await send(TEXTS[0]))
-            await until(lambda: _is_settled(hub))
+            await until(is_asked_for_more)
             half_open = asyncio.create_task(proxy.half_open("backend", seconds=60))
             await asyncio.sleep(0)
             await send(TEXTS[1])
@@ -60,7 +71,3 @@ async def test_what_was_on_its_way_over_a_connection_that_was_cut_goes_before_wh
             half_open.cancel()
             await hub.completion("backend", await send(TEXTS[2]))
     assert [prompt.task.payload.message for prompt in session.prompts] == TEXTS
-
-
-async def _is_settled(hub: Hub) -> bool:
-    return not await hub.waiting("backend")
