@@ -201,7 +201,7 @@ async def test_only_the_operator_decides(desk: Desk) -> None:
     async with desk.works():
         message_id = await desk.hub.send("backend", WRITE)
         (identity,) = await desk.waits()
-        (asked,) = await desk.hub.waiting("you")
+        (asked,) = await until(lambda: desk.hub.waiting("you"))
         yes = {"correlation_id": identity, "causation_id": asked.id}
         await desk.hub.put("backend", _answer("decision", "you", **yes))  # by the public door: anybody
         await desk.hub.put("backend", _answer("reply", "you", **yes))

@@ -231,6 +231,7 @@ async def test_what_is_asked_of_a_role_that_is_left_alone_goes_to_its_fallback_o
     assert (await in_hub(hub, "breaker", "trip", "backend", "--for", "1h", "--reason", "it breaks the build")).code == 0
     backend, qa = says("by backend"), says("by qa")
     async with hub.role("qa", qa), hub.role("backend", backend):
+        await hub.beats("qa")
         message_id = await hub.send("backend", "Write it")
         end = await Client(hub.bus, hub.organization).completion("backend", message_id, timeout_s=20)
     assert (end.role, end.text, backend.prompts, len(qa.prompts)) == ("qa", "by qa", [], 1)

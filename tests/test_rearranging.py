@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -13,7 +14,7 @@ from agenthub.client import Client
 from agenthub.client.steering import Effect
 from agenthub.control import new_control
 from agenthub.errors import BudgetExhaustedError, NotFoundError, RefusedError
-from agenthub.messages import Completion, Priority, new_id
+from agenthub.messages import Completion, Priority, new_id, now
 from agenthub.organization import load_organization
 from agenthub.sessions.session import Prompt
 from tests.organization import Hub, ScriptedSession, says, texts, until, write_organization
@@ -239,6 +240,23 @@ async def test_what_was_put_off_in_its_middle_is_cancelled_when_it_is_looked_at_
         assert effect.came == {"backend": "it ends when it comes up"}
         end = await hub.completion("backend", message_id)
     assert (end.outcome, end.text, len(session.prompts)) == ("failed", "cancelled by you: not needed", 1)
+
+
+async def test_what_is_just_being_put_off_counts_as_put_off_and_not_as_waiting(hub: Hub) -> None:
+    (message_id,) = await send_all(hub, "dear")
+    (lies,) = await client(hub).waiting("backend")
+    await hub.bus.publish_at(  # and before it is acknowledged where it lies, a person comes
+        now() + timedelta(hours=1), subjects.schedule("backend", f"{subjects.AGENTS}-{lies.sequence}"),
+        subjects.due("backend"), lies.data, message_id="later", headers={subjects.ATTEMPTS: "0"},
+    )  # fmt: skip
+    with pytest.raises(RefusedError, match="put off"):
+        await client(hub).inboxes.reprioritize("backend", message_id, Priority.HIGH)
+    await client(hub).inboxes.cancel("backend", message_id[:8], "not needed")
+    await until(lambda: hub.bus.counts(subjects.SCHEDULES, subjects.due("backend")))  # and not in an hour
+    session = says("done")
+    async with hub.role("backend", session):
+        end = await hub.completion("backend", message_id)
+    assert (end.outcome, end.text, session.prompts) == ("failed", "cancelled by you: not needed", [])
 
 
 async def test_what_is_put_off_is_moved_and_done_once_by_the_other_role(hub: Hub) -> None:

@@ -198,11 +198,13 @@ class Rearranging:
     async def _waits(self, role: str) -> dict[str, Waits]:
         """All that waits for a role, and can be read, by id."""
         await self._steering.know(role)
-        waiting = [
-            *await self._put_off(role, most=_LOOKED_THROUGH),  # what is on its way back is in both for a moment
-            *await self._waiting(role, most=_LOOKED_THROUGH),
-        ]
-        return {item.message.id: Waits(item, item.message) for item in waiting if item.message is not None}
+        put_off = await self._put_off(role, most=_LOOKED_THROUGH)
+        waiting = await self._waiting(role, most=_LOOKED_THROUGH)
+        # What is on its way is in both for a moment, and is where it goes to: put off, if what put it off lies here.
+        named_after = {subjects.schedule(role, f"{subjects.AGENTS}-{item.sequence}") for item in waiting}
+        leaving = [item for item in put_off if item.subject in named_after]
+        found = [*put_off, *waiting, *leaving]
+        return {item.message.id: Waits(item, item.message) for item in found if item.message is not None}
 
     async def _find(self, role: str, prefix: str) -> Waits:
         waits = await self._waits(role)
