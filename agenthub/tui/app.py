@@ -293,9 +293,7 @@ class HubApp(App[None]):
         self.base.query_one(ViewTabs).shows(name)
         if self.picture is not None:
             self.front.see(self.picture)
-        listings = self.front.query("Listing, Pane")
-        if listings:
-            listings.first().focus()
+        self.front.take_focus()
         self.refresh_front()
         self.show_keys()
 
@@ -376,6 +374,4 @@ class HubApp(App[None]):
         self.front.filtered(event.text)
 
     def on_bar_left(self) -> None:
-        listings = self.front.query("Listing, Pane")
-        if listings:
-            listings.first().focus()
+        self.front.take_focus()

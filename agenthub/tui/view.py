@@ -89,5 +89,11 @@ class View(Container):
     def filtered(self, filter_: str) -> None:
         """Show only what fits."""
 
+    def take_focus(self) -> None:
+        """Have keys go to the first of its lists and texts."""
+        parts = self.query("Listing, Pane")
+        if parts:
+            parts.first().focus()
+
     async def refreshed(self) -> None:
         """Read again what only this view shows; called when it comes on the screen, and regularly then."""

@@ -24,8 +24,6 @@ class ViewScreen(Screen[None]):
         app = self.view.hub
         if app.picture is not None:
             self.view.see(app.picture)
-        listings = self.view.query("Listing, Pane")
-        if listings:
-            listings.first().focus()
+        self.view.take_focus()
         app.refresh_front()
         app.show_keys()
