@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
@@ -57,6 +58,8 @@ class Child:
     started_s: float = 0.0
     pause_s: float = 0.0
     """How long to wait before it is started again, if it is."""
+    signing_off: asyncio.Task[None] | None = None
+    """Notes for everybody that the last process has ended."""
     _crashes: deque[float] = field(default_factory=lambda: deque(maxlen=CRASHES_IN_A_MINUTE))
     _back_off_s: float = FIRST_BACK_OFF_S
 
@@ -85,6 +88,11 @@ class Child:
         self.state, self.pause_s = RoleState.WAITING, self._back_off_s
         self._back_off_s = min(LONGEST_BACK_OFF_S, self._back_off_s * 2)
         return Verdict.CRASHED
+
+    async def is_signed_off(self) -> None:
+        """Return when nothing will be noted of the last process any more; it would be taken for the next one's."""
+        if self.signing_off is not None:
+            await asyncio.wait([self.signing_off])
 
     def forgive(self) -> None:
         """A person says that it can work again: what was before counts no more."""

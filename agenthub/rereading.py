@@ -79,9 +79,9 @@ class Files:
         async with self._changing:
             if child.state not in (RoleState.WAITING, RoleState.QUARANTINED):
                 return  # somebody was faster
+            child.state = RoleState.STOPPED  # at once, else its back-off could be over meanwhile
+            await _note_end(bus, child)
             if any(one.state is not RoleState.STOPPED for one in others):
-                child.state = RoleState.STOPPED
-                await _note_end(bus, child)
                 return
             try:
                 why = await _take_away(bus, settings, self.organization, child.role, self.admit)
@@ -92,9 +92,7 @@ class Files:
                 self._say(f"{child.key} goes on: {why}")
                 start(child)
                 return
-            child.state = RoleState.STOPPED
             self.organization = _without(self.organization, child.role)
-            await _note_end(bus, child)
         report(child, "ended", "has ended for good: its file is gone")
 
 
@@ -147,10 +145,12 @@ async def _take_away(bus: Bus, settings: Settings, organization: Organization, r
 
 
 async def _note_end(bus: Bus, child: Child) -> None:
-    """Have nobody miss a process that is not to come back."""
-    gone = Absence(role=child.role, since=now(), reason="its file is gone", was_stopped=True, is_told=True)
+    """Have nobody miss a process that is not to come back; what it held is given back if it does."""
+    registry = Registry(bus)
     with contextlib.suppress(HubError):  # then it is missed for a while
-        await Registry(bus).note_absence(child.key, gone)
+        noted = (await registry.absences()).get(child.key) or Absence(role=child.role, since=now(), reason="")
+        told = {"reason": "its file is gone", "was_stopped": True, "is_told": True}
+        await registry.note_absence(child.key, noted.model_copy(update=told))
 
 
 def _without(organization: Organization, role: str) -> Organization:

@@ -291,18 +291,19 @@ class Supervisor:
             why = "again and again" if verdict is Verdict.CRASH_LOOP else "its configuration is wrong"
             next_step = f"see .agenthub/logs/{child.key}.log, mend it, then `agenthub restart {child.role}`"
             self._report(child, "quarantined", f"{how}, {why}; left alone: {next_step}")
-            self._in_background(self._sign_off(child, f"left alone: {how}, {why}"))
+            self._sign_off(child, f"left alone: {how}, {why}")
             return
         if verdict in (Verdict.AWAY, Verdict.ASKED):
             why = "could not work" if verdict is Verdict.AWAY else "was asked to restart"
             logger.info("%s %s; started again in %.0f s", child.key, why, child.pause_s)
         else:
             self._report(child, "crashed", f"{how}; started again in {child.pause_s:.1f} s")
-        self._in_background(self._start_again(child, how, read=verdict is Verdict.ASKED))
+        self._sign_off(child, how)
+        self._in_background(self._start_again(child, read=verdict is Verdict.ASKED))
 
-    async def _sign_off(self, child: Child, how: str) -> None:
+    def _sign_off(self, child: Child, how: str) -> None:
         if child.role and self._bus is not None:
-            await sign_off(self._bus, child, how)
+            child.signing_off = self._in_background(sign_off(self._bus, child, how))
 
     def _may_judge(self) -> bool:
         """False while processes stop, or cannot store that they live."""
@@ -321,8 +322,8 @@ class Supervisor:
         child.state = RoleState.KILLED
         self._signal([child], signal.SIGKILL)
 
-    async def _start_again(self, child: Child, how: str, *, read: bool) -> None:
-        await self._sign_off(child, how)
+    async def _start_again(self, child: Child, *, read: bool) -> None:
+        await child.is_signed_off()
         await asyncio.sleep(child.pause_s)
         if read and not self._is_stopping:
             await self._read_again()
@@ -342,10 +343,11 @@ class Supervisor:
         if self._bus is not None:
             self._in_background(Events(self._bus, who).tell(kind, text))
 
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _fail(self, error: Exception) -> None:
         if self._failed is not None and not self._failed.done():
