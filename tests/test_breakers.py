@@ -142,6 +142,7 @@ async def at_work(hub: Hub, endpoint: Endpoint, *roles: str) -> AsyncIterator[No
 
 async def test_when_a_provider_asks_one_role_for_patience_all_on_its_account_wait_and_then_go_on(hub: Hub) -> None:
     async with start_rehearsal(speed=0) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as http:
+        assert (await in_hub(hub, "breaker", "ls", "--json")).json == []
         fault = {"status": 429, "retry_after": 12, "role": "backend"}
         await http.post("/rehearsal/faults", json={"faults": [fault]})
         async with at_work(hub, endpoint, "backend", "qa"):
