@@ -26,8 +26,9 @@ install: .venv/ready  ## make .venv from the hash-locked requirements
 demo: install  ## watch an organization of eleven agents work off a directive; needs no key
 	@$(BIN)/agenthub demo
 
+# Tests wait more than they compute: on two cores six at a time take less than three do.
 test: install  ## the whole suite, against real servers and processes
-	@$(BIN)/pytest -n 3 $(TESTS)
+	@$(BIN)/pytest -n 6 $(TESTS)
 
 test-again: install  ## what failed in the last run, one test after the other
 	@echo "these failed, and are run once more:"

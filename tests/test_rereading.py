@@ -111,7 +111,7 @@ def test_a_role_whose_file_is_gone_ends_behind_its_message_and_its_queues_with_i
     as_it_was = qa.read_text()
     qa.write_text(as_it_was.replace("agenthub:\n", "agenthub:\n  replicas: 2\n", 1))
     folder.up()
-    message = folder.json("send", "qa", "rehearse: slow 8")["id"]
+    message = folder.json("send", "qa", "rehearse: slow 15")["id"]
     until(lambda: any(row["state"] == "working" for row in folder.json("ps") if row["role"].startswith("qa")))
     qa.unlink()
     said = folder.popen("restart", "qa", "--now").communicate(timeout=60)[1]
