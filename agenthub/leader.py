@@ -16,6 +16,7 @@ from agenthub.bus.buckets import Bucket, Holder, IsTrue, hold_lease
 from agenthub.bus.connection import Bus
 from agenthub.errors import HubUnreachableError, LeaseLostError
 from agenthub.rhythm import next_moment
+from agenthub.together import run_together
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +49,9 @@ async def lead(
                     hold_lease(own, subjects.LEADER, ttl_s=ttl_s, within_s=0, clock=clock, entered=entered) as lease,
                 ):
                     logger.info("leads")
-                    async with asyncio.TaskGroup() as group:
-                        group.create_task(lease.keep(), name="keep leading")
-                        for duty in duties(own):
-                            group.create_task(_run(duty), name="duty")
+                    await run_together(
+                        [("keep leading", lease.keep()), *(("duty", _run(duty)) for duty in duties(own))]
+                    )
         except* (LeaseLostError, HubUnreachableError) as error:
             logger.debug("does not lead: %s", error.exceptions[0])
         if (task := asyncio.current_task()) is not None and task.cancelling():

@@ -26,6 +26,7 @@ from agenthub.organization import Organization
 from agenthub.reminders import Reminders
 from agenthub.scheduler import Scheduler
 from agenthub.settings import Settings
+from agenthub.together import let_go
 from agenthub.watchdog import Watchdog
 
 
@@ -88,7 +89,7 @@ async def run_leader(settings: Settings, organization: Organization, *, stop: as
         async with asyncio.TaskGroup() as group:
             leading = group.create_task(lead_if_free(bus, settings, organization, process=LEADER), name="leader")
             await stop.wait()
-            leading.cancel()
+            await let_go([leading])
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from agenthub import subjects
 from agenthub.bus.connection import Bus
+from agenthub.bus.received import Heard
 from agenthub.messages import new_id
 from agenthub.sessions.blocks import whole
 from agenthub.sessions.session import (
@@ -28,6 +29,7 @@ from agenthub.sessions.session import (
     TurnEnd,
     TurnResult,
 )
+from agenthub.together import run_together
 from agenthub.transcript import ASKS_PAST, Kind, LiveBatch, LiveEvent
 
 EVERY_S = 0.1
@@ -90,13 +92,15 @@ class Live:
 
     async def run(self) -> None:
         """Publish, and answer who begins to watch, until cancelled."""
-        async with self._bus.listen(subjects.watch(self._role, "*")) as asked, asyncio.TaskGroup() as group:
+        async with self._bus.listen(subjects.watch(self._role, "*")) as asked:
             await self._publish([*self._past], is_past=True)  # who watched the process before this one asks it at once
-            group.create_task(self._flush(), name="publish live")
-            async for received in asked:
-                self._watched_until_s = asyncio.get_running_loop().time() + WATCHED_S
-                self._is_asked = self._is_asked or received.data == ASKS_PAST
-                self._told.set()
+            await run_together([("publish live", self._flush()), ("who watches", self._hear_watchers(asked))])
+
+    async def _hear_watchers(self, asked: Heard) -> None:
+        async for received in asked:
+            self._watched_until_s = asyncio.get_running_loop().time() + WATCHED_S
+            self._is_asked = self._is_asked or received.data == ASKS_PAST
+            self._told.set()
 
     def begin(self, prompt: Prompt) -> None:
         """A turn begins, or goes on."""

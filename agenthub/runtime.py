@@ -8,10 +8,10 @@ import logging
 import math
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agenthub import equipment, failpoints, gauges, subjects
 from agenthub.breakers import Breakers, account_key, role_key
@@ -60,6 +60,7 @@ from agenthub.settling import Settling
 from agenthub.spending import Spending
 from agenthub.standing_in import stand_in_for
 from agenthub.steered import Steered
+from agenthub.together import let_go
 from agenthub.trace_guard import TraceGuard, TraceLimits
 from agenthub.triage import Triage
 from agenthub.turn_gate import TurnGate
@@ -69,7 +70,6 @@ logger = logging.getLogger(__name__)
 LEASE_WITHIN_S = 15.0
 """How long a starting role waits for the lease of a holder of whom it cannot know whether it lives."""
 
-_CANCELLED_AGAIN_S = 3.0
 STOP_PATIENCE_S = 2.0
 """How long a stopping role waits for a broker that does not answer; the journal has what is not published."""
 
@@ -307,7 +307,7 @@ async def run_role(place: RolePlace, *, stop: asyncio.Event, session: Session | 
                 inbox.close()  # 1. start nothing new
                 grace_s = 0.0 if steered.restart_at_once.is_set() else settings.grace_s
                 await asyncio.wait([working], timeout=grace_s)  # 2. finish the message in hand
-                await _let_go([working, *services])  # 3. let go of the rest: leaving the blocks gives it back
+                await let_go([working, *services])  # 3. let go of the rest: leaving the blocks gives it back
         await session.close()
         await _sign_off(bus, place, spending, events)
     journal.close()
@@ -336,16 +336,6 @@ def _taken_in(mask: Mask, texts: LongTexts, message: Message) -> Message:
     message = message.masked(mask)
     texts.keep(message)
     return message
-
-
-async def _let_go(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended: Python 3.11's `wait_for` forgets that it was cancelled if its answer comes in
-    that moment, and what waited for the broker then goes on."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=_CANCELLED_AGAIN_S)
 
 
 def _redelivered_after_s(settings: Settings) -> float:

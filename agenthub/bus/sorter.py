@@ -22,6 +22,7 @@ from agenthub.bus.topology import SORTER_BATCH
 from agenthub.errors import HubError, MessageError, RefusedError
 from agenthub.messages import Message
 from agenthub.rhythm import next_moment
+from agenthub.together import run_together
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +70,7 @@ class Sorter:
 
     async def run(self) -> None:
         """Move messages until cancelled. Each door has its task: what is stuck at one holds up no other."""
-        async with asyncio.TaskGroup() as group:
-            for door in self._doors:
-                group.create_task(self._serve(door), name=f"sort {door.pull.consumer}")
+        await run_together((f"sort {door.pull.consumer}", self._serve(door)) for door in self._doors)
 
     async def _serve(self, door: _Door) -> None:
         while True:

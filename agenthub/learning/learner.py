@@ -28,6 +28,7 @@ from agenthub.org.events import Events
 from agenthub.org.learned import Held, Learned
 from agenthub.org.trust import Finding, State
 from agenthub.org.trust_states import Opinions, TrustStates
+from agenthub.together import run_together
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +113,7 @@ class Learner:
         self._bus.on_reconnect(self._pull_again)
         await self._pull.open()
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._serve(), name="learn from others")
-                group.create_task(self._follow(), name="learn from how tasks end")
+            await run_together([("learn from others", self._serve()), ("learn from how tasks end", self._follow())])
         finally:
             await self._pull.close()
             self._learned.close()

@@ -14,6 +14,7 @@ from textual.message import Message
 from agenthub.client import LiveEvent
 from agenthub.errors import AgenthubError
 from agenthub.messages import Event
+from agenthub.together import run_together
 from agenthub.tui.facts import Picture
 from agenthub.tui.source import Source
 
@@ -93,10 +94,7 @@ class Feed:
 
     async def run(self) -> None:
         """Tell until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pictures(), name="pictures")
-            group.create_task(self._events(), name="events")
-            group.create_task(self._words(), name="words")
+        await run_together([("pictures", self._pictures()), ("events", self._events()), ("words", self._words())])
 
     async def _pictures(self) -> None:
         while True:
