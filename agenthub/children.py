@@ -89,7 +89,7 @@ class Child:
         self._back_off_s = min(LONGEST_BACK_OFF_S, self._back_off_s * 2)
         return Verdict.CRASHED
 
-    async def is_signed_off(self) -> None:
+    async def until_signed_off(self) -> None:
         """Return when nothing will be noted of the last process any more; it would be taken for the next one's."""
         if self.signing_off is not None:
             await asyncio.wait([self.signing_off])

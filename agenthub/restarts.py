@@ -49,7 +49,7 @@ async def obey_restarts(
                 logger.info("%s is started for the first time %s", child.key, control.words)
                 await start(child)
             for child in [child for child in children.values() if child.role == control.role]:
-                await child.is_signed_off()
+                await child.until_signed_off()
                 if child.state in (RoleState.QUARANTINED, RoleState.WAITING):
                     logger.info("%s is not running, and asked to restart %s", child.key, control.words)
                     child.forgive()

@@ -323,7 +323,7 @@ class Supervisor:
         self._signal([child], signal.SIGKILL)
 
     async def _start_again(self, child: Child, *, read: bool) -> None:
-        await child.is_signed_off()
+        await child.until_signed_off()
         await asyncio.sleep(child.pause_s)
         if read and not self._is_stopping:
             await self._read_again()

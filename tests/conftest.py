@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from agenthub.bus.connection import Bus
 from agenthub.bus.identity import SYSTEM
 from agenthub.bus.server import NatsServer, start_server
 from tests import commands
-from tests.organization import Hub, keys_of
+from tests.organization import QUICK_PROCESS, Hub, keys_of, write_organization
+from tests.test_hub import Folder
 
 # A shell lets what it starts in the background ignore Ctrl-C, and programs hand that on to those that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -67,6 +68,15 @@ async def quick_hub(tmp_path: Path) -> AsyncIterator[Hub]:
         hub = Hub(server, bus, tmp_path)
         await hub.provision()
         yield hub
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """An organization whose processes are missed after two seconds; `up` has them run."""
+    write_organization(tmp_path, QUICK_PROCESS)
+    folder = Folder(tmp_path)
+    yield folder
+    folder.clean()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -33,6 +33,10 @@ ROLES = {
 }
 
 
+QUICK_PROCESS = "[process]\nheartbeat_s = 0.5\nlease_ttl_s = 3\n"
+"""Processes are missed after two seconds, and one that stood still has lost its role after three."""
+
+
 def write_organization(folder: Path, toml: str = "", roles: dict[str, dict[str, str]] = ROLES) -> None:
     """Write agenthub.toml and role files into a folder."""
     (folder / "roles").mkdir(parents=True, exist_ok=True)

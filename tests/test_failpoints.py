@@ -32,7 +32,7 @@ from agenthub.rehearsal.server import Endpoint, start_rehearsal
 from agenthub.runtime import RolePlace, run_role, stop_on_signals
 from agenthub.settings import Settings
 from tests.commands import FORK
-from tests.organization import Hub, directive, until, write_organization
+from tests.organization import QUICK_PROCESS, Hub, directive, until, write_organization
 from tests.sessions.sessions import noted_requests
 from tests.test_reassignment import died_with
 
@@ -341,7 +341,7 @@ async def test_killed_while_it_leads_and_gives_a_dead_role_s_message_to_the_fall
     office: Office, point: Failpoint
 ) -> None:
     hub = office.hub
-    quick = "[process]\nheartbeat_s = 0.5\nlease_ttl_s = 3\n[defaults]\nreassign_after_s = 0.01\n"
+    quick = f"{QUICK_PROCESS}[defaults]\nreassign_after_s = 0.01\n"
     roles = {"cto": {}, "backend": {"reports_to": "cto", "fallback": "qa"}, "qa": {"reports_to": "cto"}}
     write_organization(hub.folder, quick, roles=roles)
     hub.organization = load_organization(hub.settings)

@@ -5,25 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from agenthub.run_file import processes_of
-from tests.organization import write_organization
+from tests.organization import QUICK_PROCESS, write_organization
 from tests.test_hub import Folder, until
-
-QUICK = "[process]\nheartbeat_s = 0.5\nlease_ttl_s = 3\n"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    """An organization whose processes are missed after three seconds."""
-    write_organization(tmp_path, QUICK)
-    folder = Folder(tmp_path)
-    yield folder
-    folder.clean()
 
 
 def test_a_role_that_was_stopped_is_killed_and_started_again_and_its_message_ends_once(folder: Folder) -> None:
@@ -55,7 +40,7 @@ def test_a_broker_that_is_away_is_no_reason_to_kill_anybody(folder: Folder) -> N
 def test_with_two_replicas_the_message_of_the_one_that_is_killed_ends_long_before_the_broker_hands_it_on(
     folder: Folder,
 ) -> None:
-    write_organization(folder.path, f"{QUICK}ack_wait_s = 600\n[roles.backend]\nreplicas = 2\n")
+    write_organization(folder.path, f"{QUICK_PROCESS}ack_wait_s = 600\n[roles.backend]\nreplicas = 2\n")
     folder.up()
     message = folder.json("send", "backend", "rehearse: slow 4")
     key = until(lambda: next((r for r in ("backend", "backend.1") if folder.state_of(r) == "working"), None))
@@ -65,7 +50,9 @@ def test_with_two_replicas_the_message_of_the_one_that_is_killed_ends_long_befor
 
 
 def test_what_a_role_had_in_hand_that_is_left_alone_is_done_by_its_fallback(folder: Folder) -> None:
-    write_organization(folder.path, f'{QUICK}[defaults]\nreassign_after_s = 1\n[roles.backend]\nfallback = "qa"\n')
+    write_organization(
+        folder.path, f'{QUICK_PROCESS}[defaults]\nreassign_after_s = 1\n[roles.backend]\nfallback = "qa"\n'
+    )
     folder.up("--speed", "0.3")
     message = ""
     killed: set[int] = set()

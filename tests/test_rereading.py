@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import jsonschema
 import pytest
@@ -24,20 +23,10 @@ from agenthub.presence import Absence
 from agenthub.rereading import Files
 from agenthub.restarts import obey_restarts
 from agenthub.run_file import processes_of
-from tests.organization import Hub, write_organization
+from tests.organization import Hub
 from tests.organization import until as until_async
 from tests.test_hub import Folder, until
 from tests.test_steering import client
-
-QUICK = "[process]\nheartbeat_s = 0.5\nlease_ttl_s = 3\n"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    write_organization(tmp_path, QUICK)
-    folder = Folder(tmp_path)
-    yield folder
-    folder.clean()
 
 
 def test_a_restart_is_by_the_file_as_it_is_now_and_takes_in_a_role_that_is_new(folder: Folder) -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,10 @@ from agenthub.bus.cluster import start_cluster
 from agenthub.bus.connecting import connect
 from agenthub.cli import main
 from agenthub.client import Client
-from tests.organization import Hub, ScriptedSession, says, write_organization
+from tests.organization import Hub, ScriptedSession, says
 from tests.organization import until as until_async
 from tests.test_hub import Folder, until
 from tests.test_steering import are_up, client
-
-QUICK = "[process]\nheartbeat_s = 0.5\nlease_ttl_s = 3\n"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    write_organization(tmp_path, QUICK)
-    folder = Folder(tmp_path)
-    yield folder
-    folder.clean()
 
 
 def held(folder: Folder, role: str = "backend") -> tuple[bool, bool]:
