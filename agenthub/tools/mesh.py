@@ -15,7 +15,7 @@ from agenthub.auctions import TENDER, Bid
 from agenthub.coordination import Coordination
 from agenthub.errors import RefusedError
 from agenthub.messages import Message, Outcome, Priority
-from agenthub.sessions.session import Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
+from agenthub.sessions.session import Repeat, Tool, ToolCall, ToolOutcome, TurnEnd, TurnResult
 from agenthub.tools.attachments import Attach
 
 _Priority = Annotated[Literal["critical", "high", "medium", "low"], BeforeValidator(lambda v: str(v).lower())]
@@ -88,7 +88,7 @@ def mesh_tools(
     check_s: float = 0.0,
     is_urgent: Callable[[], bool] = lambda: False,
 ) -> list[Tool]:
-    """The tools by which a role works with others. All may be repeated: their messages have derived ids.
+    """The tools by which a role works with others. What sends may be repeated: its messages have derived ids.
 
     Args:
         attach: Stores files that go with a message.
@@ -169,6 +169,7 @@ def mesh_tools(
             "Set your task aside for a critical message, when the host has said that one waits. You get it back "
             "right after and go on where you were.",
             YieldTurn, yield_turn,
+            repeat=Repeat.UNSAFE,  # made later it would set aside what the role has just got back
         ),
     ]  # fmt: skip
 
